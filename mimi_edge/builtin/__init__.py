@@ -1,0 +1,34 @@
+"""The demonstration that ships with the package: a small backbone and two small tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A timm architecture with the arguments that make it small."""
+
+    timm_name: str
+    input_size: int
+    arguments: Mapping[str, Any]
+
+
+ARCHITECTURE = Architecture(
+    timm_name="swin_tiny_patch4_window7_224",
+    input_size=32,
+    arguments=MappingProxyType(
+        {
+            "img_size": 32,
+            "patch_size": 2,
+            "window_size": 4,
+            "embed_dim": 48,
+            "depths": (1, 2, 6),
+            "num_heads": (1, 3, 6),
+        }
+    ),
+)
+"""3.0 M parameters, widths 48, 96 and 192, nine blocks, 18 sites."""

@@ -1,0 +1,1 @@
+"""Images: reading them rightly, making them fit a backbone, and finding them in folders."""

@@ -1,0 +1,1 @@
+"""Pretrains the built-in backbone on images made by formula: `python -m mimi_edge.training.pretraining`."""
