@@ -1,0 +1,1 @@
+"""From a task file to something that runs: backbone graph, merge, packages."""

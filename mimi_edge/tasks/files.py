@@ -1,0 +1,232 @@
+"""Task files: written whole, sized exactly before they exist, and rejected when anything does not fit.
+
+A task file is one safetensors file. Its metadata has a single entry, `mimi_edge`, a JSON text with sorted keys: the
+safetensors writer puts several entries in an order of its own choosing, and the same task must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from mimi_edge.errors import ArtifactError
+from mimi_edge.files import write_whole
+from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.sites import Neurons
+from mimi_edge.tasks.stores import SCALE, Array, Store
+from mimi_edge.tasks.task import (
+    DOWN,
+    HEAD_BIAS,
+    HEAD_WEIGHT,
+    UP,
+    AdapterWeights,
+    BackboneIdentity,
+    HeadWeights,
+    SplitAccuracy,
+    Task,
+    TaskHeader,
+    encode_weights,
+)
+
+SCHEMA = 1
+METADATA_KEY = "mimi_edge"
+LENGTH_PREFIX_BYTES = 8
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class TensorLocation:
+    """Where a tensor lies in its file: dtype in safetensors' spelling (`F32`, `F16`, `I8`), byte offset and length."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+def task_bytes(task: Task) -> bytes:
+    """The content of a task's file."""
+    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
+    return save(tensors, metadata={METADATA_KEY: _metadata(task)})
+
+
+def write_task(task: Task, path: Path) -> int:
+    """Writes a task file whole; returns its size in bytes."""
+    content = task_bytes(task)
+    write_whole(path, content)
+    return len(content)
+
+
+def size_bytes(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> int:
+    """Exactly how large the file of such a task will be.
+
+    Args:
+        header: of the task; its accuracies may still be anything, they take the same room.
+        widths: M of each site.
+        neurons: N of each site.
+    """
+    return len(task_bytes(Task(header, _zeros(header, widths, neurons))))
+
+
+def read_task(path: Path) -> Task:
+    """Reads a task file.
+
+    Raises:
+        ArtifactError: it is not a task file, is damaged, or is of a newer format; every fault is named.
+    """
+    try:
+        content = path.read_bytes()
+        tensors = load(content)
+        document = json.loads(_header(content)["__metadata__"][METADATA_KEY])
+    except OSError as error:
+        raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
+        ) from error
+    task = Task(_parsed_header(path, document), tensors)
+    if faults := _faults(task, document):
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ArtifactError(f"{path} does not fit together:\n{listed}\nTrain it again, or get an unaltered copy.")
+    return task
+
+
+def tensor_locations(path: Path) -> dict[str, TensorLocation]:
+    """Where each tensor of a safetensors file lies in it."""
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
+        entries = json.loads(opened.read(length))
+    start = LENGTH_PREFIX_BYTES + length
+    return {
+        name: TensorLocation(
+            dtype=entry["dtype"],
+            shape=tuple(entry["shape"]),
+            offset=start + entry["data_offsets"][0],
+            length=entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:LENGTH_PREFIX_BYTES], "little")
+    header: dict[str, Any] = json.loads(content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length])
+    return header
+
+
+def _metadata(task: Task) -> str:
+    header = task.header
+    document = {
+        "schema": SCHEMA,
+        "name": header.name,
+        "backbone": asdict(header.backbone),
+        "sites": {site: [task.widths[site], neurons] for site, neurons in task.neurons.items()},
+        "classes": header.classes,
+        "preprocessing": asdict(header.preprocessing),
+        "activation": header.activation,
+        "store": header.store.value,
+        # Six decimals always: the file's size must be known before the accuracy is.
+        "accuracy": {split: [f"{value.accuracy:.6f}", value.images] for split, value in header.accuracy.items()},
+        "training_sha256": header.training_sha256,
+        "versions": dict(header.versions),
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:
+    try:
+        schema = int(document["schema"])
+        if schema > SCHEMA:
+            raise ArtifactError(
+                f"{path} has format {schema}; this mimi-edge reads up to format {SCHEMA}. "
+                "Upgrade: pip install --upgrade mimi-edge"
+            )
+        preprocessing = document["preprocessing"]
+        return TaskHeader(
+            name=document["name"],
+            backbone=BackboneIdentity(**document["backbone"]),
+            classes=tuple(document["classes"]),
+            preprocessing=Preprocessing(
+                **preprocessing | {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}
+            ),
+            activation=document["activation"],
+            store=Store(document["store"]),
+            accuracy={
+                split: SplitAccuracy(float(accuracy), int(images))
+                for split, (accuracy, images) in document["accuracy"].items()
+            },
+            training_sha256=document["training_sha256"],
+            versions=dict(document["versions"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path}: its description lacks or misspells something ({error!r}). Get an unaltered copy."
+        ) from error
+
+
+def _zeros(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> dict[str, Array]:
+    """Tensors of the right names, shapes and types for a task that has not been trained yet."""
+
+    def zeros(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return np.zeros(shape, np.float32)
+
+    adapters = {
+        site: AdapterWeights(zeros(widths[site], count), zeros(count, widths[site])) for site, count in neurons.items()
+    }
+    classes = len(header.classes)
+    head = HeadWeights(zeros(classes, header.backbone.features), zeros(classes))
+    return encode_weights(adapters, head, header.store)
+
+
+def _faults(task: Task, document: dict[str, Any]) -> list[str]:
+    """Everything about a task's tensors that contradicts its header."""
+    try:
+        widths = {site: int(width) for site, (width, _) in document["sites"].items()}
+        neurons = {site: int(count) for site, (_, count) in document["sites"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ["the table of sites is unreadable"]
+    expected = {
+        HEAD_WEIGHT: (len(task.header.classes), task.header.backbone.features),
+        HEAD_BIAS: (len(task.header.classes),),
+    }
+    for site, width in widths.items():
+        expected |= {site + DOWN: (width, neurons[site]), site + UP: (neurons[site], width)}
+    if task.header.store is Store.INT8:
+        expected |= _expected_scales(expected)
+    faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
+    faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
+    for name in sorted(expected.keys() & task.tensors.keys()):
+        faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
+    if len(set(task.header.classes)) != len(task.header.classes) or len(task.header.classes) < 2:
+        faults.append("class names must be two or more, all different")
+    return faults
+
+
+def _expected_scales(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    scales = {}
+    for name, shape in shapes.items():
+        if len(shape) == 2:
+            scales[name + SCALE] = (shape[1] if name.endswith(DOWN) else shape[0],)
+    return scales
+
+
+def _tensor_faults(name: str, values: Array, shape: tuple[int, ...], store: Store) -> list[str]:
+    dtype = store.weight_dtype if len(shape) == 2 else store.bias_dtype
+    faults = []
+    if values.shape != shape:
+        faults.append(f"tensor {name}: expected shape {list(shape)}, got {list(values.shape)}")
+    if 0 in shape:
+        faults.append(f"tensor {name}: a site without neurons must not be in the file")
+    if values.dtype != dtype:
+        faults.append(f"tensor {name}: expected {dtype}, got {values.dtype}")
+    elif not np.isfinite(values).all():
+        faults.append(f"tensor {name}: holds values that are infinite or not a number")
+    return faults

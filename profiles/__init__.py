@@ -1,0 +1,1 @@
+"""What a thing costs: runtimes under measurement, the measurements, reports."""
