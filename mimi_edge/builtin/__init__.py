@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+BACKBONE_NAME = "builtin"
+"""What `--backbone` calls the backbone that ships with the package."""
+DEFAULT_DATA = "builtin:digits"
+"""What `--data` means when it is left out."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +38,8 @@ ARCHITECTURE = Architecture(
     ),
 )
 """3.0 M parameters, widths 48, 96 and 192, nine blocks, 18 sites."""
+
+
+def backbone_weights_path() -> Path:
+    """The weights of the built-in backbone: fp16, in safetensors."""
+    return Path(__file__).parent / "backbone.safetensors"

@@ -21,9 +21,11 @@ from mimi_edge.builtin import ARCHITECTURE
 from mimi_edge.training.pretraining.heads import FactorHeads
 from mimi_edge.training.pretraining.images import ImageMaker
 
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 WARM_UP_STEPS = 200
+PATCH = 8
+"""Side in pixels of a token of the last stage: patches of 2, halved twice."""
 
 
 def arguments() -> argparse.Namespace:
@@ -86,7 +88,7 @@ def pretrain(options: argparse.Namespace) -> None:
     maker = ImageMaker(ARCHITECTURE.input_size, options.seed)
     backbone = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
     _, example = maker.batch(2, 0)
-    heads = FactorHeads(backbone.num_features, example.continuous.shape[1])
+    heads = FactorHeads(backbone.num_features, example.continuous.shape[1], PATCH)
     model = nn.ModuleDict({"backbone": backbone, "heads": heads}).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     snapshot = options.out / "snapshot.safetensors"
@@ -97,15 +99,16 @@ def pretrain(options: argparse.Namespace) -> None:
         optimizer.param_groups[0]["lr"] = learning_rate(step, options.steps, options.decay)
         images, factors = maker.batch(options.batch, step)
         with torch.autocast("cpu", torch.bfloat16):
-            pooled = backbone(images)
-        losses = heads.losses(pooled.float(), factors)
+            tokens = backbone.forward_features(images)
+            pooled = backbone.forward_head(tokens)
+        losses = heads.losses(tokens.float(), pooled.float(), factors)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0 or step + 1 == options.steps:
             entry: dict[str, Any] = {"step": step + 1, "images": (step + 1) * options.batch}
-            entry |= {name: round(float(loss), 4) for name, loss in losses.items()}
+            entry |= {name: round(loss.item(), 4) for name, loss in losses.items()}
             entry["family_accuracy"] = round(heads.family_accuracy(pooled.float(), factors), 4)
             entry["images_per_s"] = round((step + 1 - first) * options.batch / (time.monotonic() - started), 1)
             log.write(json.dumps(entry) + "\n")

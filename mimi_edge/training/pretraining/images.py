@@ -34,6 +34,7 @@ class Factors:
         continuous: [B, C] all real-valued factors, roughly in -1..1.
         continuous_mask: [B, C] 1 where the factor means something for this image (radii do not, for strokes).
         occupancy: [B, OCCUPANCY**2] share of each cell that the figure covers, 0..1.
+        cover: [B, size, size] share of each pixel that the figure covers, 0..1.
         family: [B] contour family, FAMILIES for strokes.
         texture: [B] texture of the background.
         inner_texture: [B] texture of the figure.
@@ -42,6 +43,7 @@ class Factors:
     continuous: Tensor
     continuous_mask: Tensor
     occupancy: Tensor
+    cover: Tensor
     family: Tensor
     texture: Tensor
     inner_texture: Tensor
@@ -76,7 +78,7 @@ class ImageMaker:
         stroke_factors[is_stroke] = drawn_factors
         background, background_factors, texture = self._textured(count)
         figure, figure_factors, inner_texture = self._textured(count)
-        background, figure = self._grayscale(background, figure)
+        background, figure = self._apart(background, figure)
         images = self._camera(background + (figure - background) * cover[:, None])
         flag = is_stroke.float()[:, None]
         parts = [
@@ -91,6 +93,7 @@ class ImageMaker:
             continuous=torch.cat([value for value, _ in parts], 1),
             continuous_mask=torch.cat([mask.expand_as(value) for value, mask in parts], 1),
             occupancy=functional.adaptive_avg_pool2d(cover[:, None], OCCUPANCY).flatten(1),
+            cover=cover,
             family=torch.where(is_stroke, torch.full_like(family, FAMILIES), family),
             texture=texture,
             inner_texture=inner_texture,
@@ -211,7 +214,7 @@ class ImageMaker:
 
     def _textured(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Two colours mixed by a plain, gradient, stripe, check or blob pattern: [B, 3, size, size]."""
-        kind = torch.multinomial(torch.tensor([5.0, 2, 2, 1, 1]), count, replacement=True, generator=self.random)
+        kind = torch.multinomial(torch.tensor([8.0, 2, 2, 1, 1]), count, replacement=True, generator=self.random)
         turn = self._uniform(count, high=math.pi)
         frequency = self._uniform(count, low=1.5, high=6.0)
         shift = self._uniform(count, 2, high=2 * math.pi)
@@ -238,14 +241,15 @@ class ImageMaker:
         )
         return base[:, :, None, None] + contrast[:, :, None, None] * pattern, factors, kind
 
-    def _grayscale(self, background: Tensor, figure: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the colour from half of the images, and leaves those enough contrast to show the figure."""
-        gray_background = background.mean(1, keepdim=True)
-        gray_figure = figure.mean(1, keepdim=True)
-        gap = (gray_figure - gray_background).mean((2, 3), keepdim=True)
-        away = torch.where(gap < 0, -1.0, 1.0) * self._uniform(len(figure), 1, 1, 1, low=0.1, high=1.2)
-        chosen = self._chance(len(figure), 0.5)[:, None, None, None]
-        return torch.where(chosen, gray_background, background), torch.where(chosen, gray_figure + away, figure)
+    def _apart(self, background: Tensor, figure: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes the colour from half of the images, and gives most enough contrast to show the figure."""
+        gray = self._chance(len(figure), 0.5)[:, None, None, None]
+        background = torch.where(gray, background.mean(1, keepdim=True), background)
+        figure = torch.where(gray, figure.mean(1, keepdim=True), figure)
+        gap = (figure - background).mean((2, 3), keepdim=True)
+        direction = torch.where(gap < 0, -1.0, 1.0)
+        away = self._uniform(len(figure), 1, 1, 1, low=0.1, high=1.2)
+        return background, figure + torch.where(gray, direction[:, :1], direction) * away
 
     def _camera(self, images: Tensor) -> Tensor:
         """Low resolution for a third of the images, blur for another, then noise for all."""

@@ -1,0 +1,198 @@
+"""Loading frozen backbones: the built-in one, and any timm model of a supported family."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
+from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
+from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.sites import Site
+from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.training.families import chain, sub_layer_names
+
+PRETRAINED = "pretrained"
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """A frozen backbone, ready to be adapted or exported.
+
+    Attributes:
+        module: a timm model without classifier, in eval mode, no gradients: [B, 3, S, S] -> [B, F].
+        identity: its name, the hash of its content, and F.
+        sites: where adapters can go, in the order in which they run.
+        preprocessing: what its images need; `preprocessing.size` is S.
+    """
+
+    module: nn.Module
+    identity: BackboneIdentity
+    sites: tuple[Site, ...]
+    preprocessing: Preprocessing
+
+
+def load_backbone(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
+    """Makes a backbone and freezes it.
+
+    Args:
+        name: `builtin`, or the name of a timm model.
+        weights: `pretrained`, `random`, or the path of a safetensors file. The built-in backbone brings its own.
+        seed: of random weights.
+
+    Raises:
+        ConfigError: timm has no such model, or its family is not supported.
+        ArtifactError: the weights do not fit the model.
+        MimiEdgeError: pretrained weights are neither here nor to be had from the network.
+    """
+    module = _builtin(weights, seed) if name == BACKBONE_NAME else _timm_model(name, weights, seed)
+    module.eval().requires_grad_(False)
+    return described(module, name)
+
+
+def described(module: nn.Module, name: str) -> LoadedBackbone:
+    """A frozen timm model with its identity, sites and preprocessing.
+
+    Raises:
+        ConfigError: its family is not supported, or its images are not square.
+    """
+    chain(module)
+    preprocessing = _preprocessing(module)
+    sites = _sites(module, preprocessing.size)
+    identity = BackboneIdentity(name, _content_sha256(module, sites), int(module.num_features))
+    return LoadedBackbone(module, identity, sites, preprocessing)
+
+
+def _builtin(weights: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    module = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
+    module.pretrained_cfg |= {
+        "input_size": (3, ARCHITECTURE.input_size, ARCHITECTURE.input_size),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    if weights != RANDOM:
+        _fill(module, backbone_weights_path() if weights == PRETRAINED else Path(weights))
+    return module
+
+
+def _timm_model(name: str, weights: str, seed: int) -> nn.Module:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*tiny*")[:6]
+        hint = f" Similar: {', '.join(near)}." if near else ""
+        raise ConfigError(f"timm {timm.__version__} has no model called {name!r}.{hint} Check --backbone.")
+    if weights == PRETRAINED:
+        return _pretrained(name)
+    torch.manual_seed(seed)
+    module = timm.create_model(name, num_classes=0)
+    if weights != RANDOM:
+        _fill(module, Path(weights))
+    return module
+
+
+def _pretrained(name: str) -> nn.Module:
+    source = timm.get_pretrained_cfg(name)
+    if source is None or not source.hf_hub_id:
+        raise ConfigError(f"timm has no pretrained weights for {name!r}. Give --weights FILE.safetensors.")
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # timm, its hub client and its transport each raise kinds of their own
+        raise MimiEdgeError(
+            f"Could not get the pretrained weights of {name!r}: {_first_line(error)}\n"
+            f"Wanted: model.safetensors of {source.hf_hub_id} from the Hugging Face hub. "
+            "With a network, try again (it is needed once); without one, copy that file here and give "
+            "--weights FILE.safetensors."
+        ) from error
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Fills a model without classifier from a safetensors file that may have one."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"Cannot read weights from {path}: {_first_line(error)}. Expected a safetensors file; check --weights."
+        ) from error
+    heads = _classifier_names(module)
+    tensors = {name: value.float() for name, value in tensors.items() if not name.startswith(heads)}
+    own = module.state_dict()
+    faults = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+    faults += [f"{name} is unknown" for name in tensors.keys() - own.keys()]
+    faults += [
+        f"{name}: expected {list(own[name].shape)}, got {list(tensors[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if faults:
+        shown = "\n".join(f"  - {fault}" for fault in sorted(faults)[:10])
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise ArtifactError(
+            f"{path} does not hold weights of {type(module).__name__}:\n{shown}{more}\nCheck --backbone and --weights."
+        )
+    module.load_state_dict(tensors)
+
+
+def _classifier_names(module: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the names of the classifier's tensors in a full timm checkpoint."""
+    named = module.pretrained_cfg.get("classifier") or "head"
+    names = (named,) if isinstance(named, str) else tuple(named)
+    return tuple(f"{name}." for name in names)
+
+
+def _preprocessing(module: nn.Module) -> Preprocessing:
+    config = resolve_model_data_config(module)
+    _, height, width = config["input_size"]
+    if height != width:
+        raise ConfigError(f"Expected a backbone with square images, got {height} x {width}.")
+    return Preprocessing(
+        size=height,
+        resize=max(height, math.floor(height / config["crop_pct"])),
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _sites(module: nn.Module, input_size: int) -> tuple[Site, ...]:
+    """Finds width and tokens of every sub-layer by sending one image through."""
+    shapes: dict[str, torch.Size] = {}
+
+    def noting(name: str) -> Any:
+        def note(_: nn.Module, __: object, output: Tensor) -> None:
+            shapes[name] = output.shape
+
+        return note
+
+    names = sub_layer_names(module)
+    handles = [module.get_submodule(name).register_forward_hook(noting(name)) for name in names]
+    with torch.no_grad():
+        module(torch.zeros(1, 3, input_size, input_size))
+    for handle in handles:
+        handle.remove()
+    return tuple(Site(name, shapes[name][-1], shapes[name].numel() // shapes[name][-1]) for name in names)
+
+
+def _content_sha256(module: nn.Module, sites: tuple[Site, ...]) -> str:
+    digest = hashlib.sha256(repr([(site.name, site.width, site.tokens) for site in sites]).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}{list(value.shape)}".encode())
+        digest.update(np.ascontiguousarray(value.float().numpy()).data)
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
