@@ -1,0 +1,93 @@
+"""Datasets, their splits, and how images are shared out among splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SPLITS = ("train", "val", "test")
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """n images with their classes.
+
+    Attributes:
+        name: `train`, `val` or `test`.
+        labels: [n] indices into the dataset's classes.
+        origins: where each image is from, as messages and the written split call it: the path inside the folder.
+        read: gives one image by its index, in mode RGB; raises UnusableImageError.
+    """
+
+    name: str
+    labels: Labels
+    origins: tuple[str, ...]
+    read: Callable[[int], Image]
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def image(self, index: int) -> Image:
+        """One image, in mode RGB and of any size.
+
+        Raises:
+            UnusableImageError: a ConfigError that names the file.
+        """
+        return self.read(index)
+
+    def origin(self, index: int) -> str:
+        """Where one image is from."""
+        return self.origins[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images of two or more classes in three splits.
+
+    Attributes:
+        name: of the folder, or of the built-in data.
+        classes: names, sorted; labels are indices into them.
+        splits: `train`, `val` and `test`.
+        seed: with which images were shared out, where they were.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    seed: int = 0
+
+
+def shared_out(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """Shares the images of one class out among splits, in an order that depends on nothing but the seed.
+
+    The order is that of hashes, so it is the same on every machine, and an image added later moves few others.
+
+    Args:
+        keys: of the images, all different, at least as many as there are splits.
+        shares: of each split, adding up to 1; the first split gets what rounding leaves over.
+        seed: another one gives another order.
+
+    Returns:
+        The keys of each split, sorted; at least one each.
+
+    Raises:
+        ValueError: there are fewer keys than splits.
+    """
+    if len(keys) < len(shares):
+        raise ValueError(f"{len(keys)} images cannot fill {len(shares)} splits")
+    rest = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+    first, *others = shares
+    parts = {}
+    for split in others:
+        count = max(1, round(len(keys) * shares[split]))
+        parts[split], rest = sorted(rest[:count]), rest[count:]
+    return {first: sorted(rest)} | parts
