@@ -1,0 +1,259 @@
+"""How long things take: several runnables measured in turns, in random order, with every sample kept.
+
+A runnable is a plain callable that returns when its work is done, so torch, ONNX Runtime and TensorRT are all measured
+by this code; one that works on another device waits for that device before it returns.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.events import Advance, Listener, silent
+
+Runnable = Callable[[], object]
+Clock = Callable[[], int]
+"""Gives nanoseconds that never go back."""
+
+NANOSECONDS_PER_MS = 1_000_000
+RESAMPLES_AT_ONCE = 250
+REPORTED_ADVANCES = 20
+"""Progress is told this often at most: who listens may draw on a screen, and that costs the next sample."""
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """When runnables count as warm: the median of the last few samples no longer differs from that of those before.
+
+    Attributes:
+        window: samples in each of the two medians.
+        tolerance: largest relative difference of the two, 0.05 being 5 %.
+        most_rounds: give up waiting after as many rounds; the samples then say what they say.
+    """
+
+    window: int = 5
+    tolerance: float = 0.05
+    most_rounds: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuses values without a meaning.
+
+        Raises:
+            ConfigError: a window or tolerance that is not positive, or fewer than no rounds.
+        """
+        if self.window < 1 or self.tolerance <= 0 or self.most_rounds < 0:
+            raise ConfigError(f"A warm-up needs window >= 1, tolerance > 0 and most_rounds >= 0, got {self}.")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one runnable took.
+
+    Attributes:
+        latency_ns: one value for each round; index r of two runnables are of the same round.
+        warm_up_ns: what it took before it counted as warm.
+        settled: whether all runnables of this measurement had become steady when the warm-up ended.
+    """
+
+    latency_ns: tuple[int, ...]
+    warm_up_ns: tuple[int, ...]
+    settled: bool
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Percentiles (linear interpolation), mean and extremes in milliseconds of `count` samples."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median of one thing over median of another, with a bootstrap interval.
+
+    Attributes:
+        value: the ratio.
+        low: lower end of the interval.
+        high: upper end.
+        confidence: share of such intervals that hold the true ratio.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def difference_seen(self) -> bool:
+        """Whether the interval leaves 1 out."""
+        return not self.low <= 1 <= self.high
+
+
+@dataclass
+class _Turns:
+    """Samples of each runnable so far."""
+
+    runnables: Mapping[str, Runnable]
+    clock: Clock
+    random: np.random.Generator
+    samples: dict[str, list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.samples = {name: [] for name in self.runnables}
+
+    def take(self) -> None:
+        """Runs every runnable once, in an order of its own."""
+        names = list(self.runnables)
+        for position in self.random.permutation(len(names)):
+            name = names[position]
+            self.samples[name].append(_timed(self.runnables[name], self.clock))
+
+
+def measure(
+    runnables: Mapping[str, Runnable],
+    *,
+    rounds: int,
+    seed: int = 0,
+    warm_up: WarmUp | None = None,
+    clock: Clock = time.perf_counter_ns,
+    listener: Listener = silent,
+    stage: str = "latency",
+) -> dict[str, Samples]:
+    """Times runnables in turns: each once a round, in a new random order every round.
+
+    So what slows the machine for a while hits all of them alike, and none always runs after the same other one.
+    Python's garbage collector rests meanwhile.
+
+    Args:
+        runnables: by name.
+        rounds: samples of each, after the warm-up.
+        seed: of the orders.
+        warm_up: when they count as warm; by default `WarmUp()`.
+        clock: gives nanoseconds.
+        listener: hears how far it is.
+        stage: what to call this to the listener.
+
+    Raises:
+        ConfigError: there is nothing to run, or less than one round.
+    """
+    if not runnables or rounds < 1:
+        raise ConfigError(f"Nothing to measure: expected a runnable and a round, got {len(runnables)} and {rounds}.")
+    random = np.random.default_rng(seed)
+    with _no_garbage_collection():
+        warm, settled = _warm_up(_Turns(runnables, clock, random), warm_up or WarmUp())
+        timed = _Turns(runnables, clock, random)
+        step = max(1, rounds // REPORTED_ADVANCES)
+        for done in range(rounds):
+            if done % step == 0:
+                listener(Advance(stage, done, rounds))
+            timed.take()
+    listener(Advance(stage, rounds, rounds))
+    return {name: Samples(tuple(timed.samples[name]), tuple(warm[name]), settled) for name in runnables}
+
+
+def summarise(latency_ns: Sequence[int]) -> LatencySummary:
+    """Percentiles, mean and extremes of samples in nanoseconds."""
+    values_ms = np.asarray(latency_ns, np.float64) / NANOSECONDS_PER_MS
+    p50, p90, p99 = np.percentile(values_ms, (50, 90, 99))
+    return LatencySummary(
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p99_ms=float(p99),
+        mean_ms=float(values_ms.mean()),
+        min_ms=float(values_ms.min()),
+        max_ms=float(values_ms.max()),
+        count=len(values_ms),
+    )
+
+
+def ratio_of_medians(
+    measured_ns: Sequence[int],
+    reference_ns: Sequence[int],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Ratio:
+    """How many times the reference's median the measured median is.
+
+    The interval is a percentile bootstrap over rounds: both samples of a round are drawn together, for they saw the
+    same moment of the machine.
+
+    Args:
+        measured_ns: samples, one a round.
+        reference_ns: samples of the same rounds.
+        confidence: of the interval, between 0 and 1.
+        resamples: how many times the rounds are drawn again.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: the two are not of the same rounds, or there are none.
+    """
+    pairs = np.asarray([measured_ns, reference_ns], np.float64) if len(measured_ns) == len(reference_ns) else None
+    if pairs is None or not pairs.size:
+        raise ConfigError(
+            f"A ratio needs samples of the same rounds, got {len(measured_ns)} and {len(reference_ns)} samples. "
+            "Measure both in one run."
+        )
+    ratios = np.concatenate(list(_resampled_ratios(pairs, resamples, np.random.default_rng(seed))))
+    low, high = np.quantile(ratios, ((1 - confidence) / 2, (1 + confidence) / 2))
+    measured, reference = np.median(pairs, axis=1)
+    return Ratio(float(measured / reference), float(low), float(high), confidence)
+
+
+def _resampled_ratios(
+    pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resamples: int, random: np.random.Generator
+) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    """Ratios of medians of drawn rounds, a few hundred draws at a time so that memory stays small."""
+    count = pairs.shape[1]
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        draws = random.integers(0, count, (min(RESAMPLES_AT_ONCE, resamples - start), count))
+        measured, reference = np.median(pairs[:, draws], axis=2)
+        yield measured / reference
+
+
+def _timed(runnable: Runnable, clock: Clock) -> int:
+    started = clock()
+    runnable()
+    return clock() - started
+
+
+def _warm_up(turns: _Turns, warm_up: WarmUp) -> tuple[dict[str, list[int]], bool]:
+    """Takes turns until all samples are steady; says whether they became so."""
+    for _ in range(warm_up.most_rounds):
+        turns.take()
+        if all(_is_steady(samples, warm_up) for samples in turns.samples.values()):
+            return turns.samples, True
+    return turns.samples, False
+
+
+def _is_steady(samples: Sequence[int], warm_up: WarmUp) -> bool:
+    if len(samples) < 2 * warm_up.window:
+        return False
+    before = float(np.median(samples[-2 * warm_up.window : -warm_up.window]))
+    now = float(np.median(samples[-warm_up.window :]))
+    return abs(now - before) <= warm_up.tolerance * before
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
