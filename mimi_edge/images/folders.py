@@ -65,6 +65,7 @@ def find_images(root: Path) -> Tree:
     Raises:
         ConfigError: the folder is missing, is not a folder, cannot be opened, or holds no class folders.
     """
+    root = root.absolute()
     folders = _root_folders(root)
     splits, faults = _split_folders(root, folders)
     if not splits and not faults:
@@ -72,8 +73,8 @@ def find_images(root: Path) -> Tree:
     else:
         parts = {split: _part(root, folder) for split, folder in splits.items()}
         faults += [fault for folder in splits.values() for fault in _split_folder_faults(root, folder)]
-        others = [shown(folder.name) + "/" for folder in folders if folder.name.lower() not in SPLIT_NAMES]
-        remarks = [f"Beside the splits, {shown(root)} has {', '.join(others)}: left out."] if others else []
+        others = [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]
+        remarks = [f"Beside the splits, {shown(root)} has {_row(others)}: left out."] if others else []
         tree = Tree(parts, tuple(remarks), tuple(faults))
     return Tree(tree.parts, tree.remarks + tuple(_link_remarks(tree)), tree.faults)
 
@@ -81,10 +82,7 @@ def find_images(root: Path) -> Tree:
 def images_of(tree: Tree) -> dict[str, Path]:
     """All images of a tree by origin."""
     return {
-        origin: path
-        for part in tree.parts.values()
-        for found in part.values()
-        for origin, path in found.images.items()
+        origin: path for part in tree.parts.values() for found in part.values() for origin, path in found.images.items()
     }
 
 
@@ -122,23 +120,28 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> tuple[dict[str, Path]
     """Which folder holds which split, nothing if the folders are classes; and what is wrong with them."""
     named = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
     others = [folder for folder in folders if folder not in named]
-    if not named or not all(_holds_classes(folder) for folder in named if _split_of(folder) == "train"):
+    trains = [folder for folder in named if _split_of(folder) == "train"]
+    if not named or not all(_holds_classes(folder) for folder in trains):
         return {}, _flat_split_faults(root, named, others)
-    found = Counter(_split_of(folder) for folder in named)
-    if len(found) == 1 and any(_holds_any_image(folder) for folder in others):
+    if others and (not trains or (trains == named and any(_holds_any_image(folder) for folder in others))):
         return {}, []
-    faults = [
-        f"{count} folders hold the {split} split: "
-        + listed([shown(folder.name) for folder in named if _split_of(folder) == split])
-        + ". Keep one"
-        for split, count in found.items()
-        if count > 1
-    ]
-    if "train" not in found:
-        if others:
-            return {}, []
-        faults.append("there is no train/ beside " + listed([shown(folder.name) + "/" for folder in named]))
+    faults = _repeated_split_faults(named)
+    if not trains:
+        faults.append("there is no train/ beside " + _row(named))
     return {_split_of(folder): folder for folder in named}, faults
+
+
+def _repeated_split_faults(named: Sequence[Path]) -> list[str]:
+    holders = {split: [folder for folder in named if _split_of(folder) == split] for split in SPLIT_NAMES.values()}
+    return [
+        f"{_row(folders)} all hold the {split} split. Keep one"
+        for split, folders in holders.items()
+        if len(folders) > 1
+    ]
+
+
+def _row(folders: Sequence[Path]) -> str:
+    return listed([shown(folder.name) + "/" for folder in folders])
 
 
 def _split_of(folder: Path) -> str:
@@ -146,13 +149,12 @@ def _split_of(folder: Path) -> str:
 
 
 def _flat_split_faults(root: Path, named: Sequence[Path], others: Sequence[Path]) -> list[str]:
-    """What to say where train/ itself holds images: beside other classes it is a class, by itself it is a mistake."""
+    """What to say where train/ has no class folders: beside other classes it is a class, by itself it is a mistake."""
     if not named or others:
         return []
-    names = listed([shown(folder.name) + "/" for folder in named])
     return [
-        f"{shown(root)} holds {names} only, and the images lie in train/ itself, so their classes are not known. "
-        "Put them into one folder per class (train/cat/1.jpg). If these are your classes, rename the folders"
+        f"{shown(root)} holds {_row(named)} only, and train/ has no folders for the classes, so they are not known. "
+        "Put the images into one folder per class (train/cat/1.jpg). If these are your classes, rename the folders"
     ]
 
 
@@ -165,9 +167,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _holds_any_image(folder: Path) -> bool:
-    return any(
-        _is_image(name) for _, subfolders, names in os.walk(folder) if _prune(subfolders) for name in names
-    )
+    return any(_is_image(name) for _, subfolders, names in os.walk(folder) if _prune(subfolders) for name in names)
 
 
 def _prune(subfolders: list[str]) -> bool:
@@ -192,8 +192,10 @@ def _undivided(root: Path, folders: Sequence[Path]) -> Tree:
             f"{len(loose)} images lie directly in {shown(root)}, outside the class folders: left out. "
             f"The first is {shown(loose[0])}."
         )
-    if named := [shown(folder.name) + "/" for folder in folders if folder.name.lower() in SPLIT_NAMES]:
-        remarks.append(f"{listed(named)} stands beside other class folders, so it is read as a class, not as a split.")
+    if named := [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]:
+        remarks.append(
+            f"Since {shown(root)} has other class folders, {_row(named)} is read as a class, not as a split."
+        )
     return Tree({EVERYTHING: _part(root, root)}, tuple(remarks), ())
 
 

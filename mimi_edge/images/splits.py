@@ -23,12 +23,14 @@ class Split:
 
     Attributes:
         name: `train`, `val` or `test`.
-        labels: [n] indices into the dataset's classes.
+        classes: names of the dataset's classes.
+        labels: [n] indices into the classes.
         origins: where each image is from, as messages and the written split call it: the path inside the folder.
         read: gives one image by its index, in mode RGB; raises UnusableImageError.
     """
 
     name: str
+    classes: tuple[str, ...]
     labels: Labels
     origins: tuple[str, ...]
     read: Callable[[int], Image]
