@@ -92,7 +92,7 @@ def _builtin(weights: str, seed: int) -> nn.Module:
 
 def _timm_model(name: str, weights: str, seed: int) -> nn.Module:
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*tiny*")[:6]
+        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*tiny*")[:6]
         hint = f" Similar: {', '.join(near)}." if near else ""
         raise ConfigError(f"timm {timm.__version__} has no model called {name!r}.{hint} Check --backbone.")
     if weights == PRETRAINED:

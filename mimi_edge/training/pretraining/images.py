@@ -132,9 +132,7 @@ class ImageMaker:
         cover = torch.where(outlined[:, None, None], outline, cover)
         compass = torch.arange(ANGLES) / ANGLES * 2 * math.pi
         local = compass[None] - turn[:, None]
-        squeezed = torch.atan2(
-            local.sin() * (-aspect / 2).exp()[:, None], local.cos() * (aspect / 2).exp()[:, None]
-        )
+        squeezed = torch.atan2(local.sin() * (-aspect / 2).exp()[:, None], local.cos() * (aspect / 2).exp()[:, None])
         stretch = (
             (local.cos() * (aspect / 2).exp()[:, None]).square() + (local.sin() * (-aspect / 2).exp()[:, None]).square()
         ).sqrt()

@@ -1,0 +1,76 @@
+"""How many rounds, and how far down each goes.
+
+A round is a training followed by a pruning; one more training comes at the end, so K prunings mean K + 1 trainings
+and nothing is ever pruned after the last training. Each pruning takes the share rho of what the adapters cost:
+K = max(0, ceil(ln(sigma_target / sigma_0) / -ln(1 - rho))), where sigma is the compression (arXiv 2311.03873, Eq. 2,
+whose sign slipped). The last pruning goes to exactly the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mimi_edge.budgets import Budget, Cost
+from mimi_edge.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The budget of each pruning, first to last; the last one is the budget itself."""
+
+    limits: tuple[Budget, ...]
+
+    @property
+    def trainings(self) -> int:
+        """K + 1."""
+        return len(self.limits) + 1
+
+
+def prunings(start: float, target: float, rho: float) -> int:
+    """K: how often the share rho must be taken from `start` to come down to `target`."""
+    if target >= start:
+        return 0
+    exact = math.log(start / target) / -math.log1p(-rho)
+    # A hair above a whole number is rounding, not another round.
+    return math.ceil(exact - 1e-9)
+
+
+def schedule(budget: Budget, start: Cost, least: Cost, cheapest: Cost, rho: float) -> Schedule:
+    """Plans the rounds from large adapters down to a budget.
+
+    Args:
+        budget: to end with; must be feasible.
+        start: cost with the adapters that training starts with.
+        least: cost without any adapter.
+        cheapest: cost with one neuron, at the site where it costs least.
+        rho: share of the adapters' cost that a pruning takes, 0 < rho < 1.
+
+    Raises:
+        ConfigError: rho is out of range.
+    """
+    if not 0 < rho < 1:
+        raise ConfigError(f"--rho must lie between 0 and 1, got {rho}.")
+    axes = (
+        (budget.size_bytes, start.size_bytes, least.size_bytes, cheapest.size_bytes),
+        (budget.flops, start.flops, least.flops, cheapest.flops),
+    )
+    rounds = max(
+        prunings(begin - floor, max(limit - floor, one - floor), rho)
+        for limit, begin, floor, one in axes
+        if limit is not None
+    )
+    if rounds == 0 and not start.within(budget):
+        rounds = 1
+
+    def limit_after(done: int, limit: int | None, begin: int, floor: int) -> int | None:
+        if limit is None or done == rounds:
+            return limit
+        return max(limit, floor + math.floor((begin - floor) * (1 - rho) ** done))
+
+    return Schedule(
+        tuple(
+            Budget(*(limit_after(done, limit, begin, floor) for limit, begin, floor, _ in axes))
+            for done in range(1, rounds + 1)
+        )
+    )
