@@ -1,0 +1,238 @@
+"""Exports a backbone to ONNX once, with a name at every site where an adapter can be put later.
+
+The only module of this room that imports torch.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from mimi_edge.errors import ExportMismatchError, MimiEdgeError
+from mimi_edge.events import Advance, Listener, Note, silent
+from mimi_edge.export.cache import content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.graphs import (
+    BACKBONE_GRAPH,
+    BACKBONE_WEIGHTS,
+    FEATURES,
+    GRAPH_FORMAT,
+    INPUT,
+    OPSET,
+    BackboneGraph,
+    GraphInfo,
+    describe,
+    read_backbone_graph,
+)
+from mimi_edge.export.passes.cut_probes import PROBE_DOWN, PROBE_UP, cut_probes
+from mimi_edge.export.passes.drop_broadcast_expands import drop_broadcast_expands
+from mimi_edge.export.passes.drop_no_op_pads import drop_no_op_pads
+from mimi_edge.export.passes.drop_unused import drop_unused
+from mimi_edge.export.passes.fold_constants import fold_constants
+from mimi_edge.export.passes.strip_metadata import strip_metadata
+from mimi_edge.sites import Site
+
+if TYPE_CHECKING:
+    from mimi_edge.training.backbones import LoadedBackbone
+
+STAGE = "export backbone"
+TOLERANCE = 1e-4
+"""Largest difference between the graph's features and torch's, as a share of the largest feature."""
+# Probes keep sites recognisable through folding, so they are cut after it; shapes are needed by the Expand pass.
+PASSES = (fold_constants, drop_no_op_pads, drop_broadcast_expands, cut_probes, drop_unused, strip_metadata)
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "onnxscript", "onnx_ir")
+
+
+def export_backbone(backbone: LoadedBackbone, cache: Path | None = None, listener: Listener = silent) -> BackboneGraph:
+    """Gives the backbone's graph from the cache, exporting it first if it is not there whole.
+
+    Args:
+        backbone: the network, in evaluation mode; it is left as it was.
+        cache: folder to keep graphs in; the default is `default_cache()`.
+        listener: hears how far the export is, and when a damaged cache entry is replaced.
+
+    Raises:
+        ExportMismatchError: the graph does not give the features that torch gives, or a site was lost.
+        MimiEdgeError: torch cannot export this network.
+        ConfigError: the cache cannot be written.
+    """
+    info = GraphInfo(backbone.identity, backbone.preprocessing, backbone.sites)
+    entry = (cache or default_cache()) / "backbones" / _key(info)
+    if not is_whole(entry):
+        if entry.exists():
+            listener(Note(f"The cached graph of {info.backbone.name} is damaged; exporting it again."))
+        with new_entry(entry) as folder:
+            _export(backbone, info, folder, listener)
+    return read_backbone_graph(entry)
+
+
+def _key(info: GraphInfo) -> str:
+    # One set of weights can serve several input sizes (Swin), so the preprocessing belongs to the key too.
+    sites = [asdict(site) for site in info.sites]
+    return content_key(GRAPH_FORMAT, OPSET, asdict(info.backbone), asdict(info.preprocessing), sites)
+
+
+def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:
+    listener(Advance(STAGE, 0, 3, {"doing": "tracing"}))
+    model = _traced(backbone.module, info)
+    listener(Advance(STAGE, 1, 3, {"doing": "simplifying"}))
+    for apply in PASSES:
+        apply(model)
+    _check_sites(model, info.sites)
+    _name(model, info)
+    ir.save(model, folder / BACKBONE_GRAPH, external_data=BACKBONE_WEIGHTS)
+    listener(Advance(STAGE, 2, 3, {"doing": "checking"}))
+    _check_features(backbone.module, info, folder / BACKBONE_GRAPH, listener)
+    listener(Advance(STAGE, 3, 3))
+
+
+def _traced(module: nn.Module, info: GraphInfo) -> ir.Model:
+    """The network as torch exports it, with a probe at every site."""
+    device = next(module.parameters()).device
+    example = torch.zeros(2, 3, info.input_size, info.input_size, device=device)
+    with ExitStack() as stack:
+        stack.enter_context(_plain_attention(module))
+        probed = stack.enter_context(_probed(module, info.sites))
+        stack.enter_context(_quiet())
+        stack.enter_context(torch.no_grad())
+        try:
+            program = torch.onnx.export(
+                probed,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[FEATURES],
+                dynamic_shapes={"images": {0: "batch"}},
+                verbose=False,
+            )
+        except Exception as error:  # whatever torch raises, this network cannot be used
+            raise MimiEdgeError(f"torch cannot export {info.backbone.name} to ONNX: {error}") from error
+    if program is None:
+        raise MimiEdgeError(f"torch exported nothing for {info.backbone.name}. Is torch 2.6 or later installed?")
+    return program.model
+
+
+class _Probed(nn.Module):
+    """A backbone with its probes beside it, so that their names say which site they belong to."""
+
+    def __init__(self, backbone: nn.Module, sites: tuple[Site, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.probes = nn.Module()
+        # Random, so that no exporter takes two probes for one; its own generator, so that nobody else's numbers change.
+        generator = torch.Generator().manual_seed(0)
+        for site in sites:
+            probe = _descend(self.probes, site.name)
+            probe.register_parameter(PROBE_DOWN[1:], nn.Parameter(torch.rand(site.width, 1, generator=generator)))
+            probe.register_parameter(PROBE_UP[1:], nn.Parameter(torch.rand(1, site.width, generator=generator)))
+        self.probes.to(next(backbone.parameters()).device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, 3, S, S] -> features [B, F]."""
+        features: Tensor = self.backbone(images)
+        return features
+
+
+@contextmanager
+def _probed(module: nn.Module, sites: tuple[Site, ...]) -> Iterator[nn.Module]:
+    probed = _Probed(module, sites).eval()
+    hooks = []
+    try:
+        for site in sites:
+            probe = probed.probes.get_submodule(site.name)
+            hooks.append(module.get_submodule(site.name).register_forward_hook(_probe_hook(probe)))
+        yield probed
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _probe_hook(probe: nn.Module):  # type: ignore[no-untyped-def]  # noqa: ANN202  # torch's hook types vary by version
+    def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + torch.relu(output @ probe.down) @ probe.up
+
+    return hook
+
+
+def _descend(root: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path, made where it is missing."""
+    for part in path.split("."):
+        if part not in dict(root.named_children()):
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    return root
+
+
+@contextmanager
+def _plain_attention(module: nn.Module) -> Iterator[None]:
+    """Makes timm's attention spell out its products: fused attention exports with shape arithmetic around its keys."""
+    fused = [part for part in module.modules() if getattr(part, "fused_attn", False)]
+    try:
+        for part in fused:
+            part.fused_attn = False  # type: ignore[assignment]  # torch types every attribute as a module
+        yield
+    finally:
+        for part in fused:
+            part.fused_attn = True  # type: ignore[assignment]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter from talking: stdout is for results."""
+    levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _check_sites(model: ir.Model, sites: tuple[Site, ...]) -> None:
+    produced = {value.name for node in model.graph for value in node.outputs}
+    lost = [site.name for site in sites if site.name not in produced]
+    if lost:
+        raise ExportMismatchError(
+            f"The exported graph lost {len(lost)} of {len(sites)} sites ({', '.join(lost[:3])}). "
+            "Install the versions in constraints.txt."
+        )
+
+
+def _name(model: ir.Model, info: GraphInfo) -> None:
+    model.producer_name = "mimi-edge"
+    model.producer_version = None
+    model.graph.name = "backbone"
+    describe(model, info)
+
+
+@torch.no_grad()
+def _check_features(module: nn.Module, info: GraphInfo, path: Path, listener: Listener) -> None:
+    """Compares the graph with torch on random images, where ONNX Runtime is installed."""
+    from mimi_edge.export.onnx_runtime import open_graph, runtime_version
+
+    if runtime_version() is None:
+        listener(Note("ONNX Runtime is not installed, so the backbone's graph was not compared with torch."))
+        return
+    images = torch.randn(3, 3, info.input_size, info.input_size, generator=torch.Generator().manual_seed(0))
+    expected = module(images.to(next(module.parameters()).device)).float().cpu().numpy()
+    got = open_graph(path).run(images.numpy())
+    largest = float(abs(expected).max())
+    difference = float(abs(got - expected).max()) if got.shape == expected.shape else float("inf")
+    if not difference <= TOLERANCE * largest:
+        raise ExportMismatchError(
+            f"The exported graph of {info.backbone.name} does not give torch's features: expected a difference of at "
+            f"most {TOLERANCE:g} x {largest:.3g}, got {difference:.3g}. Install the versions in constraints.txt."
+        )

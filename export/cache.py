@@ -1,0 +1,103 @@
+"""Where backbone graphs are kept between runs, under names made from what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.files import sha256_of, write_whole
+
+CACHE_VARIABLE = "MIMI_EDGE_CACHE"
+SEAL = "sha256.json"
+"""Name of the file in an entry that says what its other files hash to."""
+
+
+def default_cache() -> Path:
+    """The folder that the environment variable MIMI_EDGE_CACHE names, else this user's cache folder."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("mimi-edge"))
+
+
+def content_key(*parts: object) -> str:
+    """A file name for whatever is made from these parts (anything JSON can hold)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def is_whole(entry: Path) -> bool:
+    """Whether an entry exists and all its files are as they were when it was sealed."""
+    try:
+        sealed = json.loads((entry / SEAL).read_text("utf-8"))
+        return bool(sealed) and all(sha256_of(entry / name) == digest for name, digest in sealed.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+@contextmanager
+def new_entry(entry: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill; when the block ends well it is sealed and becomes `entry`, else it vanishes.
+
+    Where another process has made the same entry meanwhile, that one stays and this one is dropped. A damaged entry is
+    replaced.
+
+    Raises:
+        ConfigError: the cache cannot be written.
+    """
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=".part", dir=entry.parent))
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write the cache {entry.parent} ({error.strerror}). "
+            f"Give a folder that can be written with --cache or {CACHE_VARIABLE}."
+        ) from error
+    try:
+        yield beside
+        _seal(beside)
+        _publish(beside, entry)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _seal(folder: Path) -> None:
+    digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    for name in digests:
+        with (folder / name).open("rb") as opened:
+            os.fsync(opened.fileno())
+    write_whole(folder / SEAL, json.dumps(digests, indent=1).encode())
+
+
+def _publish(beside: Path, entry: Path) -> None:
+    """Renames a sealed folder; tries again as long as others put theirs there or take damaged ones away."""
+    beside.chmod(0o755)
+    while True:
+        try:
+            beside.rename(entry)
+        except OSError:
+            if not entry.exists():
+                raise
+            if is_whole(entry):
+                return
+            _discard(entry)
+        else:
+            return
+
+
+def _discard(entry: Path) -> None:
+    """Takes a damaged entry away in one step, so that nobody finds half of it."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=".damaged", dir=entry.parent))
+    try:
+        entry.rename(aside)
+    except FileNotFoundError:
+        pass
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

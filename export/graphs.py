@@ -1,0 +1,183 @@
+"""What a graph of ours says about itself: its backbone, its sites, its preprocessing and, once merged, its task.
+
+Every graph carries one metadata property, `mimi_edge`, a JSON text with sorted keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimi_edge.errors import ArtifactError
+from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.sites import Site
+from mimi_edge.tasks.task import BackboneIdentity
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+GRAPH_FORMAT = 1
+OPSET = 20
+METADATA_KEY = "mimi_edge"
+BACKBONE_GRAPH = "backbone.onnx"
+BACKBONE_WEIGHTS = "backbone.weights"
+INPUT = "images"
+FEATURES = "features"
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class GraphTask:
+    """The task inside a merged graph.
+
+    Attributes:
+        name: of the task.
+        classes: names in the order of the logits.
+        neurons: N at each site that has an adapter.
+        store: number format of the weights in the task file.
+        sha256: of the task file that the graph takes its weights from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    neurons: Mapping[str, int]
+    store: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """What a graph is.
+
+    Attributes:
+        backbone: the network it was exported from.
+        preprocessing: what happens to an image before the graph sees it.
+        sites: where adapters may go; a site's name is also the name of its value [.., M] in the graph.
+        task: what was merged in, None for a bare backbone.
+    """
+
+    backbone: BackboneIdentity
+    preprocessing: Preprocessing
+    sites: tuple[Site, ...]
+    task: GraphTask | None = None
+
+    @property
+    def input_size(self) -> int:
+        """S, side in pixels of the square images [B, 3, S, S] that the graph takes."""
+        return self.preprocessing.size
+
+
+@dataclass(frozen=True)
+class BackboneGraph:
+    """A bare backbone on disk: `backbone.onnx` ([B, 3, S, S] -> features [B, F]) and `backbone.weights` in one folder.
+
+    Attributes:
+        folder: that holds both.
+        info: what the graph says about itself.
+    """
+
+    folder: Path
+    info: GraphInfo
+
+    @property
+    def path(self) -> Path:
+        """Of the graph."""
+        return self.folder / BACKBONE_GRAPH
+
+    @property
+    def weights(self) -> Path:
+        """Of the file that holds the weights."""
+        return self.folder / BACKBONE_WEIGHTS
+
+
+def read_backbone_graph(folder: Path) -> BackboneGraph:
+    """Opens a folder that `export_backbone` made.
+
+    Raises:
+        ArtifactError: there is no backbone graph, or it is not one of ours.
+    """
+    path = folder / BACKBONE_GRAPH
+    info = graph_info(load_graph(path), path)
+    if info.task is not None:
+        raise ArtifactError(f"{path} is task {info.task.name} merged into a backbone; expected the bare backbone.")
+    return BackboneGraph(folder, info)
+
+
+def load_graph(path: Path) -> ir.Model:
+    """Loads a graph without reading the weights that lie in other files.
+
+    Raises:
+        ArtifactError: the file cannot be read or is no ONNX graph.
+    """
+    import onnx_ir
+
+    try:
+        return onnx_ir.load(path)
+    except OSError as error:
+        raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
+    except Exception as error:  # protobuf and onnx_ir raise many kinds for a damaged file
+        raise ArtifactError(f"{path} is not a whole ONNX graph ({error}). Export it again.") from error
+
+
+def read_graph_info(path: Path) -> GraphInfo:
+    """What the graph in a file is; takes milliseconds, weights are not read.
+
+    Raises:
+        ArtifactError: it is damaged, of a newer format, or was not made by mimi-edge.
+    """
+    return graph_info(load_graph(path), path)
+
+
+def graph_info(model: ir.Model, path: Path) -> GraphInfo:
+    """What a loaded graph is; `path` is for messages.
+
+    Raises:
+        ArtifactError: it is of a newer format, or was not made by mimi-edge.
+    """
+    try:
+        document = json.loads(model.metadata_props[METADATA_KEY])
+        newer = int(document["format"]) > GRAPH_FORMAT
+        if not newer:
+            return _info(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} does not describe itself as mimi-edge's graphs do ({error!r}). "
+            "Make it with: mimi-edge export --format onnx"
+        ) from error
+    raise ArtifactError(
+        f"{path} has graph format {document['format']}; this mimi-edge reads up to {GRAPH_FORMAT}. "
+        "Upgrade: pip install --upgrade mimi-edge"
+    )
+
+
+def describe(model: ir.Model, info: GraphInfo) -> None:
+    """Writes what a graph is into its metadata, replacing what was there."""
+    document = {
+        "format": GRAPH_FORMAT,
+        "backbone": asdict(info.backbone),
+        "preprocessing": asdict(info.preprocessing),
+        "sites": [[site.name, site.width, site.tokens] for site in info.sites],
+        "task": None if info.task is None else asdict(info.task),
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    model.metadata_props.clear()
+    model.metadata_props[METADATA_KEY] = text
+
+
+def _info(document: dict[str, Any]) -> GraphInfo:
+    preprocessing = document["preprocessing"]
+    return GraphInfo(
+        backbone=BackboneIdentity(**document["backbone"]),
+        preprocessing=Preprocessing(
+            **preprocessing | {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}
+        ),
+        sites=tuple(Site(name, int(width), int(tokens)) for name, width, tokens in document["sites"]),
+        task=None if document["task"] is None else _task(document["task"]),
+    )
+
+
+def _task(document: dict[str, Any]) -> GraphTask:
+    return GraphTask(**document | {"classes": tuple(document["classes"]), "neurons": dict(document["neurons"])})

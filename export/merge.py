@@ -1,0 +1,136 @@
+"""Merges a task into a backbone's graph: graph surgery without torch, and without reading the backbone's weights.
+
+The merged graph holds no weights. It points into the backbone's weight file and into the task file, which therefore
+lie in its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.graphs import GraphInfo, GraphTask, describe, graph_info, load_graph
+from mimi_edge.files import sha256_of, whole_file
+from mimi_edge.tasks.files import read_task
+from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP, Task
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+ACTIVATIONS = ("gelu", "relu")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged graph on disk.
+
+    Attributes:
+        path: of the graph.
+        size_bytes: of the graph alone, without the weights it points to.
+        info: what it says about itself.
+    """
+
+    path: Path
+    size_bytes: int
+    info: GraphInfo
+
+    @property
+    def neurons(self) -> Mapping[str, int]:
+        """N at each site that has an adapter."""
+        return {} if self.info.task is None else self.info.task.neurons
+
+
+def merge(backbone_graph: Path, task_file: Path, out: Path) -> Merged:
+    """Writes the graph of a backbone with a task in it, images [batch, 3, S, S] -> logits [batch, C].
+
+    The same input files give the same bytes.
+
+    Args:
+        backbone_graph: `backbone.onnx`.
+        task_file: the task's `.safetensors` file.
+        out: the graph to write; all three lie in one folder, because a graph may not take weights from elsewhere.
+
+    Raises:
+        ArtifactError: the task belongs to another backbone, does not fit its sites, or a file is damaged.
+        ConfigError: the three are not in one folder.
+        OSError: the disk is full; nothing is left behind.
+    """
+    _check_folder(backbone_graph, task_file, out)
+    task = read_task(task_file)
+    model = load_graph(backbone_graph)
+    info = graph_info(model, backbone_graph)
+    if info.task is not None:
+        raise ArtifactError(f"{backbone_graph} already has task {info.task.name} in it; expected the bare backbone.")
+    _check_fit(task, task_file, info)
+    _insert(model, task, task_file)
+    merged = replace(info, task=_graph_task(task, task_file))
+    describe(model, merged)
+    model.graph.name = task.header.name
+    return _save(model, merged, out)
+
+
+def _check_folder(backbone_graph: Path, task_file: Path, out: Path) -> None:
+    folders = {path.absolute().parent for path in (backbone_graph, task_file, out)}
+    if len(folders) > 1:
+        listed = ", ".join(sorted(map(str, folders)))
+        raise ConfigError(
+            f"Backbone graph, task file and merged graph must lie in one folder; got {listed}. "
+            "Copy the task file beside the backbone's graph."
+        )
+
+
+def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
+    expected, got = info.backbone, task.header.backbone
+    if expected.sha256 != got.sha256:
+        raise ArtifactError(
+            f"{task_file} was trained on {got.name} ({got.sha256[:12]}); this graph is {expected.name} "
+            f"({expected.sha256[:12]}). Export the backbone that the task was trained on."
+        )
+    if faults := list(_misfits(task, info)):
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ArtifactError(f"{task_file} does not fit the graph of {expected.name}:\n{listed}\nTrain it again.")
+
+
+def _misfits(task: Task, info: GraphInfo) -> Iterator[str]:
+    """Everything in which a task of the right backbone still contradicts the graph."""
+    sites = {site.name: site.width for site in info.sites}
+    for site, width in task.widths.items():
+        if site not in sites:
+            yield f"site {site} is not in the graph"
+        elif sites[site] != width:
+            yield f"site {site}: the graph has width {sites[site]}, the task {width}"
+    if task.header.backbone.features != info.backbone.features:
+        yield f"the graph gives {info.backbone.features} features, the head takes {task.header.backbone.features}"
+    if task.header.preprocessing.size != info.input_size:
+        yield f"the graph takes images of {info.input_size} px, the task of {task.header.preprocessing.size} px"
+    if task.header.activation not in ACTIVATIONS:
+        yield f"activation {task.header.activation}: expected one of {', '.join(ACTIVATIONS)}"
+
+
+def _insert(model: ir.Model, task: Task, task_file: Path) -> None:
+    from mimi_edge.export.passes.append_head import AppendHead
+    from mimi_edge.export.passes.insert_adapters import InsertAdapters
+    from mimi_edge.export.task_weights import TaskWeights
+
+    weights = TaskWeights(model.graph, task_file)
+    adapters = {site: (weights.matrix(site + DOWN, 1), weights.matrix(site + UP, 0)) for site in task.sites}
+    head = AppendHead(weights.matrix(HEAD_WEIGHT, 0), weights.vector(HEAD_BIAS), len(task.header.classes))
+    weights.place()
+    InsertAdapters(adapters, task.header.activation)(model)
+    head(model)
+
+
+def _graph_task(task: Task, task_file: Path) -> GraphTask:
+    header = task.header
+    return GraphTask(header.name, header.classes, task.neurons, header.store.value, sha256_of(task_file))
+
+
+def _save(model: ir.Model, info: GraphInfo, out: Path) -> Merged:
+    import onnx_ir
+
+    with whole_file(out) as beside:
+        onnx_ir.save(model, beside, format="onnx")
+    return Merged(out, out.stat().st_size, info)

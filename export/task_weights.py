@@ -1,0 +1,79 @@
+"""A task file's weights as values of a graph: initializers that point into the file, and what makes them fp32.
+
+fp32 is used where it lies. fp16 goes through `Cast`; int8 through `Cast` and a `Mul` by its scales. Both depend on
+constants alone, so a runtime computes them once, when it loads the graph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from mimi_edge.tasks.files import TensorLocation, tensor_locations
+from mimi_edge.tasks.stores import SCALE
+
+DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
+
+
+class TaskWeights:
+    """Makes fp32 values out of the tensors of one task file, in one graph."""
+
+    def __init__(self, graph: ir.Graph, task_file: Path) -> None:
+        self._graph = graph
+        self._file = task_file
+        self._locations = tensor_locations(task_file)
+        self._conversions: list[ir.Node] = []
+
+    def matrix(self, name: str, scaled_axis: int) -> ir.Value:
+        """A matrix in fp32; int8 has one scale for each index along `scaled_axis`."""
+        weight = self.vector(name)
+        if name + SCALE not in self._locations:
+            return weight
+        (count,) = self._locations[name + SCALE].shape
+        # Same bytes, but shaped to broadcast along the axis.
+        scale = self._initializer(name + SCALE, (count, 1) if scaled_axis == 0 else (1, count))
+        return self._convert(ir.node("Mul", [weight, scale], name=f"{name}.fp32", outputs=[_named(f"{name}.fp32")]))
+
+    def vector(self, name: str) -> ir.Value:
+        """A tensor in fp32, without scales."""
+        location = self._locations[name]
+        stored = self._initializer(name, location.shape)
+        if location.dtype == "F32":
+            return stored
+        attributes = {"to": ir.DataType.FLOAT}
+        return self._convert(ir.node("Cast", [stored], attributes, name=f"{name}.cast", outputs=[_named(f"{name}.cast")]))
+
+    def place(self) -> None:
+        """Puts the conversions at the graph's start, before anything that needs them."""
+        first = next(iter(self._graph), None)
+        if first is None:
+            self._graph.extend(self._conversions)
+        elif self._conversions:
+            self._graph.insert_before(first, self._conversions)
+
+    def _convert(self, node: ir.Node) -> ir.Value:
+        self._conversions.append(node)
+        return node.outputs[0]
+
+    def _initializer(self, name: str, shape: tuple[int, ...]) -> ir.Value:
+        tensor = _external(self._file, name, self._locations[name], shape)
+        value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.register_initializer(value)
+        return value
+
+
+def _external(file: Path, name: str, location: TensorLocation, shape: tuple[int, ...]) -> ir.ExternalTensor:
+    return ir.ExternalTensor(
+        location=file.name,
+        offset=location.offset,
+        length=location.length,
+        dtype=DTYPES[location.dtype],
+        shape=ir.Shape(shape),
+        name=name,
+        base_dir=file.parent,
+    )
+
+
+def _named(name: str) -> ir.Value:
+    return ir.Value(name=name)
