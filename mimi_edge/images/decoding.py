@@ -88,16 +88,26 @@ def decode_dataset(
     Raises:
         ConfigError: as of `decode_split`.
     """
-    decoded = {}
+    decoded: dict[str, DecodedSplit] = {}
     faults = []
     for name, split in dataset.splits.items():
-        try:
-            decoded[name] = decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener)
-        except ConfigError as error:
-            faults.append(str(error))
+        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener)
+        if isinstance(outcome, str):
+            faults.append(outcome)
+        else:
+            decoded[name] = outcome
     if faults:
         raise ConfigError("\n".join(faults))
     return decoded
+
+
+def _decoded_or_fault(
+    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener
+) -> DecodedSplit | str:
+    try:
+        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener)
+    except ConfigError as error:
+        return str(error)
 
 
 def _outcomes(

@@ -78,6 +78,7 @@ def _require_document(document: Mapping[str, Any]) -> None:
         entries = [(origin, label) for split in SPLITS for origin, label in document["splits"][split]]
         sound = (
             len(set(classes)) == len(classes) >= 2
+            and isinstance(document["seed"], int)
             and document["splits"].keys() == set(SPLITS)
             and all(isinstance(origin, str) for origin, _ in entries)
             and {label for _, label in entries} <= set(classes)
@@ -87,6 +88,6 @@ def _require_document(document: Mapping[str, Any]) -> None:
         sound = False
     if not sound:
         raise ConfigError(
-            "The written split is damaged: expected `classes`, and for train, val and test lists of [image, class], "
+            "The written split is damaged: expected `seed`, `classes`, and for train, val and test lists of [image, class], "
             "each image once. Restore it, or start a new run, which makes a new split."
         )

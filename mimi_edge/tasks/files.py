@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from mimi_edge.errors import ArtifactError
+from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Neurons
@@ -166,7 +166,7 @@ def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:
             training_sha256=document["training_sha256"],
             versions=dict(document["versions"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtifactError(
             f"{path}: its description lacks or misspells something ({error!r}). Get an unaltered copy."
         ) from error
