@@ -1,0 +1,122 @@
+"""What holds for every test: what is skipped where, no network, few threads, no traces outside temporary folders."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+THREADS = "2"
+
+# Before anything imports torch: a run gives the same bytes only with the same number of threads.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = THREADS
+
+hypothesis.settings.register_profile(
+    "here",
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("here"), derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def _why_no_gpu() -> str | None:
+    if importlib.util.find_spec("torch") is None:
+        return "needs an NVIDIA GPU, and torch to see it; torch is not installed"
+    import torch
+
+    return None if torch.cuda.is_available() else "needs an NVIDIA GPU; torch sees none"
+
+
+def _why_no_trt() -> str | None:
+    if importlib.util.find_spec("tensorrt") is None:
+        return "needs TensorRT; the module tensorrt is not installed"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for marker, why_not in (("gpu", _why_no_gpu), ("trt", _why_no_trt)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        reason = why_not() if marked else None
+        for item in marked:
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches in a folder of this run, and nothing of the person's own settings; child processes inherit it."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith("MIMI_EDGE_")]:
+            patch.delenv(variable)
+        for variable in ("FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH"):
+            patch.delenv(variable, raising=False)
+        for variable, name in {
+            "MIMI_EDGE_CACHE": "mimi-edge",
+            "HF_HOME": "hub",
+            "TORCH_HOME": "torch",
+            "MPLCONFIGDIR": "matplotlib",
+        }.items():
+            patch.setenv(variable, str(folder / name))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("MPLBACKEND", "agg")
+        yield
+
+
+def _is_loopback(host: object) -> bool:
+    if host in ("", "localhost", None):
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+class _GuardedSocket(socket.socket):
+    """A socket that only reaches this machine."""
+
+    def connect(self, address: Any) -> None:
+        self._refuse_elsewhere(address)
+        super().connect(address)
+
+    def connect_ex(self, address: Any) -> int:
+        self._refuse_elsewhere(address)
+        return super().connect_ex(address)
+
+    def _refuse_elsewhere(self, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            raise AssertionError(f"A test tried to reach {address[0]}; mark it `network` if it should.")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections to other machines, and looking up their names, fail in every test that is not marked `network`."""
+    if request.node.get_closest_marker("network"):
+        return
+    look_up = socket.getaddrinfo
+
+    def look_up_here(host: Any, *arguments: Any, **keywords: Any) -> Any:
+        if not _is_loopback(host):
+            raise AssertionError(f"A test tried to look up {host}; mark it `network` if it should.")
+        return look_up(host, *arguments, **keywords)
+
+    monkeypatch.setattr(socket, "socket", _GuardedSocket)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds pyproject.toml."""
+    return Path(__file__).parents[1]
