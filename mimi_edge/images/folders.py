@@ -152,10 +152,11 @@ def _flat_split_faults(root: Path, named: Sequence[Path], others: Sequence[Path]
     """What to say where train/ has no class folders: beside other classes it is a class, by itself it is a mistake."""
     if not named or others:
         return []
-    return [
+    fault = (
         f"{shown(root)} holds {_row(named)} only, and train/ has no folders for the classes, so they are not known. "
         "Put the images into one folder per class (train/cat/1.jpg). If these are your classes, rename the folders"
-    ]
+    )
+    return [fault]
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -251,10 +252,11 @@ def _split_folder_faults(root: Path, folder: Path) -> list[str]:
     if not loose:
         return []
     hint = "" if _split_of(folder) == "train" else f", or move {name} away: that split is then taken from train/"
-    return [
+    fault = (
         f"{len(loose)} images lie directly in {name} (such as {shown(loose[0])}), so their classes are not known. "
         f"Put them into one folder per class{hint}"
-    ]
+    )
+    return [fault]
 
 
 def _link_remarks(tree: Tree) -> list[str]:

@@ -144,7 +144,7 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or it cannot be made out."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # Damaged EXIF data is common, raises anything, and does no harm to the pixels.
+    except Exception:  # noqa: BLE001  Damaged EXIF data is common, raises anything, and does no harm to the pixels.
         return 1
 
 

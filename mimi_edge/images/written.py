@@ -88,6 +88,6 @@ def _require_document(document: Mapping[str, Any]) -> None:
         sound = False
     if not sound:
         raise ConfigError(
-            "The written split is damaged: expected `seed`, `classes`, and for train, val and test lists of [image, class], "
-            "each image once. Restore it, or start a new run, which makes a new split."
+            "The written split is damaged: expected `seed`, `classes`, and for train, val and test lists of "
+            "[image, class], each image once. Restore it, or start a new run, which makes a new split."
         )

@@ -215,6 +215,13 @@ def test_cut_short(ending: str, share: float, tmp_path: Path) -> None:
         read_rgb(path)
 
 
+def mode_or_message(path: Path) -> str:
+    try:
+        return read_rgb(path).mode
+    except UnusableImageError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "gif", "tif", "webp", "bmp", "ppm"])
 def test_damaged_anywhere_is_either_read_or_refused(ending: str, tmp_path: Path) -> None:
     whole, random = content(ending), np.random.default_rng(1)
@@ -224,10 +231,8 @@ def test_damaged_anywhere_is_either_read_or_refused(ending: str, tmp_path: Path)
         for place in random.integers(0, min(len(whole), 600), 4):
             damaged[place] = random.integers(256)
         path.write_bytes(bytes(damaged))
-        try:
-            assert read_rgb(path).mode == "RGB"
-        except UnusableImageError as error:
-            assert str(path) in str(error)
+        outcome = mode_or_message(path)
+        assert outcome == "RGB" or str(path) in outcome
 
 
 @pytest.mark.parametrize(
