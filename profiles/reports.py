@@ -52,7 +52,7 @@ class TaskProfile:
     Attributes:
         name: of the task.
         storage: bytes of its two files.
-        neurons: of each site that has some.
+        neurons: of every site of the backbone, in network order; 0 where a site was emptied.
         stored_accuracy: by split, as the task file says.
         graph_accuracy: of the merged graph in its runtime; None where no images were given.
     """
@@ -152,6 +152,7 @@ def profile_package(
     _check_numbers(batches, rounds)
     environment = current_environment(threads=threads, providers=CPU_PROVIDERS)
     storage = package_storage(package)
+    sites = _site_names(package)
     read = {name: read_task(package.tasks[name].task_file) for name in chosen}
     graphs: dict[str | None, Run] = {None: _opened(package.backbone_graph, threads)}
     graphs |= {name: _opened(package.tasks[name].graph, threads) for name in chosen}
@@ -159,15 +160,16 @@ def profile_package(
         TaskProfile(
             name=name,
             storage=storage.tasks[name],
-            neurons=read[name].neurons,
+            neurons={site: read[name].neurons.get(site, 0) for site in sites},
             stored_accuracy=dict(read[name].header.accuracy),
             graph_accuracy=_graph_accuracy(read[name], graphs[name], (splits or {}).get(name), listener),
         )
         for name in chosen
     ]
-    size = read[chosen[0]].header.preprocessing.size
     turns = _TurnTaking(rounds, seed, warm_up, listener)
-    latencies = [found for batch in batches for found in _latencies(graphs, _noise(batch, size, seed), turns)]
+    latencies = [
+        found for batch in batches for found in _latencies(graphs, _noise(batch, package.input_size, seed), turns)
+    ]
     return ProfileReport(environment, seed, storage, tuple(profiles), tuple(latencies))
 
 
@@ -225,6 +227,12 @@ def _chosen(package: Package, tasks: Sequence[str] | None, splits: Mapping[str, 
 def _check_numbers(batches: Sequence[int], rounds: int) -> None:
     if not batches or min(batches) < 1 or rounds < 1:
         raise ConfigError(f"Expected batches and rounds of at least 1, got batches {list(batches)}, rounds {rounds}.")
+
+
+def _site_names(package: Package) -> list[str]:
+    from mimi_edge.export.graphs import read_graph_info
+
+    return [site.name for site in read_graph_info(package.backbone_graph).sites]
 
 
 def _opened(graph: Path, threads: int | None) -> Run:

@@ -55,7 +55,7 @@ def package_storage(package: Package) -> PackageStorage:
     return PackageStorage(
         backbone_graph_bytes=package.backbone_graph.stat().st_size,
         backbone_weights_bytes=package.backbone_weights.stat().st_size,
-        package_bytes=folder_bytes(package.backbone_graph.parent),
+        package_bytes=folder_bytes(package.folder),
         tasks={
             name: TaskStorage(task.task_file.stat().st_size, task.graph.stat().st_size)
             for name, task in package.tasks.items()

@@ -1,116 +1,80 @@
 import json
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_package import CLASSES, PREPROCESSING, SITES, SIZE, make_package
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.events import Advance
+from mimi_edge.events import Advance, Note
+from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.images.decoding import DecodedSplit
-from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.images.preprocessing import normalise
 from mimi_edge.profiles import reports
 from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.reports import profile_package, report_document, report_from_document
 from mimi_edge.profiles.storage import package_storage
-from mimi_edge.tasks.files import write_task
-from mimi_edge.tasks.stores import Store
-from mimi_edge.tasks.task import (
-    AdapterWeights,
-    BackboneIdentity,
-    HeadWeights,
-    SplitAccuracy,
-    Task,
-    TaskHeader,
-    encode_weights,
-)
+from mimi_edge.tasks.task import SplitAccuracy
 
-SIZE = 4
-CLASSES = ("one", "two")
-QUICK = {"rounds": 5, "warm_up": WarmUp(most_rounds=2)}
+QUICK = {"rounds": 5, "warm_up": WarmUp(most_rounds=2), "threads": 1}
 
 
-def tiny_task(name, neurons):
-    random = np.random.default_rng(len(name))
-
-    def weights(*shape):
-        return random.standard_normal(shape, np.float32)
-
-    adapters = {f"blocks.{block}.mlp": AdapterWeights(weights(8, n), weights(n, 8)) for block, n in enumerate(neurons)}
-    header = TaskHeader(
-        name=name,
-        backbone=BackboneIdentity("tiny", "0" * 64, 8),
-        classes=CLASSES,
-        preprocessing=Preprocessing(SIZE, SIZE, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        activation="gelu",
-        store=Store.FP16,
-        accuracy={"test": SplitAccuracy(0.75, 40)},
-        training_sha256="0" * 64,
-        versions={},
-    )
-    return Task(header, encode_weights(adapters, HeadWeights(weights(2, 8), weights(2)), Store.FP16))
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return make_package(tmp_path_factory.mktemp("profiled"), {"digits": (3, 0, 1), "latency": (1, 2, 2)})
 
 
 @pytest.fixture
-def package(tmp_path):
-    """A folder like a package's, whose graphs are only names: the stand-in runtime below knows what they do."""
-    tasks = {}
-    for name, neurons in {"digits": (3, 0, 1), "latency": (1, 2, 2)}.items():
-        task_file, graph = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.onnx"
-        write_task(tiny_task(name, neurons), task_file)
-        graph.write_bytes(b"g" * len(name))
-        tasks[name] = SimpleNamespace(name=name, graph=graph, task_file=task_file)
-    backbone, weights = tmp_path / "backbone.onnx", tmp_path / "backbone.weights"
-    backbone.write_bytes(b"b" * 100)
-    weights.write_bytes(b"w" * 2000)
-    (tmp_path / "manifest.json").write_text("{}")
-    return SimpleNamespace(backbone_graph=backbone, backbone_weights=weights, tasks=tasks)
-
-
-@pytest.fixture(autouse=True)
 def ran(monkeypatch):
-    """Replaces the runtime; gives a list of what ran on which shape. Every answer is class 1."""
+    """Notes what ran, on what shape, and how it was opened."""
     diary = []
+    opened = reports._opened
 
-    def opened(graph, threads):
-        def run(images):
-            diary.append((graph.stem, images.shape, images.dtype, threads))
-            return np.tile(np.float32([0, 1]), (len(images), 1))
+    def noting(graph, threads):
+        run = opened(graph, threads)
 
-        return run
+        def noted(images):
+            diary.append((graph.stem, images.shape, images.dtype.name, threads))
+            return run(images)
 
-    monkeypatch.setattr(reports, "_opened", opened)
+        return noted
+
+    monkeypatch.setattr(reports, "_opened", noting)
     return diary
 
 
-def split_of(labels):
-    return DecodedSplit(np.zeros((len(labels), SIZE, SIZE, 3), np.uint8), np.array(labels), ())
+def split_of(count):
+    random = np.random.default_rng(count)
+    images = random.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+    return DecodedSplit(images, random.integers(0, len(CLASSES), count), ())
 
 
-def test_storage_is_what_the_file_system_says(package, tmp_path):
+def test_storage_is_what_the_file_system_says(package):
     storage = package_storage(package)
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert storage.backbone_graph_bytes == sizes["backbone.onnx"] == 100
-    assert storage.backbone_weights_bytes == sizes["backbone.weights"] == 2000
-    assert storage.backbone_bytes == 2100
+    sizes = {path.name: path.stat().st_size for path in package.folder.iterdir()}
+    assert storage.backbone_graph_bytes == sizes["backbone.onnx"]
+    assert storage.backbone_weights_bytes == sizes["backbone.weights"]
+    assert storage.backbone_bytes == sizes["backbone.onnx"] + sizes["backbone.weights"]
     assert storage.package_bytes == sum(sizes.values())
-    assert storage.full_models_bytes == 2 * 2100
+    assert storage.full_models_bytes == 2 * storage.backbone_bytes
+    assert list(storage.tasks) == ["digits", "latency"]
     for name, task in storage.tasks.items():
         assert (task.task_file_bytes, task.graph_bytes) == (sizes[f"{name}.safetensors"], sizes[f"{name}.onnx"])
 
 
 def test_a_report_has_every_task_and_batch_with_the_backbone_first(package, ran):
-    report = profile_package(package, batches=(1, 3), threads=2, **QUICK)
+    report = profile_package(package, batches=(1, 3), **(QUICK | {"threads": 2}))
     assert [(found.task, found.batch) for found in report.latencies] == [
         (task, batch) for batch in (1, 3) for task in (None, "digits", "latency")
     ]
     assert all(found.summary.count == len(found.samples.latency_ns) == 5 for found in report.latencies)
+    assert all(min(found.samples.latency_ns) > 0 for found in report.latencies)
     assert all((found.ratio is None) == (found.task is None) for found in report.latencies)
     assert report.latency("digits", 3).batch == 3
     assert {shape for _, shape, _, _ in ran} == {(1, 3, SIZE, SIZE), (3, 3, SIZE, SIZE)}
-    assert {(dtype.name, threads) for _, _, dtype, threads in ran} == {("float32", 2)}
+    assert {(dtype, threads) for _, _, dtype, threads in ran} == {("float32", 2)}
     assert report.environment.threads == 2
+    assert report.environment.providers == ("CPUExecutionProvider",)
     with pytest.raises(KeyError):
         report.latency("digits", 2)
 
@@ -123,15 +87,17 @@ def test_bare_and_merged_graphs_take_turns(package, ran):
     assert len(set(turns)) > 2
 
 
-def test_tasks_tell_bytes_neurons_and_both_accuracies(package):
-    splits = {"digits": split_of([1, 1, 0, 1])}
-    report = profile_package(package, splits=splits, **QUICK)
-    digits, latency = report.tasks
+def test_tasks_tell_bytes_neurons_of_every_site_and_both_accuracies(package):
+    split = split_of(50)
+    digits, latency = profile_package(package, splits={"digits": split}, **QUICK).tasks
     assert digits.name == "digits"
     assert digits.storage.task_file_bytes == package.tasks["digits"].task_file.stat().st_size
-    assert digits.neurons == {"blocks.0.mlp": 3, "blocks.2.mlp": 1}
+    assert list(digits.neurons.items()) == list(zip([site.name for site in SITES], (3, 0, 1), strict=True))
     assert digits.stored_accuracy == {"test": SplitAccuracy(0.75, 40)}
-    assert digits.graph_accuracy == SplitAccuracy(0.75, 4)
+    logits = open_graph(package.tasks["digits"].graph).run(normalise(split.images, PREPROCESSING))
+    right = float((logits.argmax(axis=1) == split.labels).mean())
+    assert 0 < right < 1
+    assert digits.graph_accuracy == SplitAccuracy(pytest.approx(right), 50)
     assert latency.graph_accuracy is None
 
 
@@ -144,14 +110,19 @@ def test_only_the_tasks_asked_for_are_measured(package, ran):
 
 def test_progress_names_each_stage(package):
     heard = []
-    splits = {"digits": split_of([1])}
-    profile_package(package, batches=(1, 2), splits=splits, listener=heard.append, **QUICK)
+    profile_package(package, batches=(1, 2), splits={"digits": split_of(1)}, listener=heard.append, **QUICK)
     stages = list(dict.fromkeys(event.stage for event in heard if isinstance(event, Advance)))
     assert stages == ["accuracy of digits", "latency, batch 1", "latency, batch 2"]
 
 
+def test_an_unsteady_machine_is_told_of(package):
+    heard = []
+    profile_package(package, rounds=2, warm_up=WarmUp(most_rounds=1), listener=heard.append)
+    assert any(isinstance(event, Note) and "steady" in event.text for event in heard)
+
+
 def test_the_document_goes_through_json_and_comes_back(package):
-    report = profile_package(package, batches=(1, 2), splits={"digits": split_of([0, 1])}, **QUICK)
+    report = profile_package(package, batches=(1, 2), splits={"digits": split_of(2)}, **QUICK)
     text = json.dumps(report_document(report), allow_nan=False)
     assert report_from_document(json.loads(text)) == report
 
@@ -165,7 +136,7 @@ def test_the_document_has_samples_summary_and_bytes_for_readers(package):
     assert len(merged["latency_ns"]) == 5
     assert merged["summary"]["p50_ms"] == pytest.approx(np.median(merged["latency_ns"]) / 1e6)
     assert merged["ratio"]["low"] <= merged["ratio"]["value"] <= merged["ratio"]["high"]
-    assert document["storage"]["full_models_bytes"] == 4200
+    assert document["storage"]["full_models_bytes"] == 2 * report.storage.backbone_bytes
 
 
 @pytest.mark.parametrize(
@@ -191,7 +162,7 @@ def test_a_document_that_is_none_of_ours_is_refused(package, damage):
     [
         ({"tasks": ["cats"]}, "cats"),
         ({"tasks": []}, "no task"),
-        ({"splits": {"cats": split_of([1])}}, "cats"),
+        ({"splits": {"cats": split_of(1)}}, "cats"),
         ({"batches": ()}, r"batches \[\]"),
         ({"batches": (1, 0)}, r"batches \[1, 0\]"),
         ({"rounds": 0}, "rounds 0"),
@@ -204,10 +175,15 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(package, ran, o
     assert not ran
 
 
-def test_a_missing_file_is_an_error_of_the_file_system(package):
-    package.backbone_weights = Path("nowhere")
+def test_a_missing_file_is_an_error_of_the_file_system(package, tmp_path):
     with pytest.raises(FileNotFoundError):
-        profile_package(package, **QUICK)
+        profile_package(replace(package, folder=tmp_path), **QUICK)
+
+
+def test_threads_of_one_graph_do_not_spin_while_another_runs(package):
+    """Else every latency of an interleaved run is that of a machine with fewer cores."""
+    options = open_graph(package.backbone_graph).session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_reports_differ_when_a_sample_does(package):
