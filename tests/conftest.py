@@ -5,19 +5,23 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-THREADS = "2"
-
-# Before anything imports torch: a run gives the same bytes only with the same number of threads.
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = THREADS
+CACHES = {"MIMI_EDGE_CACHE": "mimi-edge", "HF_HOME": "hub", "TORCH_HOME": "torch", "MPLCONFIGDIR": "matplotlib"}
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "MPLBACKEND": "agg",
+    # A training gives the same bytes only with the same number of threads.
+    "OMP_NUM_THREADS": "2",
+    "MKL_NUM_THREADS": "2",
+}
 
 hypothesis.settings.register_profile(
     "here",
@@ -29,6 +33,25 @@ hypothesis.settings.register_profile(
     "ci", parent=hypothesis.settings.get_profile("here"), derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Caches in a folder of this run and nothing of the person's own settings; child processes inherit it.
+
+    Here and not in a fixture, because libraries read these when the test modules import them.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mimi-edge-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for variable in [name for name in os.environ if name.startswith("MIMI_EDGE_")]:
+        patch.delenv(variable)
+    for variable in ("FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH"):
+        patch.delenv(variable, raising=False)
+    for variable, name in CACHES.items():
+        patch.setenv(variable, str(folder / name))
+    for variable, value in SETTINGS.items():
+        patch.setenv(variable, value)
 
 
 def _why_no_gpu() -> str | None:
@@ -54,27 +77,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Caches in a folder of this run, and nothing of the person's own settings; child processes inherit it."""
-    folder = tmp_path_factory.mktemp("caches")
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in [name for name in os.environ if name.startswith("MIMI_EDGE_")]:
-            patch.delenv(variable)
-        for variable in ("FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH"):
-            patch.delenv(variable, raising=False)
-        for variable, name in {
-            "MIMI_EDGE_CACHE": "mimi-edge",
-            "HF_HOME": "hub",
-            "TORCH_HOME": "torch",
-            "MPLCONFIGDIR": "matplotlib",
-        }.items():
-            patch.setenv(variable, str(folder / name))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("MPLBACKEND", "agg")
-        yield
-
-
 def _is_loopback(host: object) -> bool:
     if host in ("", "localhost", None):
         return True
@@ -82,6 +84,10 @@ def _is_loopback(host: object) -> bool:
         return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
     except ValueError:
         return False
+
+
+class NetworkForbiddenError(ConnectionError):
+    """What a test gets that reaches for another machine: to the code under test it looks like having no network."""
 
 
 class _GuardedSocket(socket.socket):
@@ -97,7 +103,7 @@ class _GuardedSocket(socket.socket):
 
     def _refuse_elsewhere(self, address: Any) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
-            raise AssertionError(f"A test tried to reach {address[0]}; mark it `network` if it should.")
+            raise NetworkForbiddenError(f"A test tried to reach {address[0]}; mark it `network` if it should.")
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +115,7 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
     def look_up_here(host: Any, *arguments: Any, **keywords: Any) -> Any:
         if not _is_loopback(host):
-            raise AssertionError(f"A test tried to look up {host}; mark it `network` if it should.")
+            raise NetworkForbiddenError(f"A test tried to look up {host}; mark it `network` if it should.")
         return look_up(host, *arguments, **keywords)
 
     monkeypatch.setattr(socket, "socket", _GuardedSocket)

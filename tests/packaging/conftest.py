@@ -1,0 +1,140 @@
+"""A wheel built once, and the two environments it is installed into: a training server's and a device's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOMS = ("mimi_edge", "cli", "export", "profiles")
+BUILD_FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
+OURS_ALONE = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"}
+"""Variables by which the environment of this test run could leak into another one."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that holds a wheel of this project and nothing from the checkout."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        return next((self.folder / "lib").glob("python*/site-packages"))
+
+    def mimi_edge(self, *arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs its `mimi-edge` and fails with all that was printed where that fails."""
+        return run([self.folder / "bin" / "mimi-edge", *arguments], cwd=cwd, **variables)
+
+    def can_import(self, module: str) -> bool:
+        """Whether a module is found there."""
+        probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+        return subprocess.run([self.python, "-c", probe, module], cwd=self.folder, check=False).returncode == 0
+
+
+def run(command: list[str | Path], cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command that must succeed, away from the checkout and from this environment's variables."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS_ALONE} | variables
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shown = " ".join(str(part) for part in command)
+    assert done.returncode == 0, f"$ {shown}\nexit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def source_tree(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build reads, copied: a build leaves its traces there, and finds none of an earlier one."""
+    tree = tmp_path_factory.mktemp("source")
+    for name in BUILD_FILES:
+        shutil.copy2(repository / name, tree / name)
+    for room in ROOMS:
+        shutil.copytree(repository / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return tree
+
+
+def _built(kind: str, tree: Path, into: Path) -> Path:
+    run([sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", into, tree], cwd=into)
+    (artefact,) = into.iterdir()
+    return artefact
+
+
+@pytest.fixture(scope="session")
+def wheel(source_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout."""
+    return _built("wheel", source_tree, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def sdist(source_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of the checkout."""
+    return _built("sdist", source_tree, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the source distribution alone gives."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    shutil.unpack_archive(sdist, unpacked, filter="data")
+    (tree,) = unpacked.iterdir()
+    return _built("wheel", tree, tmp_path_factory.mktemp("wheel-of-sdist"))
+
+
+def _environment(python: str | Path, wheel: Path, parts: str, constraints: Path, folder: Path) -> Environment:
+    """An empty environment and, in it, the wheel with some of its parts, as a user would install it."""
+    run([python, "-m", "venv", folder], cwd=folder.parent)
+    environment = Environment(folder)
+    quietly = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
+    wanted = f"mimi-edge[{parts}] @ {wheel.as_uri()}"
+    run([environment.python, "-m", "pip", "install", *quietly, "--constraint", constraints, wanted], cwd=folder)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def training_environment(
+    wheel: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
+    """What a training server has: the wheel with `train` and `cpu`. Six gigabytes, so it goes when the tests end."""
+    folder = tmp_path_factory.mktemp("training") / "venv"
+    yield _environment(sys.executable, wheel, "train,cpu", repository / "constraints.txt", folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def device_environment(
+    wheel: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
+    """What a device has: the wheel with `cpu`, no torch, and Python 3.10 where this machine has one."""
+    folder = tmp_path_factory.mktemp("device") / "venv"
+    yield _environment(_device_python(), wheel, "cpu", repository / "constraints.txt", folder)
+    shutil.rmtree(folder)
+
+
+def _device_python() -> str | Path:
+    """Python 3.10, which is JetPack 6.2's, if one is here that can make environments; else the one of this run."""
+    on_path = [shutil.which("python3.10")]
+    candidates = [*filter(None, on_path), *sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python"))]
+    for candidate in candidates:
+        probe = [candidate, "-c", "import ensurepip, venv"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return candidate
+    return sys.executable

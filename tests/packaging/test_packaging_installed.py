@@ -1,0 +1,156 @@
+"""The wheel at work in environments of its own: a training server's, and a device's that has no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Environment
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+BUDGET_MB = 0.5
+
+
+def train_command(tmp: Path) -> list[str | Path]:
+    """The smallest training there is of the built-in demonstration."""
+    return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--rounds", "1", "--run", tmp / "run"]
+
+
+def export_command(tmp: Path, package: str = "package") -> list[str | Path]:
+    """From a finished run to a package folder."""
+    return ["export", tmp / "run", "--format", "onnx", "--output", tmp / package]
+
+
+def profile_command(tmp: Path, package: str = "package") -> list[str | Path]:
+    """Measures a package; with --json on stdout."""
+    return ["profile", tmp / package, "--json"]
+
+
+def demo_commands(tmp: Path) -> Sequence[list[str | Path]]:
+    """What `make demo` runs, made tiny: train, export, profile."""
+    return train_command(tmp), export_command(tmp), profile_command(tmp)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the training environment left: the run, the package and the cached backbone graph, and what it printed."""
+
+    folder: Path
+    cache: Path
+    printed: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def demonstration(training_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    folder = tmp_path_factory.mktemp("demonstration")
+    cache = folder / "cache"
+    printed = tuple(
+        training_environment.mimi_edge(*command, cwd=folder, MIMI_EDGE_CACHE=str(cache)).stdout
+        for command in demo_commands(folder)
+    )
+    return Demonstration(folder, cache, printed)
+
+
+@pytest.fixture
+def carried(demonstration: Demonstration, tmp_path: Path) -> Demonstration:
+    """The run and the cache as they arrive on a device: copied, and the training machine's folder is not there."""
+    for name in ("run", "cache", "package"):
+        shutil.copytree(demonstration.folder / name, tmp_path / name)
+    return Demonstration(tmp_path, tmp_path / "cache", ())
+
+
+def _files_at_the_top(environment: Environment) -> set[str]:
+    """Top-level names in site-packages that the wheel's own record lists."""
+    (record,) = environment.site_packages.glob("mimi_edge-*.dist-info/RECORD")
+    paths = [line.rsplit(",", 2)[0] for line in record.read_text().splitlines()]
+    return {path.split("/")[0] for path in paths if not path.startswith("../")}
+
+
+def test_help_answers_where_only_the_wheel_is(training_environment: Environment, tmp_path: Path) -> None:
+    shown = training_environment.mimi_edge("--help", cwd=tmp_path).stdout
+    for command in ("train", "export", "profile", "plan", "inspect", "predict"):
+        assert command in shown
+
+
+def test_only_one_name_is_added_to_site_packages(training_environment: Environment) -> None:
+    names = _files_at_the_top(training_environment)
+    assert {name for name in names if not name.endswith(".dist-info")} == {"mimi_edge"}
+    assert not training_environment.can_import("cli")
+    assert training_environment.can_import("mimi_edge.cli")
+
+
+def test_what_is_installed_is_what_the_constraints_say(training_environment: Environment, repository: Path) -> None:
+    pinned = {line.split("==")[0] for line in (repository / "constraints.txt").read_text().splitlines() if "==" in line}
+    installed = {
+        folder.name.split("-")[0].lower().replace("_", "-").replace(".", "-")
+        for folder in training_environment.site_packages.glob("*.dist-info")
+    }
+    assert {"torch", "onnxruntime"} <= installed
+    assert installed - pinned - {"mimi-edge", "pip", "setuptools"} == set()
+
+
+def test_train_export_and_profile_run_there(demonstration: Demonstration) -> None:
+    tasks = list((demonstration.folder / "run").glob("*.safetensors"))
+    assert any(0 < task.stat().st_size <= BUDGET_MB * 1000**2 for task in tasks)
+    assert list((demonstration.folder / "package").glob("*.onnx"))
+    assert json.loads(demonstration.printed[-1])
+
+
+def test_the_device_has_no_torch(device_environment: Environment) -> None:
+    assert device_environment.can_import("onnxruntime")
+    assert [name for name in ("torch", "torchvision", "timm") if device_environment.can_import(name)] == []
+
+
+def test_a_device_merges_a_task_into_a_backbone_graph(device_environment: Environment, carried: Demonstration) -> None:
+    command = export_command(carried.folder, "merged-here")
+    device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=str(carried.cache))
+    trained, merged = (
+        {path.name: path for path in (carried.folder / name).glob("*.onnx")} for name in ("package", "merged-here")
+    )
+    assert merged.keys() == trained.keys()
+    for name, path in merged.items():
+        assert path.read_bytes() == trained[name].read_bytes()
+
+
+def test_a_device_measures_a_package(device_environment: Environment, carried: Demonstration) -> None:
+    command = profile_command(carried.folder)
+    shown = device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=str(carried.cache)).stdout
+    assert json.loads(shown)
+
+
+def test_a_device_classifies_images(device_environment: Environment, carried: Demonstration) -> None:
+    image = carried.folder / "image.png"
+    Image.new("L", (8, 8), 200).save(image)
+    arguments = ["predict", carried.folder / "package", image, "--json"]
+    assert json.loads(device_environment.mimi_edge(*arguments, cwd=carried.folder).stdout)
+
+
+def test_a_device_inspects_a_task_file_and_a_package(device_environment: Environment, carried: Demonstration) -> None:
+    task = next(iter((carried.folder / "run").glob("*.safetensors")))
+    for thing in (task, carried.folder / "package"):
+        assert json.loads(device_environment.mimi_edge("inspect", thing, "--json", cwd=carried.folder).stdout)
+
+
+def test_training_on_a_device_names_the_line_that_installs_it(
+    device_environment: Environment, carried: Demonstration
+) -> None:
+    import subprocess
+
+    done = subprocess.run(
+        [device_environment.folder / "bin" / "mimi-edge", *train_command(carried.folder / "new")],
+        cwd=carried.folder,
+        env=dict(os.environ, MIMI_EDGE_CACHE=str(carried.cache)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "mimi-edge[train]" in done.stderr
+    assert "Traceback" not in done.stderr
