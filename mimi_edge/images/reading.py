@@ -33,6 +33,7 @@ TURNS = {
 DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 LARGEST_16_BIT = 65535
+TOO_LARGE = "larger than the memory there is"
 
 
 class UnusableImageError(ConfigError):
@@ -77,6 +78,8 @@ def read_rgb(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise UnusableImageError(path, f"not an image of a kind that can be read ({kinds})") from error
+    except MemoryError as error:
+        raise UnusableImageError(path, TOO_LARGE) from error
     except Exception as error:  # A decoder that meets a damaged file may raise anything.
         raise UnusableImageError(path, "damaged or cut short") from error
 
@@ -96,6 +99,8 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else None
     except OSError as error:
         raise UnusableImageError(path, error.strerror or "it cannot be opened") from error
+    except MemoryError as error:
+        raise UnusableImageError(path, TOO_LARGE) from error
     if content is None:
         raise UnusableImageError(path, "not a file")
     if not content:
@@ -141,7 +146,9 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or it cannot be made out."""
+    """The EXIF orientation, 1 (upright) where there is none, it cannot be made out, or Pillow has applied it."""
+    if image.format == "TIFF":  # Pillow turns these by itself; early releases leave the tag in place all the same.
+        return 1
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001  Damaged EXIF data is common, raises anything, and does no harm to the pixels.

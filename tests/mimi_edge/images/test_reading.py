@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -65,9 +66,15 @@ def test_black_and_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(saved(image, tmp_path / "a.png")), gray(values))
 
 
-@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("ending", ["png", "tif"])
 def test_16_bit_grayscale_is_scaled_not_clipped(ending: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(saved(Image.fromarray(DEEP_RAMP), tmp_path / f"a.{ending}")), gray(RAMP))
+
+
+def test_16_bit_pgm(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 16 16 65535\n" + DEEP_RAMP.astype(">u2").tobytes())
+    np.testing.assert_array_equal(pixels(path), gray(RAMP))
 
 
 def test_16_bit_grayscale_of_the_other_byte_order(tmp_path: Path) -> None:
@@ -113,6 +120,8 @@ def test_floating_point_of_unknown_range_is_refused(value: float, tmp_path: Path
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
 def test_print_and_video_colours(mode: str, tmp_path: Path) -> None:
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 11:
+        pytest.skip("this Pillow cannot read the YCbCr files it writes")
     image = Image.new("RGB", (16, 16), (200, 40, 90)).convert(mode)
     assert np.abs(pixels(saved(image, tmp_path / "a.tif")).astype(int) - (200, 40, 90)).max() <= 4
 
