@@ -159,7 +159,8 @@ def _probed(module: nn.Module, sites: tuple[Site, ...]) -> Iterator[nn.Module]:
 
 def _probe_hook(probe: nn.Module):  # type: ignore[no-untyped-def]  # noqa: ANN202  # torch's hook types vary by version
     def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + torch.relu(output @ probe.down) @ probe.up
+        down, up = probe.get_parameter(PROBE_DOWN[1:]), probe.get_parameter(PROBE_UP[1:])
+        return output + torch.relu(output @ down) @ up
 
     return hook
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 
 CACHE_VARIABLE = "MIMI_EDGE_CACHE"
@@ -53,32 +54,25 @@ def new_entry(entry: Path) -> Iterator[Path]:
         ConfigError: the cache cannot be written.
     """
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=".part", dir=entry.parent))
-    except OSError as error:
+        with staging_folder(entry) as beside:
+            yield beside
+            _seal(beside)
+            _publish(beside, entry)
+    except PermissionError as error:
         raise ConfigError(
             f"Cannot write the cache {entry.parent} ({error.strerror}). "
             f"Give a folder that can be written with --cache or {CACHE_VARIABLE}."
         ) from error
-    try:
-        yield beside
-        _seal(beside)
-        _publish(beside, entry)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _seal(folder: Path) -> None:
     digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    for name in digests:
-        with (folder / name).open("rb") as opened:
-            os.fsync(opened.fileno())
     write_whole(folder / SEAL, json.dumps(digests, indent=1).encode())
+    settle(folder)
 
 
 def _publish(beside: Path, entry: Path) -> None:
     """Renames a sealed folder; tries again as long as others put theirs there or take damaged ones away."""
-    beside.chmod(0o755)
     while True:
         try:
             beside.rename(entry)

@@ -7,26 +7,38 @@ inside a file there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.export.graphs import graph_info, load_graph
+from mimi_edge.export.graphs import GraphInfo, graph_info, load_graph
 from mimi_edge.files import sha256_of
+from mimi_edge.tasks.files import SUFFIX
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def verify_external_data(path: Path) -> frozenset[str]:
-    """Checks every reference of a graph to another file; the weights themselves are not read.
+@dataclass(frozen=True)
+class VerifiedGraph:
+    """A graph whose references were found good.
 
-    Returns:
-        Names of the files, all in the graph's folder, that it takes weights from.
+    Attributes:
+        info: what it says about itself.
+        files: names of the files, all in its folder, that it takes weights from.
+    """
+
+    info: GraphInfo
+    files: frozenset[str]
+
+
+def verify_graph(path: Path) -> VerifiedGraph:
+    """Checks every reference of a graph to another file; the backbone's weights are not read.
 
     Raises:
-        ArtifactError: a reference leaves the folder, names no file, or reaches past a file's end; or the task file
-            beside the graph is not the one that was merged. Every fault is named.
+        ArtifactError: the graph is damaged or not ours; a reference leaves the folder, names no file, or reaches past a
+            file's end; or the task file beside the graph is not the one that was merged. Every fault is named.
     """
     model = load_graph(path)
     tensors = list(_external_tensors(model))
@@ -36,18 +48,19 @@ def verify_external_data(path: Path) -> frozenset[str]:
         raise ArtifactError(
             f"{path} takes weights from where it must not:\n{listed}\nExport it again, or get an unaltered copy."
         )
-    names = frozenset(str(tensor.location) for tensor in tensors)
-    _check_task_file(model, path, names)
-    return names
+    verified = VerifiedGraph(graph_info(model, path), frozenset(str(tensor.location) for tensor in tensors))
+    _check_task_file(verified, path)
+    return verified
 
 
 def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
     import onnx_ir
 
-    for graph in (*model.graphs(), *model.functions.values()):
-        held = [] if isinstance(graph, onnx_ir.Function) else [each.const_value for each in graph.initializers.values()]
-        held += [tensor for node in graph for tensor in _attribute_tensors(node)]
-        yield from (tensor for tensor in held if isinstance(tensor, onnx_ir.ExternalTensor))
+    graphs = list(model.graphs())
+    held = [value.const_value for graph in graphs for value in graph.initializers.values()]
+    for nodes in (*graphs, *model.functions.values()):
+        held += [tensor for node in nodes for tensor in _attribute_tensors(node)]
+    yield from (tensor for tensor in held if isinstance(tensor, onnx_ir.ExternalTensor))
 
 
 def _attribute_tensors(node: ir.Node) -> Iterator[ir.TensorProtocol]:
@@ -82,12 +95,10 @@ def is_plain_name(name: str) -> bool:
     return name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
 
 
-def _check_task_file(model: ir.Model, path: Path, names: frozenset[str]) -> None:
-    task = graph_info(model, path).task
-    if task is None:
-        return
-    for name in sorted(names):
-        if name.endswith(".safetensors") and sha256_of(path.parent / name) != task.sha256:
+def _check_task_file(verified: VerifiedGraph, path: Path) -> None:
+    task = verified.info.task
+    for name in sorted(verified.files):
+        if task and name.endswith(SUFFIX) and sha256_of(path.parent / name) != task.sha256:
             raise ArtifactError(
                 f"{path.parent / name} is not the task file that was merged into {path.name} (its sha256 differs). "
                 "Export the task again."

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimi_edge.errors import ArtifactError
+from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
@@ -142,7 +142,7 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
         newer = int(document["format"]) > GRAPH_FORMAT
         if not newer:
             return _info(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtifactError(
             f"{path} does not describe itself as mimi-edge's graphs do ({error!r}). "
             "Make it with: mimi-edge export --format onnx"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.graphs import GraphInfo, GraphTask, describe, graph_info, load_graph
-from mimi_edge.files import sha256_of, whole_file
+from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP, Task
 
@@ -66,7 +66,7 @@ def merge(backbone_graph: Path, task_file: Path, out: Path) -> Merged:
         raise ArtifactError(f"{backbone_graph} already has task {info.task.name} in it; expected the bare backbone.")
     _check_fit(task, task_file, info)
     _insert(model, task, task_file)
-    merged = replace(info, task=_graph_task(task, task_file))
+    merged = replace(info, preprocessing=task.header.preprocessing, task=_graph_task(task, task_file))
     describe(model, merged)
     model.graph.name = task.header.name
     return _save(model, merged, out)
@@ -131,6 +131,6 @@ def _graph_task(task: Task, task_file: Path) -> GraphTask:
 def _save(model: ir.Model, info: GraphInfo, out: Path) -> Merged:
     import onnx_ir
 
-    with whole_file(out) as beside:
-        onnx_ir.save(model, beside, format="onnx")
-    return Merged(out, out.stat().st_size, info)
+    content = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
+    write_whole(out, content)
+    return Merged(out, len(content), info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,7 @@ def runtime_version() -> str | None:
     """Version of the installed ONNX Runtime, None without one."""
     if find_spec("onnxruntime") is None:
         return None
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
+    return str(import_module("onnxruntime").__version__)
 
 
 def open_graph(path: Path, *, threads: int | None = None, providers: Sequence[str] = CPU) -> OnnxModel:
@@ -77,9 +76,8 @@ def open_graph(path: Path, *, threads: int | None = None, providers: Sequence[st
     return OnnxModel(path, info, _session(path, threads, providers))
 
 
-def _session(path: Path, threads: int | None, providers: Sequence[str]) -> Any:  # noqa: ANN401  # untyped package
-    import onnxruntime
-
+def _session(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
+    onnxruntime = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     # Else the threads of the graph that ran last go on spinning, and slow the next graph down: several tasks in one

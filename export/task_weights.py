@@ -42,7 +42,9 @@ class TaskWeights:
         if location.dtype == "F32":
             return stored
         attributes = {"to": ir.DataType.FLOAT}
-        return self._convert(ir.node("Cast", [stored], attributes, name=f"{name}.cast", outputs=[_named(f"{name}.cast")]))
+        return self._convert(
+            ir.node("Cast", [stored], attributes, name=f"{name}.cast", outputs=[_named(f"{name}.cast")])
+        )
 
     def place(self) -> None:
         """Puts the conversions at the graph's start, before anything that needs them."""

@@ -48,7 +48,7 @@ def _chain(down: ir.Value, site: str) -> list[ir.Node]:
     chain: list[ir.Node] = []
     value = down
     for step in STEPS:
-        uses = value.uses()
+        uses = tuple(value.uses())
         if len(uses) != 1 or uses[0].node.op_type != step:
             raise _changed(site)
         chain.append(uses[0].node)

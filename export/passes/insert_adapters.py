@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -47,5 +47,5 @@ def _insert(graph: ir.Graph, value: ir.Value, down: ir.Value, up: ir.Value, acti
         node.replace_input_with(index, adapted.outputs[0])
 
 
-def _node(op_type: str, inputs: list[ir.Value] | tuple[ir.Value, ...], name: str) -> ir.Node:
+def _node(op_type: str, inputs: Sequence[ir.Value], name: str) -> ir.Node:
     return ir.node(op_type, list(inputs), name=name, outputs=[ir.Value(name=name)])

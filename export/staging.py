@@ -1,0 +1,104 @@
+"""Folders that appear whole or not at all: filled beside their place, then renamed by whoever asked for one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SUFFIX = ".part"
+SETTLING_SECONDS = 60
+"""A staging folder younger than this is left alone: its owner may not have locked it yet."""
+
+
+@contextmanager
+def staging_folder(place: Path) -> Iterator[Path]:
+    """Gives an empty folder on the file system of `place`; what is left of it at the end is removed.
+
+    Folders that killed processes left there earlier are removed too.
+
+    Raises:
+        OSError: the folder that will hold `place` cannot be written.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{place.name[:50]}."
+    for left in place.parent.glob(f"{_literal(prefix)}*{SUFFIX}"):
+        _remove_abandoned(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=place.parent))
+    try:
+        with locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keeps other processes that ask for the same out, where the system has such locks; a killed process lets go.
+
+    Raises:
+        BlockingIOError: another process has the lock and `wait` is False.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def settle(folder: Path) -> None:
+    """Gives a folder and its files the usual modes and waits until they are on disk.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    for path in folder.iterdir():
+        settle_file(path)
+    folder.chmod(0o777 & ~_umask())
+    _sync(folder)
+
+
+def settle_file(path: Path) -> None:
+    """Gives a file the usual mode and waits until it is on disk.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    path.chmod(0o666 & ~_umask())
+    _sync(path)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > SETTLING_SECONDS:
+            with locked(folder, wait=False):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _literal(text: str) -> str:
+    """A pattern that matches exactly this text."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
