@@ -37,3 +37,9 @@ class ExportMismatchError(MimiEdgeError):
 
 class EngineBuildError(MimiEdgeError):
     """A runtime refused to build an engine."""
+
+
+class StoppedError(MimiEdgeError):
+    """Somebody asked the work to stop, and it did so cleanly; the message says how to go on."""
+
+    exit_code = 130

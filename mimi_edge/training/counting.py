@@ -73,7 +73,7 @@ class _Counter(TorchFunctionMode):
         types: object,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  (whatever the function gives)
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         if operations := self.operations.get(func):
             self.total += operations(result, *args, **(kwargs or {}))

@@ -1,0 +1,129 @@
+"""Batches from images that lie decoded on the device, in an order that position and seed alone decide."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.training.adapters import AdaptedModel
+
+SHIFT_SHARE = 8
+"""Images move by at most an eighth of their side where they are augmented by shifts."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step of a run: which training, epoch and batch, each from 0."""
+
+    round: int
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class DeviceImages:
+    """One split on the device.
+
+    Attributes:
+        images: uint8 [n, 3, S, S].
+        labels: int64 [n].
+        mean: float32 [3, 1, 1], of values in 0..255.
+        std: float32 [3, 1, 1], likewise.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """What the backbone wants, float32 [B, 3, S, S], of uint8 pixels of that shape."""
+        return (pixels.float() - self.mean) / self.std
+
+
+def on_device(split: DecodedSplit, preprocessing: Preprocessing, device: torch.device) -> DeviceImages:
+    """Brings a decoded split to the device, once."""
+    channels = (3, 1, 1)
+    return DeviceImages(
+        images=torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous().to(device),
+        labels=torch.from_numpy(split.labels).to(device),
+        mean=torch.tensor(preprocessing.mean, device=device).reshape(channels) * 255,
+        std=torch.tensor(preprocessing.std, device=device).reshape(channels) * 255,
+    )
+
+
+def generator_for(seed: int, *place: int | str) -> torch.Generator:
+    """A generator for one purpose at one place, the same whenever it is asked for."""
+    return torch.Generator().manual_seed(zlib.crc32(repr((seed, *place)).encode()))
+
+
+def epoch_order(count: int, seed: int, place: Place) -> Tensor:
+    """A permutation of all images, int64 [n], for an epoch."""
+    return torch.randperm(count, generator=generator_for(seed, "order", place.round, place.epoch))
+
+
+def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
+    """Mirrors half of the images (`flip`), moves each a little (`shift`), or both; pixels [B, 3, S, S]."""
+    generator = generator_for(seed, "augment", place.round, place.epoch, place.step)
+    count, side = len(pixels), pixels.shape[-1]
+    if "flip" in kinds:
+        mirrored = (torch.rand(count, generator=generator) < 0.5).to(pixels.device)
+        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+    if "shift" in kinds:
+        most = max(1, side // SHIFT_SHARE)
+        moves = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
+        rows, columns = (torch.arange(side) + moves).clamp(0, side - 1).to(pixels.device)
+        batch = torch.arange(count, device=pixels.device)[:, None, None]
+        pixels = pixels[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return pixels
+
+
+@dataclass(frozen=True)
+class PrefixTokens:
+    """What the frozen beginning of the backbone makes of every image, computed once a round.
+
+    Attributes:
+        tokens: [n, ...] input of the first link that is trained.
+        length: how many links that saves.
+    """
+
+    tokens: Tensor
+    length: int
+
+
+def prefix_tokens(
+    model: AdaptedModel, images: DeviceImages, batch_size: int, autocast: torch.autocast, limit_bytes: int
+) -> PrefixTokens | None:
+    """Runs the frozen prefix over all images, if that saves a block and its tokens fit into memory.
+
+    Args:
+        model: whose prefix runs.
+        images: n of them.
+        batch_size: images at once.
+        autocast: the precision of training.
+        limit_bytes: the most that the tokens of all images may take.
+    """
+    length = model.prefix_length
+    if model.frozen_blocks == 0:
+        return None
+
+    def run(start: int) -> Tensor:
+        with autocast:
+            return model.run_prefix(images.normalised(images.images[start : start + batch_size]), length)
+
+    first = run(0)
+    if first.element_size() * first[0].numel() * len(images) > limit_bytes:
+        return None
+    tokens = first.new_empty((len(images), *first.shape[1:]))
+    tokens[:batch_size] = first
+    for start in range(batch_size, len(images), batch_size):
+        tokens[start : start + batch_size] = run(start)
+    return PrefixTokens(tokens, length)

@@ -1,0 +1,92 @@
+"""What an interrupted run goes on from: weights, moments and place, in one safetensors file that appears whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mimi_edge.errors import ArtifactError
+from mimi_edge.files import whole_file
+from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.batches import Place
+from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.loop import Progress, make_optimizer
+
+NAME = "checkpoint.safetensors"
+_KEY = "mimi_edge_checkpoint"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    """Writes where a run stands.
+
+    Raises:
+        OSError: it cannot be written; the last checkpoint stays as it is.
+    """
+    tensors: dict[str, Tensor] = {}
+    updates = 0.0
+    for name, parameter in model.trained_parameters().items():
+        tensors[f"weight/{name}"] = parameter.detach()
+        state = optimizer.state.get(parameter, {})
+        for moment in _MOMENTS:
+            if moment in state:
+                tensors[f"{moment}/{name}"] = state[moment]
+        updates = float(state.get("step", updates))
+    document = asdict(progress) | {"updates": updates}
+    with whole_file(path) as beside:
+        save_file(
+            {name: value.cpu().contiguous() for name, value in tensors.items()}, beside, {_KEY: json.dumps(document)}
+        )
+
+
+def load_checkpoint(
+    path: Path, backbone: LoadedBackbone, classes: int, config: TrainingConfig, device: torch.device
+) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
+    """Restores model, optimizer and place.
+
+    Raises:
+        ArtifactError: the file is damaged, or is not a checkpoint of this backbone and task.
+    """
+    try:
+        with safe_open(path, "pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            document = json.loads(opened.metadata()[_KEY])
+        return _restored(tensors, document, backbone, classes, config, device)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path} is not a whole checkpoint of this run ({error!r}). Delete it to train from the beginning."
+        ) from error
+
+
+def _restored(
+    tensors: dict[str, Tensor],
+    document: dict[str, object],
+    backbone: LoadedBackbone,
+    classes: int,
+    config: TrainingConfig,
+    device: torch.device,
+) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
+    downs = {site.name: tensors.get(f"weight/{site.name}.down") for site in backbone.sites}
+    neurons = {site: down.shape[1] for site, down in downs.items() if down is not None}
+    model = AdaptedModel(backbone, neurons, classes, config.activation, config.seed).to(device)
+    optimizer = make_optimizer(model, config)
+    with torch.no_grad():
+        for name, parameter in model.trained_parameters().items():
+            parameter.copy_(tensors[f"weight/{name}"])
+            moments = {moment: tensors.get(f"{moment}/{name}") for moment in _MOMENTS}
+            if all(value is not None for value in moments.values()):
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(float(str(document["updates"]))),
+                    **{moment: value.to(device) for moment, value in moments.items() if value is not None},
+                }
+    place = document["place"]
+    assert isinstance(place, dict)  # noqa: S101  (asdict wrote it)
+    progress = Progress(Place(**place), document["history"], document["prunings"])  # type: ignore[arg-type]
+    return model, optimizer, progress

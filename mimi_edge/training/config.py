@@ -1,0 +1,140 @@
+"""What a training run was asked to do: one frozen value, checked when made, kept in the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from mimi_edge.budgets import Budget
+from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
+from mimi_edge.errors import ConfigError
+from mimi_edge.scores import SCORES
+from mimi_edge.selection import Scope
+from mimi_edge.tasks.stores import Store
+
+AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
+PRECISIONS = ("auto", "fp32", "bf16")
+ACTIVATION_NAMES = ("gelu", "relu")
+FLOPS_COUNTS = ("full", "paper")
+_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All that decides what a run makes.
+
+    Attributes:
+        budget: that the finished task must meet.
+        data: `builtin:digits`, `builtin:fashion`, or a folder.
+        backbone: `builtin` or a timm model's name.
+        weights: `pretrained`, `random`, or a safetensors file.
+        name: of the task.
+        store: how weights are kept in the task file.
+        epochs: of each training; there is one more training than prunings.
+        batch_size: images in a step.
+        learning_rate: at its highest, after the warm-up.
+        weight_decay: AdamW's, on adapters and head.
+        label_smoothing: share of the target spread over all classes.
+        rho: share of the adapters' cost that one pruning takes.
+        start_ratio: M/N to start with.
+        score: name of the importance score.
+        scope: whether sites compete.
+        activation: phi.
+        flops_count: `full` or `paper`, see `mimi_edge.training.counting`.
+        augment: one of AUGMENTATIONS.
+        precision: `bf16` autocast, `fp32`, or `auto`: bf16 where the hardware has it.
+        device: `auto`, or a torch device.
+        seed: of everything drawn.
+        skip_bad_images: go on without images that cannot be used.
+    """
+
+    budget: Budget
+    data: str = DEFAULT_DATA
+    backbone: str = BACKBONE_NAME
+    weights: str = "pretrained"
+    name: str = "task"
+    store: Store = Store.FP16
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    rho: float = 0.5
+    start_ratio: float = 1.0
+    score: str = "mimi"
+    scope: Scope = Scope.GLOBAL
+    activation: str = "gelu"
+    flops_count: str = "full"
+    augment: str = "none"
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    skip_bad_images: bool = False
+
+    def __post_init__(self) -> None:
+        if faults := _faults(self):
+            listed = "\n".join(f"  - {fault}" for fault in faults)
+            raise ConfigError(f"These options do not make sense:\n{listed}")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that decides the task's content."""
+        document = {name: value for name, value in config_document(self).items() if name not in _NOT_PART_OF_THE_TASK}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def config_document(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as values that JSON can hold."""
+    return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
+
+
+def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration that a run folder keeps.
+
+    Raises:
+        ConfigError: entries are missing, unknown, or do not make sense.
+    """
+    known = {field.name for field in fields(TrainingConfig)}
+    if strange := sorted(document.keys() ^ known):
+        raise ConfigError(f"The run's configuration has missing or unknown entries: {', '.join(strange)}.")
+    values = dict(document)
+    try:
+        values["budget"] = Budget(**values["budget"])
+        values["store"], values["scope"] = Store(values["store"]), Scope(values["scope"])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"The run's configuration cannot be read: {error}.") from error
+    return TrainingConfig(**values)
+
+
+def _faults(config: TrainingConfig) -> list[str]:
+    positive = {
+        "--epochs": config.epochs,
+        "--batch-size": config.batch_size,
+        "--lr": config.learning_rate,
+        "--start-ratio": config.start_ratio,
+    }
+    faults = [f"{option} must be larger than zero, got {value}" for option, value in positive.items() if not value > 0]
+    ranges = {"--rho": (config.rho, 0, 1), "--label-smoothing": (config.label_smoothing, -1e-9, 1)}
+    faults += [
+        f"{option} must lie between {max(0, low)} and {high}, got {value}"
+        for option, (value, low, high) in ranges.items()
+        if not low < value < high
+    ]
+    if config.weight_decay < 0:
+        faults.append(f"--weight-decay must not be negative, got {config.weight_decay}")
+    choices = {
+        "--score": (config.score, tuple(SCORES)),
+        "--augment": (config.augment, AUGMENTATIONS),
+        "--precision": (config.precision, PRECISIONS),
+        "--activation": (config.activation, ACTIVATION_NAMES),
+        "--flops-count": (config.flops_count, FLOPS_COUNTS),
+    }
+    faults += [
+        f"{option} must be one of {', '.join(allowed)}, got {value!r}"
+        for option, (value, allowed) in choices.items()
+        if value not in allowed
+    ]
+    return faults

@@ -1,0 +1,55 @@
+"""Where training runs, in which precision, and how much memory it may take for what it computes once."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from mimi_edge.errors import ConfigError
+
+CACHE_SHARE = 4
+"""Tokens of the frozen prefix may take a quarter of the memory that is free."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU when there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).split("\n")[0]
+        raise ConfigError(f"--device {name} cannot be used here: {first}. Try --device auto.") from error
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The precision of the forward pass: bf16 where asked for, or where `auto` finds hardware for it."""
+    enabled = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than fp32 there: GPUs that compute in it, and CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+
+
+def cache_limit_bytes(device: torch.device) -> int:
+    """How much memory the tokens of a frozen prefix may take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // CACHE_SHARE
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // CACHE_SHARE
+
+
+def device_name(device: torch.device) -> str:
+    """What people call it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type.upper()}"

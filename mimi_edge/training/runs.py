@@ -1,0 +1,357 @@
+"""A whole run: rounds of training and pruning down to the budget, and the task file that comes out.
+
+A run lives in a folder: `config.json`, `split.json` (which image is in which split), `checkpoint.safetensors` while it
+goes on, and at the end `<task>.safetensors`, `report.json` and `neurons.png`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimi_edge.budgets import Cost
+from mimi_edge.charts import draw_neurons_per_site
+from mimi_edge.errors import ConfigError, MimiEdgeError, StoppedError
+from mimi_edge.events import Listener, Note, silent
+from mimi_edge.files import write_whole
+from mimi_edge.images.dataset import DecodedSplit, decode_dataset, split_document
+from mimi_edge.selection import Neuron
+from mimi_edge.sites import Neurons
+from mimi_edge.tasks.files import SUFFIX, write_task
+from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_head, encode_weights
+from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.training.batches import DeviceImages, Place, epoch_order, on_device, prefix_tokens
+from mimi_edge.training.checkpoints import NAME as CHECKPOINT
+from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
+from mimi_edge.training.config import TrainingConfig, config_document, config_from_document
+from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
+from mimi_edge.training.loop import (
+    Hooks,
+    Progress,
+    RoundInputs,
+    batch_loss,
+    evaluate,
+    make_optimizer,
+    train_round,
+)
+from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
+from mimi_edge.training.pruning import prune
+
+CONFIG = "config.json"
+SPLIT = "split.json"
+REPORT = "report.json"
+CHART = "neurons.png"
+CHECKPOINT_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a run made.
+
+    Attributes:
+        task_file: where the task is.
+        cost: of the task: bytes on disk, operations of a forward pass.
+        budget: that it had to meet, by axis.
+        next_neuron: the best neuron that no longer fitted, and what the task would cost with it.
+        neurons: at every site, before the first pruning and after each.
+        accuracy: of the stored weights, by split.
+        validation: accuracy on the validation split at the end of each training.
+        frozen_blocks: transformer blocks that run before the first adapter.
+        seconds: of training, in this and earlier sittings of the process that finished it.
+    """
+
+    task_file: Path
+    cost: Cost
+    budget: Mapping[str, int | None]
+    next_neuron: tuple[Neuron, Cost] | None
+    neurons: tuple[Neurons, ...]
+    accuracy: Mapping[str, SplitAccuracy]
+    validation: tuple[float, ...]
+    frozen_blocks: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is under way: what was prepared, what lies on the device, and where it is kept."""
+
+    folder: Path
+    prepared: Prepared
+    images: Mapping[str, DeviceImages]
+    device: torch.device
+    listener: Listener
+
+
+def run_training(
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    listener: Listener = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    start: Neurons | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainingReport:
+    """Trains a task in a new run folder.
+
+    Args:
+        config: what to do.
+        folder: of the run; made if it is not there.
+        listener: hears of the progress.
+        should_stop: asked after each step; when it says yes, the run saves itself and raises.
+        start: neurons at each site to start with, instead of a uniform M/N.
+        checkpoint_seconds: how much work may be lost when the process is killed.
+
+    Raises:
+        ConfigError: the folder already holds a run, or options or data cannot be used.
+        BudgetInfeasibleError: the budget cannot be met; nothing was trained.
+        StoppedError: it was asked to stop; `resume_training` goes on.
+    """
+    if (folder / CONFIG).exists():
+        raise ConfigError(
+            f"{folder} already holds a run. Go on with it: mimi-edge train --resume {folder}; "
+            "or name another folder with --run."
+        )
+    prepared = prepare(config, start=start, listener=listener)
+    _write_json(folder / SPLIT, split_document(prepared.dataset))
+    _write_json(folder / CONFIG, config_document(config) | {"start": None if start is None else dict(start)})
+    return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
+
+
+def resume_training(
+    folder: Path,
+    *,
+    listener: Listener = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainingReport:
+    """Goes on with an interrupted run; on a CPU it ends with the bytes of an uninterrupted one.
+
+    Raises:
+        ConfigError: the folder holds no run, or its data has changed.
+        ArtifactError: the checkpoint is damaged.
+        StoppedError: it was asked to stop again.
+    """
+    config, start = read_config(folder)
+    split = json.loads((folder / SPLIT).read_text(encoding="utf-8"))
+    prepared = prepare(config, split=split, start=start, listener=listener)
+    return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
+
+
+def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
+    """The configuration of a run folder, and the neurons it was told to start with, if any.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
+    start = document.pop("start", None)
+    return config_from_document(document), start
+
+
+def _go_on(
+    folder: Path, prepared: Prepared, listener: Listener, should_stop: Callable[[], bool], checkpoint_seconds: float
+) -> TrainingReport:
+    started = time.monotonic()
+    config = prepared.config
+    device = chosen_device(config.device)
+    decoded = decode_dataset(
+        prepared.dataset,
+        prepared.backbone.preprocessing,
+        skip_bad_images=config.skip_bad_images,
+        listener=listener,
+    )
+    prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
+    prepared.backbone.module.to(device)
+    run = Run(folder, prepared, _images_on_device(decoded, prepared, device), device, listener)
+    model, optimizer, progress = _state(run)
+    try:
+        _all_rounds(run, model, optimizer, progress, _Keeper(run, should_stop, checkpoint_seconds))
+        return _finish(run, model, progress, started)
+    finally:
+        model.release()
+
+
+def _images_on_device(
+    decoded: Mapping[str, DecodedSplit], prepared: Prepared, device: torch.device
+) -> dict[str, DeviceImages]:
+    return {name: on_device(split, prepared.backbone.preprocessing, device) for name, split in decoded.items()}
+
+
+def _state(run: Run) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
+    """The state of the last checkpoint, or of the beginning."""
+    prepared, config = run.prepared, run.prepared.config
+    classes = len(prepared.dataset.classes)
+    checkpoint = run.folder / CHECKPOINT
+    if checkpoint.exists():
+        model, optimizer, progress = load_checkpoint(checkpoint, prepared.backbone, classes, config, run.device)
+        place = progress.place
+        run.listener(Note(f"Going on with training {place.round + 1}, epoch {place.epoch + 1}, step {place.step + 1}."))
+        return model, optimizer, progress
+    model = AdaptedModel(prepared.backbone, prepared.start, classes, config.activation, config.seed).to(run.device)
+    return model, make_optimizer(model, config), Progress()
+
+
+class _Keeper:
+    """Saves the run from time to time, and when somebody asks it to stop."""
+
+    def __init__(self, run: Run, should_stop: Callable[[], bool], seconds: float) -> None:
+        self._path, self._folder = run.folder / CHECKPOINT, run.folder
+        self._should_stop, self._seconds = should_stop, seconds
+        self._saved = time.monotonic()
+
+    def after_step(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+        stopping = self._should_stop()
+        if stopping or time.monotonic() - self._saved >= self._seconds:
+            self.save(model, optimizer, progress)
+        if stopping:
+            raise StoppedError(f"Stopped. Nothing is lost; go on with: mimi-edge train --resume {self._folder}")
+
+    def save(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+        save_checkpoint(self._path, model, optimizer, progress)
+        self._saved = time.monotonic()
+
+
+def _all_rounds(
+    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: _Keeper
+) -> None:
+    """Trains and prunes in turn; the last training is not followed by a pruning."""
+    trainings = run.prepared.schedule.trainings
+    while progress.place.round < trainings:
+        inputs = _inputs(run, model, trainings)
+        hooks = Hooks(run.listener, lambda: keeper.after_step(model, optimizer, progress))
+        train_round(model, optimizer, inputs, run.prepared.config, progress, hooks)
+        if progress.place.round + 1 < trainings:
+            _prune_once(run, model, optimizer, progress, inputs)
+        progress.place = Place(progress.place.round + 1, 0, 0)
+        keeper.save(model, optimizer, progress)
+
+
+def _inputs(run: Run, model: AdaptedModel, trainings: int) -> RoundInputs:
+    config, train = run.prepared.config, run.images["train"]
+    precision = autocast(run.device, config.precision)
+    prefix = None
+    if config.augment == "none":
+        prefix = prefix_tokens(model, train, config.batch_size, precision, cache_limit_bytes(run.device))
+    return RoundInputs(train, run.images["val"], prefix, precision, trainings)
+
+
+def _prune_once(
+    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, inputs: RoundInputs
+) -> None:
+    prepared, config, place = run.prepared, run.prepared.config, progress.place
+    order = epoch_order(len(inputs.train), config.seed, place)
+
+    def loss_of_batch(number: int) -> torch.Tensor:
+        start = number * config.batch_size % len(order)
+        index = order[start : start + config.batch_size].to(run.device)
+        return batch_loss(model, inputs, index, config, Place(place.round, place.epoch, number))
+
+    limit = prepared.schedule.limits[place.round]
+    selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch)
+    everywhere = {site.name: selection.neurons.get(site.name, 0) for site in prepared.backbone.sites}
+    following = None if selection.next is None else asdict(selection.next)
+    progress.prunings.append({"neurons": everywhere, "next": following})
+    cost, empty = prepared.costs.cost(everywhere), sum(not count for count in everywhere.values())
+    run.listener(
+        Note(
+            f"Pruned to {sum(everywhere.values())} neurons, {cost.size_bytes:,} bytes, {cost.flops / 1e9:.4g} GFLOPs"
+            + (f"; {empty} of {len(everywhere)} sites are gone." if empty else ".")
+        )
+    )
+
+
+def _finish(run: Run, model: AdaptedModel, progress: Progress, started: float) -> TrainingReport:
+    """Stores the weights, measures what was stored, and writes everything down."""
+    task = _measured_task(run, model)
+    name = run.prepared.config.name
+    path = run.folder / f"{name}{SUFFIX}"
+    size = write_task(task, path)
+    neurons = _neurons_by_round(run.prepared, progress)
+    cost = run.prepared.costs.cost(neurons[-1])
+    if size != cost.size_bytes:
+        raise MimiEdgeError(f"{path} has {size} bytes where {cost.size_bytes} were computed. Please report this.")
+    report = TrainingReport(
+        task_file=path,
+        cost=cost,
+        budget=asdict(run.prepared.config.budget),
+        next_neuron=_next_neuron(run.prepared, progress, neurons[-1]),
+        neurons=neurons,
+        accuracy=task.header.accuracy,
+        validation=_validation(progress),
+        frozen_blocks=model.frozen_blocks,
+        seconds=time.monotonic() - started,
+    )
+    _write_json(run.folder / REPORT, report_document(report) | {"history": progress.history})
+    _draw(run, neurons)
+    return report
+
+
+def _measured_task(run: Run, model: AdaptedModel) -> Task:
+    """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
+    header = run.prepared.costs.header
+    task = Task(header, encode_weights(*model.weights(), header.store))
+    model.load_weights(decode_adapters(task), decode_head(task))
+    accuracy = {
+        split: SplitAccuracy(evaluate(model, run.images[split]), len(run.images[split])) for split in MEASURED_SPLITS
+    }
+    return replace(task, header=replace(header, accuracy=accuracy))
+
+
+def _neurons_by_round(prepared: Prepared, progress: Progress) -> tuple[Neurons, ...]:
+    first = {site.name: prepared.start.get(site.name, 0) for site in prepared.backbone.sites}
+    return (first, *(dict(entry["neurons"]) for entry in progress.prunings))  # type: ignore[call-overload]
+
+
+def _next_neuron(prepared: Prepared, progress: Progress, neurons: Neurons) -> tuple[Neuron, Cost] | None:
+    following = progress.prunings[-1]["next"] if progress.prunings else None
+    if not isinstance(following, dict):
+        return None
+    neuron = Neuron(**following)
+    return neuron, prepared.costs.with_one_more(neurons, neuron.site)
+
+
+def _validation(progress: Progress) -> tuple[float, ...]:
+    """Of the last epoch of each training."""
+    last = {entry["round"]: entry["val_accuracy"] for entry in progress.history}
+    return tuple(last[number] for number in sorted(last))
+
+
+def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
+    title = f"{run.prepared.config.name}: neurons per site"
+    try:
+        draw_neurons_per_site(neurons, run.prepared.backbone.sites, run.folder / CHART, title)
+    except MimiEdgeError as error:
+        run.listener(Note(f"No picture of the neurons: {error}"))
+
+
+def report_document(report: TrainingReport) -> dict[str, Any]:
+    """The report as values that JSON can hold."""
+    following = None
+    if report.next_neuron is not None:
+        neuron, cost = report.next_neuron
+        following = {"site": neuron.site, "size_bytes": cost.size_bytes, "flops": cost.flops}
+    return {
+        "task_file": str(report.task_file),
+        "size_bytes": report.cost.size_bytes,
+        "flops": report.cost.flops,
+        "budget": dict(report.budget),
+        "with_next_neuron": following,
+        "neurons": [dict(neurons) for neurons in report.neurons],
+        "accuracy": {name: asdict(value) for name, value in report.accuracy.items()},
+        "validation": list(report.validation),
+        "frozen_blocks": report.frozen_blocks,
+        "seconds": round(report.seconds, 1),
+    }
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
