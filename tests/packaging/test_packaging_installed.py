@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Environment
+from installed_environments import Environment, attempt
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ BUDGET_MB = 0.5
 
 def train_command(tmp: Path) -> list[str | Path]:
     """The smallest training there is of the built-in demonstration."""
-    return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--rounds", "1", "--run", tmp / "run"]
+    return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--run", tmp / "run"]
 
 
 def export_command(tmp: Path, package: str = "package") -> list[str | Path]:
@@ -40,30 +40,44 @@ def demo_commands(tmp: Path) -> Sequence[list[str | Path]]:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What the training environment left: the run, the package and the cached backbone graph, and what it printed."""
+    """What the three commands left in a folder (run, package and cached backbone graph), and what they printed."""
 
     folder: Path
-    cache: Path
-    printed: tuple[str, ...]
+    printed: tuple[str, ...] = ()
+
+    @property
+    def cache(self) -> str:
+        """The folder of backbone graphs, as the environment variable wants it."""
+        return str(self.folder / "cache")
+
+    @property
+    def task_file(self) -> Path:
+        """The finished task."""
+        (task,) = (path for path in (self.folder / "run").glob("*.safetensors"))
+        return task
+
+
+def _demonstrated(environment: Environment, folder: Path) -> Demonstration:
+    demonstration = Demonstration(folder)
+    printed = [
+        environment.mimi_edge(*command, cwd=folder, MIMI_EDGE_CACHE=demonstration.cache).stdout
+        for command in demo_commands(folder)
+    ]
+    return Demonstration(folder, tuple(printed))
 
 
 @pytest.fixture(scope="module")
-def demonstration(training_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
-    folder = tmp_path_factory.mktemp("demonstration")
-    cache = folder / "cache"
-    printed = tuple(
-        training_environment.mimi_edge(*command, cwd=folder, MIMI_EDGE_CACHE=str(cache)).stdout
-        for command in demo_commands(folder)
-    )
-    return Demonstration(folder, cache, printed)
+def made_here(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    """Made by the environment that runs these tests."""
+    return _demonstrated(Environment(Path(sys.prefix)), tmp_path_factory.mktemp("made-here"))
 
 
 @pytest.fixture
-def carried(demonstration: Demonstration, tmp_path: Path) -> Demonstration:
-    """The run and the cache as they arrive on a device: copied, and the training machine's folder is not there."""
+def carried(made_here: Demonstration, tmp_path: Path) -> Demonstration:
+    """The run, the package and the cache as they arrive on a device: copied into another folder."""
     for name in ("run", "cache", "package"):
-        shutil.copytree(demonstration.folder / name, tmp_path / name)
-    return Demonstration(tmp_path, tmp_path / "cache", ())
+        shutil.copytree(made_here.folder / name, tmp_path / name)
+    return Demonstration(tmp_path)
 
 
 def _files_at_the_top(environment: Environment) -> set[str]:
@@ -96,9 +110,9 @@ def test_what_is_installed_is_what_the_constraints_say(training_environment: Env
     assert installed - pinned - {"mimi-edge", "pip", "setuptools"} == set()
 
 
-def test_train_export_and_profile_run_there(demonstration: Demonstration) -> None:
-    tasks = list((demonstration.folder / "run").glob("*.safetensors"))
-    assert any(0 < task.stat().st_size <= BUDGET_MB * 1000**2 for task in tasks)
+def test_train_export_and_profile_run_there(training_environment: Environment, tmp_path: Path) -> None:
+    demonstration = _demonstrated(training_environment, tmp_path)
+    assert 0 < demonstration.task_file.stat().st_size <= BUDGET_MB * 1000**2
     assert list((demonstration.folder / "package").glob("*.onnx"))
     assert json.loads(demonstration.printed[-1])
 
@@ -110,7 +124,7 @@ def test_the_device_has_no_torch(device_environment: Environment) -> None:
 
 def test_a_device_merges_a_task_into_a_backbone_graph(device_environment: Environment, carried: Demonstration) -> None:
     command = export_command(carried.folder, "merged-here")
-    device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=str(carried.cache))
+    device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=carried.cache)
     trained, merged = (
         {path.name: path for path in (carried.folder / name).glob("*.onnx")} for name in ("package", "merged-here")
     )
@@ -121,7 +135,7 @@ def test_a_device_merges_a_task_into_a_backbone_graph(device_environment: Enviro
 
 def test_a_device_measures_a_package(device_environment: Environment, carried: Demonstration) -> None:
     command = profile_command(carried.folder)
-    shown = device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=str(carried.cache)).stdout
+    shown = device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=carried.cache).stdout
     assert json.loads(shown)
 
 
@@ -133,24 +147,15 @@ def test_a_device_classifies_images(device_environment: Environment, carried: De
 
 
 def test_a_device_inspects_a_task_file_and_a_package(device_environment: Environment, carried: Demonstration) -> None:
-    task = next(iter((carried.folder / "run").glob("*.safetensors")))
-    for thing in (task, carried.folder / "package"):
+    for thing in (carried.task_file, carried.folder / "package"):
         assert json.loads(device_environment.mimi_edge("inspect", thing, "--json", cwd=carried.folder).stdout)
 
 
 def test_training_on_a_device_names_the_line_that_installs_it(
     device_environment: Environment, carried: Demonstration
 ) -> None:
-    import subprocess
-
-    done = subprocess.run(
-        [device_environment.folder / "bin" / "mimi-edge", *train_command(carried.folder / "new")],
-        cwd=carried.folder,
-        env=dict(os.environ, MIMI_EDGE_CACHE=str(carried.cache)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = device_environment.folder / "bin" / "mimi-edge"
+    done = attempt([program, *train_command(carried.folder / "new")], cwd=carried.folder)
     assert done.returncode == 1
     assert "mimi-edge[train]" in done.stderr
     assert "Traceback" not in done.stderr
