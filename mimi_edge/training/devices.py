@@ -53,3 +53,9 @@ def cache_limit_bytes(device: torch.device) -> int:
 def device_name(device: torch.device) -> str:
     """What people call it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type.upper()}"
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets how many CPU threads torch uses; None leaves its own choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

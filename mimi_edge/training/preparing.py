@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import timm
-import torch
 
 import mimi_edge
 from mimi_edge.budgets import Cost, CostModel, require_feasible
@@ -128,8 +127,3 @@ def _header(
             "timm": timm.__version__,
         },
     )
-
-
-def chosen_threads() -> int:
-    """How many threads torch uses, which decides the last bits of what it computes."""
-    return torch.get_num_threads()

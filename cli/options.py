@@ -1,0 +1,190 @@
+"""Options that several commands share, each said once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mimi_edge.budgets import budget_from_units
+from mimi_edge.selection import Scope
+from mimi_edge.tasks.stores import Store
+from mimi_edge.training.config import AUGMENTATIONS, FLOPS_COUNTS, PRECISIONS, TrainingConfig
+from mimi_edge.scores import SCORES
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainingConfig)}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads to use.")]
+
+BUDGET, DATA, METHOD, MACHINE = "Budget", "Task", "Method", "Machine"
+
+
+def training_config(
+    budget_mb: Annotated[
+        float | None,
+        typer.Option(help="Largest size of the task file, in MB of 1000^2 bytes.", rich_help_panel=BUDGET),
+    ] = None,
+    budget_gflops: Annotated[
+        float | None,
+        typer.Option(help="Most operations of a forward pass, in GFLOPs of 1000^3.", rich_help_panel=BUDGET),
+    ] = None,
+    store: Annotated[
+        Store, typer.Option(help="How weights are kept in the task file.", rich_help_panel=BUDGET)
+    ] = DEFAULTS["store"],
+    flops_count: Annotated[
+        str, typer.Option(help=f"What counts as an operation: {', '.join(FLOPS_COUNTS)}.", rich_help_panel=BUDGET)
+    ] = DEFAULTS["flops_count"],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A folder with a folder of images per class (optionally under train/ val/ test/), "
+            "or builtin:digits, builtin:fashion.",
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULTS["data"],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="builtin, or a timm model: plain ViT, DeiT, Swin or Swin V2, such as swin_tiny_patch4_window7_224.",
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULTS["backbone"],
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="The backbone's weights: pretrained (from timm, needs a network once), a .safetensors file, random.",
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULTS["weights"],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the task [default: of the data].", rich_help_panel=DATA)
+    ] = None,
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
+    ] = DEFAULTS["skip_bad_images"],
+    epochs: Annotated[
+        int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)
+    ] = DEFAULTS["epochs"],
+    batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel=METHOD)] = DEFAULTS["batch_size"],
+    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=METHOD)] = DEFAULTS[
+        "learning_rate"
+    ],
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.", rich_help_panel=METHOD)] = DEFAULTS[
+        "weight_decay"
+    ],
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the target spread over all classes.", rich_help_panel=METHOD)
+    ] = DEFAULTS["label_smoothing"],
+    augment: Annotated[
+        str, typer.Option(help=f"Variation of training images: {', '.join(AUGMENTATIONS)}.", rich_help_panel=METHOD)
+    ] = DEFAULTS["augment"],
+    rho: Annotated[
+        float, typer.Option(help="Share of the adapters' cost that a pruning takes.", rich_help_panel=METHOD)
+    ] = DEFAULTS["rho"],
+    start_ratio: Annotated[
+        float, typer.Option(help="M/N: width of a site by neurons to start with.", rich_help_panel=METHOD)
+    ] = DEFAULTS["start_ratio"],
+    score: Annotated[
+        str, typer.Option(help=f"Importance of a neuron: {', '.join(SCORES)}.", rich_help_panel=METHOD)
+    ] = DEFAULTS["score"],
+    scope: Annotated[
+        Scope, typer.Option(help="Whether all sites compete, or each loses alike.", rich_help_panel=METHOD)
+    ] = DEFAULTS["scope"],
+    activation: Annotated[
+        str, typer.Option(help="Of the adapters: gelu or relu.", rich_help_panel=METHOD)
+    ] = DEFAULTS["activation"],
+    seed: Annotated[int, typer.Option(help="Of everything drawn.", rich_help_panel=METHOD)] = DEFAULTS["seed"],
+    device: Annotated[
+        str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, ...", rich_help_panel=MACHINE)
+    ] = DEFAULTS["device"],
+    precision: Annotated[
+        str, typer.Option(help=f"Of training: {', '.join(PRECISIONS)}.", rich_help_panel=MACHINE)
+    ] = DEFAULTS["precision"],
+) -> TrainingConfig:
+    """The configuration that the options describe.
+
+    Raises:
+        ConfigError: they do not make sense.
+    """
+    return TrainingConfig(
+        budget=budget_from_units(budget_mb, budget_gflops),
+        store=store,
+        flops_count=flops_count,
+        data=data,
+        backbone=backbone,
+        weights=weights,
+        name=name or default_name(data),
+        skip_bad_images=skip_bad_images,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        augment=augment,
+        rho=rho,
+        start_ratio=start_ratio,
+        score=score,
+        scope=scope,
+        activation=activation,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+
+
+def default_name(data: str) -> str:
+    """What a task is called after its data: the last part of a folder's path, or the built-in data's name."""
+    return data.split(":", 1)[1] if data.startswith("builtin:") else Path(data).expanduser().resolve().name or "task"
+
+
+class AskedConfig:
+    """What the training options said, before it is known whether they are needed.
+
+    Args:
+        values: of the options, by parameter.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def config(self) -> TrainingConfig:
+        """The configuration.
+
+        Raises:
+            ConfigError: the options do not make sense.
+        """
+        return training_config(**self._values)
+
+    @property
+    def given(self) -> list[str]:
+        """Options that are not at their defaults."""
+        parameters = inspect.signature(training_config).parameters
+        changed = [name for name, value in self._values.items() if value != parameters[name].default]
+        return ["--" + name.replace("_", "-") for name in changed]
+
+
+def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all training options; it receives them as `asked: AskedConfig`."""
+    shared = inspect.signature(training_config, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
+
+    @wraps(command)
+    def taking(**values: Any) -> None:  # noqa: ANN401  (whatever Typer parsed)
+        asked = AskedConfig({name: values.pop(name) for name in shared})
+        command(asked=asked, **values)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*shared.values(), *own.values())
+        if parameter.name != "asked"
+    ]
+    taking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del taking.__wrapped__  # type: ignore[attr-defined]
+    return taking
