@@ -114,18 +114,8 @@ def random_task(
     A fifth of the sites is empty. The others have log-normal shares of the neurons, at most M each.
     """
     random = np.random.default_rng(seed)
-    header = TaskHeader(
-        name=name,
-        backbone=backbone,
-        classes=CLASSES,
-        preprocessing=preprocessing,
-        activation="gelu",
-        store=Store.FP16,
-        accuracy={},
-        training_sha256="0" * 64,
-        versions={},
-    )
-    neurons = _uneven_neurons(header, sites, budget_bytes, random)
+    header = random_header(name, backbone, preprocessing)
+    neurons = uneven_neurons(header, sites, budget_bytes, seed)
 
     def weights(*shape: int) -> Floats:
         return random.standard_normal(shape, np.float32) / 20
@@ -139,11 +129,24 @@ def random_task(
     return Task(header, encode_weights(adapters, head, Store.FP16))
 
 
-def _uneven_neurons(
-    header: TaskHeader, sites: Sequence[Site], budget_bytes: int, random: np.random.Generator
-) -> dict[str, int]:
-    """The most neurons, in fixed random proportions, that fit the budget."""
-    shares = random.lognormal(0, SPREAD, len(sites))
+def random_header(name: str, backbone: BackboneIdentity, preprocessing: Preprocessing) -> TaskHeader:
+    """The header of a task of ten classes that was never trained."""
+    return TaskHeader(
+        name=name,
+        backbone=backbone,
+        classes=CLASSES,
+        preprocessing=preprocessing,
+        activation="gelu",
+        store=Store.FP16,
+        accuracy={},
+        training_sha256="0" * 64,
+        versions={},
+    )
+
+
+def uneven_neurons(header: TaskHeader, sites: Sequence[Site], budget_bytes: int, seed: int) -> dict[str, int]:
+    """The most neurons, in proportions that the seed decides, whose task file fits the budget."""
+    shares = np.random.default_rng(seed).lognormal(0, SPREAD, len(sites))
     shares[np.argsort(shares)[: int(len(sites) * EMPTY_SHARE)]] = 0
     widths = {site.name: site.width for site in sites}
 
@@ -151,10 +154,10 @@ def _uneven_neurons(
         counts = {site.name: min(site.width, int(total * share)) for site, share in zip(sites, shares, strict=True)}
         return {name: count for name, count in counts.items() if count}
 
-    low, high = 0.0, float(sum(widths.values()))
+    low, high = 0.0, 1000.0 * sum(widths.values())
     if size_bytes(header, widths, {}) > budget_bytes:
         raise BudgetInfeasibleError(f"Not even the head fits {budget_bytes} bytes.")
-    for _ in range(30):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if size_bytes(header, widths, spread(middle)) <= budget_bytes else (low, middle)
     return spread(low)
