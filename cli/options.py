@@ -12,10 +12,18 @@ from typing import Annotated, Any
 import typer
 
 from mimi_edge.budgets import budget_from_units
+from mimi_edge.builtin import DATA_PREFIX
+from mimi_edge.scores import SCORES
 from mimi_edge.selection import Scope
 from mimi_edge.tasks.stores import Store
-from mimi_edge.training.config import AUGMENTATIONS, FLOPS_COUNTS, PRECISIONS, TrainingConfig
-from mimi_edge.scores import SCORES
+from mimi_edge.training.config import (
+    AUGMENTATIONS,
+    FLOPS_COUNTS,
+    PRECISIONS,
+    PRETRAINED,
+    RANDOM,
+    TrainingConfig,
+)
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainingConfig)}
 
@@ -68,9 +76,7 @@ def training_config(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
     ] = DEFAULTS["skip_bad_images"],
-    epochs: Annotated[
-        int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)
-    ] = DEFAULTS["epochs"],
+    epochs: Annotated[int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)] = DEFAULTS["epochs"],
     batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel=METHOD)] = DEFAULTS["batch_size"],
     lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=METHOD)] = DEFAULTS[
         "learning_rate"
@@ -96,9 +102,9 @@ def training_config(
     scope: Annotated[
         Scope, typer.Option(help="Whether all sites compete, or each loses alike.", rich_help_panel=METHOD)
     ] = DEFAULTS["scope"],
-    activation: Annotated[
-        str, typer.Option(help="Of the adapters: gelu or relu.", rich_help_panel=METHOD)
-    ] = DEFAULTS["activation"],
+    activation: Annotated[str, typer.Option(help="Of the adapters: gelu or relu.", rich_help_panel=METHOD)] = DEFAULTS[
+        "activation"
+    ],
     seed: Annotated[int, typer.Option(help="Of everything drawn.", rich_help_panel=METHOD)] = DEFAULTS["seed"],
     device: Annotated[
         str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, ...", rich_help_panel=MACHINE)
@@ -116,9 +122,9 @@ def training_config(
         budget=budget_from_units(budget_mb, budget_gflops),
         store=store,
         flops_count=flops_count,
-        data=data,
+        data=data if data.startswith(DATA_PREFIX) else absolute(data),
         backbone=backbone,
-        weights=weights,
+        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
         name=name or default_name(data),
         skip_bad_images=skip_bad_images,
         epochs=epochs,
@@ -138,9 +144,16 @@ def training_config(
     )
 
 
+def absolute(path: str) -> str:
+    """The same path from wherever the run is gone on with later."""
+    return str(Path(path).expanduser().absolute())
+
+
 def default_name(data: str) -> str:
     """What a task is called after its data: the last part of a folder's path, or the built-in data's name."""
-    return data.split(":", 1)[1] if data.startswith("builtin:") else Path(data).expanduser().resolve().name or "task"
+    if data.startswith(DATA_PREFIX):
+        return data.removeprefix(DATA_PREFIX)
+    return Path(data).expanduser().resolve().name or "task"
 
 
 class AskedConfig:
@@ -175,7 +188,7 @@ def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True).parameters
 
     @wraps(command)
-    def taking(**values: Any) -> None:  # noqa: ANN401  (whatever Typer parsed)
+    def taking(**values: Any) -> None:
         asked = AskedConfig({name: values.pop(name) for name in shared})
         command(asked=asked, **values)
 

@@ -83,7 +83,9 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
 def fail(message: str, exit_code: int) -> None:
     """Says what went wrong and ends the process."""
     console = talk_console()
-    console.print(Text.assemble(("Stopped: " if exit_code == INTERRUPTED else "Error: ", "bold red"), message), soft_wrap=True)
+    console.print(
+        Text.assemble(("Stopped: " if exit_code == INTERRUPTED else "Error: ", "bold red"), message), soft_wrap=True
+    )
     raise typer.Exit(exit_code)
 
 

@@ -48,7 +48,9 @@ def command(
             report = resume_training(resume, listener=listener, should_stop=should_stop)
         else:
             config = asked.config()
-            report = run_training(config, run or free_folder(RUNS / config.name), listener=listener, should_stop=should_stop)
+            report = run_training(
+                config, run or free_folder(RUNS / config.name), listener=listener, should_stop=should_stop
+            )
     document_or(as_json, report_document(report), lambda: _show(report))
 
 
@@ -70,9 +72,7 @@ def _refuse_other_options(asked: AskedConfig, run: Path | None) -> None:
 
 def _show(report: TrainingReport) -> None:
     final = report.neurons[-1]
-    rows = [
-        (site, *(neurons[site] for neurons in report.neurons)) for site in final
-    ]
+    rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
     trainings = [f"training {number + 1}" for number in range(len(report.neurons))]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table("Neurons per site", ("site", *trainings), [*rows, totals])
@@ -92,9 +92,7 @@ def _facts(report: TrainingReport) -> dict[str, str]:
         facts["left of the GFLOPs"] = f"{(flops - report.cost.flops) / 1e9:.5g} of {flops / 1e9:.5g}"
     if report.next_neuron is not None:
         neuron, cost = report.next_neuron
-        facts["with the next neuron"] = (
-            f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({neuron.site})"
-        )
+        facts["with the next neuron"] = f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({neuron.site})"
     for split, value in report.accuracy.items():
         facts[f"{split} accuracy"] = f"{value.accuracy:.2%} of {value.images} images, of the stored weights"
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"

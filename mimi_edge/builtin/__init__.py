@@ -10,6 +10,8 @@ from typing import Any
 
 BACKBONE_NAME = "builtin"
 """What `--backbone` calls the backbone that ships with the package."""
+DATA_PREFIX = "builtin:"
+"""What the names of built-in data sets begin with."""
 DEFAULT_DATA = "builtin:digits"
 """What `--data` means when it is left out."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
@@ -22,7 +23,6 @@ from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
 from mimi_edge.images.written import Assignment, split_document, written_assignment, written_classes
 
 __all__ = [
-    "BUILTIN",
     "Dataset",
     "DecodedSplit",
     "Split",
@@ -32,8 +32,6 @@ __all__ = [
     "split_document",
 ]
 
-BUILTIN = "builtin:"
-"""What the names of built-in data sets begin with: `builtin:digits`, `builtin:fashion`."""
 HELD_OUT_SHARE = 0.15
 """Of the images of each class, for each of val and test where the data does not bring its own."""
 
@@ -85,8 +83,8 @@ def load_dataset(
     Raises:
         ConfigError: the data cannot be used; every fault that was found is named.
     """
-    if isinstance(spec, str) and spec.startswith(BUILTIN):
-        return _builtin(spec.removeprefix(BUILTIN), split)
+    if isinstance(spec, str) and spec.startswith(DATA_PREFIX):
+        return _builtin(spec.removeprefix(DATA_PREFIX), split)
     root = Path(spec).expanduser().absolute()
     tree = find_images(root)
     for remark in tree.remarks:
@@ -119,7 +117,7 @@ def _builtin(name: str, written: Mapping[str, Any] | None) -> Dataset:
     dataset = Dataset(name, classes, MappingProxyType(splits))
     if written is not None and written != split_document(dataset):
         raise ConfigError(
-            f"The written split is not that of {BUILTIN}{name}, whose splits are fixed. "
+            f"The written split is not that of {DATA_PREFIX}{name}, whose splits are fixed. "
             "Name the data that the split was made of, or start a new run."
         )
     return dataset

@@ -1,4 +1,4 @@
-"""Adapters on a frozen backbone: h' = h + phi(h @ down) @ up at every site that has neurons (arXiv 2311.03873, Eq. 1)."""
+"""Adapters on a frozen backbone: h' = h + phi(h @ down) @ up at each site with neurons (arXiv 2311.03873, Eq. 1)."""
 
 from __future__ import annotations
 

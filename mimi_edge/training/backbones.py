@@ -21,10 +21,8 @@ from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import chain, sub_layer_names
-
-PRETRAINED = "pretrained"
-RANDOM = "random"
 
 
 @dataclass(frozen=True)

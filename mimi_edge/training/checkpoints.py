@@ -56,7 +56,7 @@ def load_checkpoint(
     """
     try:
         with safe_open(path, "pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no dict)
             document = json.loads(opened.metadata()[_KEY])
         return _restored(tensors, document, backbone, classes, config, device)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget
@@ -13,12 +14,19 @@ from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
 from mimi_edge.scores import SCORES
 from mimi_edge.selection import Scope
+from mimi_edge.sites import Neurons
 from mimi_edge.tasks.stores import Store
 
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
 ACTIVATION_NAMES = ("gelu", "relu")
 FLOPS_COUNTS = ("full", "paper")
+PRETRAINED = "pretrained"
+RANDOM = "random"
+CONFIG_FILE = "config.json"
+"""In a run folder: what the run was asked to do."""
+SPLIT_FILE = "split.json"
+"""In a run folder: which image is in which split."""
 _NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
 
 
@@ -54,7 +62,7 @@ class TrainingConfig:
     budget: Budget
     data: str = DEFAULT_DATA
     backbone: str = BACKBONE_NAME
-    weights: str = "pretrained"
+    weights: str = PRETRAINED
     name: str = "task"
     store: Store = Store.FP16
     epochs: int = 12
@@ -107,6 +115,20 @@ def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The run's configuration cannot be read: {error}.") from error
     return TrainingConfig(**values)
+
+
+def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
+    """The configuration of a run folder, and the neurons it was told to start with, if any.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    try:
+        document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
+    start = document.pop("start", None)
+    return config_from_document(document), start
 
 
 def _faults(config: TrainingConfig) -> list[str]:

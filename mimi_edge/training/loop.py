@@ -32,7 +32,7 @@ class Progress:
         prunings: one entry for each pruning that was done.
     """
 
-    place: Place = Place(0, 0, 0)
+    place: Place = field(default_factory=lambda: Place(0, 0, 0))
     history: list[dict[str, float]] = field(default_factory=list)
     prunings: list[dict[str, object]] = field(default_factory=list)
 

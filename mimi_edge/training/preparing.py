@@ -11,9 +11,9 @@ import timm
 
 import mimi_edge
 from mimi_edge.budgets import Cost, CostModel, require_feasible
-from mimi_edge.builtin import BACKBONE_NAME
+from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.dataset import BUILTIN, Dataset, load_dataset
+from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.schedule import Schedule, schedule
 from mimi_edge.sites import Neurons, uniform_neurons
 from mimi_edge.tasks.task import SplitAccuracy, TaskHeader
@@ -75,11 +75,11 @@ def prepare(
         ConfigError: the data or the options cannot be used.
         BudgetInfeasibleError: not even a task without adapters fits.
     """
-    if config.backbone == BACKBONE_NAME and config.data.startswith(BUILTIN):
+    if config.backbone == BACKBONE_NAME and config.data.startswith(DATA_PREFIX):
         listener(
             Note(
-                f"Built-in demonstration: {config.data.removeprefix(BUILTIN)} on the small backbone that ships with "
-                "mimi-edge. Give --data DIR and --backbone NAME for a task of your own."
+                f"Built-in demonstration: {config.data.removeprefix(DATA_PREFIX)} on the small backbone that ships "
+                "with mimi-edge. Give --data DIR and --backbone NAME for a task of your own."
             )
         )
     dataset = load_dataset(

@@ -29,7 +29,7 @@ from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import NAME as CHECKPOINT
 from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
-from mimi_edge.training.config import TrainingConfig, config_document, config_from_document
+from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, TrainingConfig, config_document, read_config
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.loop import (
     Hooks,
@@ -43,8 +43,6 @@ from mimi_edge.training.loop import (
 from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 
-CONFIG = "config.json"
-SPLIT = "split.json"
 REPORT = "report.json"
 CHART = "neurons.png"
 CHECKPOINT_SECONDS = 15.0
@@ -112,14 +110,14 @@ def run_training(
         BudgetInfeasibleError: the budget cannot be met; nothing was trained.
         StoppedError: it was asked to stop; `resume_training` goes on.
     """
-    if (folder / CONFIG).exists():
+    if (folder / CONFIG_FILE).exists():
         raise ConfigError(
             f"{folder} already holds a run. Go on with it: mimi-edge train --resume {folder}; "
             "or name another folder with --run."
         )
     prepared = prepare(config, start=start, listener=listener)
-    _write_json(folder / SPLIT, split_document(prepared.dataset))
-    _write_json(folder / CONFIG, config_document(config) | {"start": None if start is None else dict(start)})
+    _write_json(folder / SPLIT_FILE, split_document(prepared.dataset))
+    _write_json(folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
     return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
 
 
@@ -138,23 +136,9 @@ def resume_training(
         StoppedError: it was asked to stop again.
     """
     config, start = read_config(folder)
-    split = json.loads((folder / SPLIT).read_text(encoding="utf-8"))
+    split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
     prepared = prepare(config, split=split, start=start, listener=listener)
     return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
-
-
-def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
-    """The configuration of a run folder, and the neurons it was told to start with, if any.
-
-    Raises:
-        ConfigError: the folder holds no run.
-    """
-    try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
-    start = document.pop("start", None)
-    return config_from_document(document), start
 
 
 def _go_on(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def pretrain(options: argparse.Namespace) -> None:
             entry["images_per_s"] = round((step + 1 - first) * options.batch / (time.monotonic() - started), 1)
             log.write(json.dumps(entry) + "\n")
             log.flush()
-            print(entry, flush=True)
+            sys.stdout.write(f"{entry}\n")
+            sys.stdout.flush()
         if (step + 1) % options.snapshot_every == 0 or step + 1 == options.steps:
             save_snapshot(snapshot, model, optimizer, step + 1)
     half = {name: value.to(torch.float16).contiguous() for name, value in backbone.state_dict().items()}

@@ -33,7 +33,7 @@ class FactorHeads(nn.Module):
         self.patch = patch
 
     def losses(self, tokens: Tensor, pooled: Tensor, factors: Factors) -> dict[str, Tensor]:
-        """One loss for each kind of factor, each a scalar of about one at the start; tokens [B, H, W, F], pooled [B, F]."""
+        """One loss for each kind of factor, a scalar of about one at first; tokens [B, H, W, F], pooled [B, F]."""
         patches = functional.pixel_unshuffle(factors.cover[:, None], self.patch).permute(0, 2, 3, 1)
         error = (self.continuous(pooled) - factors.continuous).square() * factors.continuous_mask
         return {

@@ -1,0 +1,212 @@
+"""`mimi-edge inspect`: what a task file, a package, a graph or a run folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.tasks.files import SUFFIX
+
+MANIFEST = "manifest.json"
+RUN_CONFIG = "config.json"
+GRAPH_SUFFIX = ".onnx"
+MOST_CLASSES = 20
+
+
+@explained
+def command(
+    path: Annotated[
+        Path, typer.Argument(help="A task file, a package, an .onnx graph or a run folder.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a task file, package, graph or run folder holds, once it is found to be whole."""
+    document, show = _inspected(path)
+    document_or(as_json, document, show)
+
+
+def _inspected(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    if not path.exists():
+        raise ArtifactError(f"There is no {path}. Check the path.")
+    if path.is_dir() and (path / MANIFEST).is_file():
+        return _package(path)
+    if path.is_dir() and (path / RUN_CONFIG).is_file():
+        return _run(path)
+    if path.suffix == SUFFIX:
+        return _task(path)
+    if path.suffix == GRAPH_SUFFIX:
+        return _graph(path)
+    raise ConfigError(
+        f"{path} is nothing that can be inspected. Expected a task file ({SUFFIX}), a graph ({GRAPH_SUFFIX}), "
+        "a package or a run folder."
+    )
+
+
+def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    from mimi_edge.tasks.files import read_task
+
+    task = read_task(path)
+    header = task.header
+    document = {
+        "kind": "task",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "name": header.name,
+        "backbone": asdict(header.backbone),
+        "classes": list(header.classes),
+        "accuracy": {split: asdict(value) for split, value in header.accuracy.items()},
+        "store": header.store.value,
+        "activation": header.activation,
+        "preprocessing": asdict(header.preprocessing),
+        "sites": {site: {"width": task.widths[site], "neurons": count} for site, count in task.neurons.items()},
+        "training_sha256": header.training_sha256,
+        "versions": dict(header.versions),
+    }
+
+    def show() -> None:
+        rows = [(site, entry["width"], entry["neurons"]) for site, entry in document["sites"].items()]
+        show_table("Adapters", ("site", "width M", "neurons N"), rows)
+        accuracy = ", ".join(f"{split} {value.accuracy:.2%}" for split, value in header.accuracy.items())
+        show_facts(
+            f"Task {header.name}",
+            {
+                "size": f"{document['size_bytes']:,} bytes, weights as {header.store.value}",
+                "backbone": f"{header.backbone.name}, content {header.backbone.sha256[:12]}",
+                "neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites",
+                "classes": _classes(header.classes),
+                "accuracy": accuracy,
+                "images": _preprocessing(asdict(header.preprocessing)),
+                "made by": ", ".join(f"{name} {version}" for name, version in header.versions.items()),
+            },
+        )
+
+    return document, show
+
+
+def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    from mimi_edge.export.packages import read_package
+    from mimi_edge.tasks.files import read_task
+
+    package = read_package(path)
+    headers = {name: read_task(task.task_file).header for name, task in package.tasks.items()}
+    document: dict[str, Any] = {
+        "kind": "package",
+        "path": str(path),
+        "backbone": asdict(package.backbone) | {"input_size": package.input_size},
+        "backbone_bytes": package.backbone_graph.stat().st_size + package.backbone_weights.stat().st_size,
+        "tasks": {
+            name: {
+                "task_file": task.task_file.name,
+                "task_file_bytes": task.task_file.stat().st_size,
+                "graph": task.graph.name,
+                "graph_bytes": task.graph.stat().st_size,
+                "classes": list(headers[name].classes),
+                "check": dict(task.check),
+            }
+            for name, task in package.tasks.items()
+        },
+    }
+
+    def show() -> None:
+        rows = [
+            (
+                name,
+                len(task["classes"]),
+                f"{task['task_file_bytes']:,}",
+                f"{task['graph_bytes']:,}",
+                _tested(headers, name),
+            )
+            for name, task in document["tasks"].items()
+        ]
+        columns = ("task", "classes", "task file, bytes", "graph, bytes", "test accuracy")
+        show_table(f"Package {path}", columns, rows)
+        show_facts(
+            "Shared by all tasks",
+            {
+                "backbone": f"{package.backbone.name}, content {package.backbone.sha256[:12]}",
+                "size": f"{document['backbone_bytes']:,} bytes",
+                "input": f"{package.input_size} x {package.input_size} pixels",
+            },
+        )
+
+    return document, show
+
+
+def _graph(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    from mimi_edge.export.graphs import load_graph, read_graph_info
+
+    info = read_graph_info(path)
+    operators: dict[str, int] = {}
+    for node in load_graph(path).graph:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    document: dict[str, Any] = {
+        "kind": "graph",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "backbone": asdict(info.backbone),
+        "preprocessing": asdict(info.preprocessing),
+        "sites": {site.name: {"width": site.width, "tokens": site.tokens} for site in info.sites},
+        "task": None if info.task is None else asdict(info.task),
+        "operators": dict(sorted(operators.items(), key=lambda entry: -entry[1])),
+    }
+
+    def show() -> None:
+        show_table("Operators", ("operator", "nodes"), list(document["operators"].items()))
+        facts = {
+            "size": f"{document['size_bytes']:,} bytes, without weights",
+            "backbone": f"{info.backbone.name}, content {info.backbone.sha256[:12]}, {len(info.sites)} sites",
+            "images": _preprocessing(document["preprocessing"]),
+        }
+        if info.task is not None:
+            facts["task"] = f"{info.task.name}, {sum(info.task.neurons.values())} neurons, {info.task.store}"
+            facts["classes"] = _classes(info.task.classes)
+        show_facts(f"Graph {path.name}", facts)
+
+    return document, show
+
+
+def _run(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    from mimi_edge.training.config import config_document, read_config
+
+    config, _ = read_config(path)
+    finished = path / f"{config.name}{SUFFIX}"
+    document = {
+        "kind": "run",
+        "path": str(path),
+        "config": config_document(config),
+        "finished": finished.is_file(),
+        "task": _task(finished)[0] if finished.is_file() else None,
+    }
+
+    def show() -> None:
+        show_facts(f"Run {path}", config_document(config))
+        if finished.is_file():
+            _task(finished)[1]()
+        else:
+            show_facts("Not finished", {"go on": f"mimi-edge train --resume {path}"})
+
+    return document, show
+
+
+def _tested(headers: Mapping[str, Any], name: str) -> str:
+    tested = headers[name].accuracy.get("test")
+    return "not known" if tested is None else f"{tested.accuracy:.2%}"
+
+
+def _classes(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:MOST_CLASSES])
+    return f"{len(classes)}: {shown}" + (", ..." if len(classes) > MOST_CLASSES else "")
+
+
+def _preprocessing(values: Mapping[str, Any]) -> str:
+    return (
+        f"{values['size']} x {values['size']} pixels out of {values['resize']}, {values['interpolation']}, "
+        f"mean {list(values['mean'])}, std {list(values['std'])}"
+    )

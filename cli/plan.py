@@ -1,0 +1,75 @@
+"""`mimi-edge plan`: what `train` would do with the same options, without training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
+from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.cli.watching import watching
+
+if TYPE_CHECKING:
+    from mimi_edge.training.planning import Plan
+
+
+@explained
+@takes_training_options
+def command(asked: AskedConfig, threads: Threads = None, as_json: AsJson = False) -> None:
+    """Show what train would do with these options: rounds, sizes, operations, time. Nothing is trained."""
+    config = asked.config()
+    with watching() as listener:
+        from mimi_edge.training.devices import use_threads
+        from mimi_edge.training.planning import plan_training
+
+        use_threads(threads)
+        plan = plan_training(config, listener=listener)
+    document_or(as_json, _document(plan), lambda: _show(plan))
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    prepared = plan.prepared
+    return {
+        "backbone": asdict(prepared.backbone.identity),
+        "classes": list(prepared.dataset.classes),
+        "images": {name: len(split) for name, split in prepared.dataset.splits.items()},
+        "budget": asdict(prepared.config.budget),
+        "without_adapters": asdict(prepared.least_cost),
+        "trainings": [
+            {
+                "at_most": asdict(training.largest),
+                "pruned_to": None if training.limit is None else asdict(training.limit),
+                "neurons_if_even": sum(training.neurons.values()),
+            }
+            for training in plan.trainings
+        ],
+        "images_per_s": round(plan.images_per_s, 1),
+        "seconds": round(plan.seconds, 1),
+    }
+
+
+def _show(plan: Plan) -> None:
+    prepared, config = plan.prepared, plan.prepared.config
+    rows = [
+        (
+            number,
+            config.epochs,
+            f"{sum(training.neurons.values()):,}",
+            f"{training.largest.size_bytes:,}",
+            f"{training.largest.flops / 1e9:.4g}",
+        )
+        for number, training in enumerate(plan.trainings, 1)
+    ]
+    columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
+    show_table(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows)
+    least = prepared.least_cost
+    show_facts(
+        "What it stands on",
+        {
+            "backbone": f"{prepared.backbone.identity.name}, {len(prepared.backbone.sites)} sites",
+            "classes": len(prepared.dataset.classes),
+            "images": ", ".join(f"{len(split):,} {name}" for name, split in prepared.dataset.splits.items()),
+            "without adapters": f"{least.size_bytes:,} bytes, {least.flops / 1e9:.5g} GFLOPs",
+            "time, about": f"{plan.seconds:,.0f} s at {plan.images_per_s:.0f} images/s (at the largest size)",
+        },
+    )

@@ -1,0 +1,106 @@
+"""What `export` and `profile` are given: run folders, or bare task files, and the data that belongs to them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimi_edge.builtin import DATA_PREFIX
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.events import Listener
+from mimi_edge.images.dataset import DecodedSplit, decode_split, load_dataset
+from mimi_edge.tasks.files import SUFFIX, read_task
+from mimi_edge.tasks.task import Task
+
+if TYPE_CHECKING:
+    from mimi_edge.training.config import TrainingConfig
+
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class GivenTask:
+    """A task file, and the run that made it where that is at hand.
+
+    Attributes:
+        path: of the task file.
+        config: of its run, None for a task file that lies alone.
+        split: the run's written split, likewise.
+    """
+
+    path: Path
+    config: TrainingConfig | None
+    split: dict[str, Any] | None
+
+
+def given_task(source: Path) -> GivenTask:
+    """Finds the task of a run folder, or takes a task file, with its run if it still lies in the run's folder.
+
+    Raises:
+        ConfigError: there is no finished task.
+    """
+    from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, read_config
+
+    folder = source if source.is_dir() else source.parent
+    if not (folder / CONFIG_FILE).is_file():
+        if source.is_dir():
+            raise ConfigError(f"{source} is no run folder (it has no {CONFIG_FILE}). Give a run folder or a task file.")
+        return GivenTask(source, None, None)
+    config, _ = read_config(folder)
+    path = folder / f"{config.name}{SUFFIX}" if source.is_dir() else source
+    if not path.is_file():
+        raise ConfigError(f"The run in {folder} is not finished. Go on with it: mimi-edge train --resume {folder}")
+    if path.name != f"{config.name}{SUFFIX}":
+        return GivenTask(source, None, None)
+    return GivenTask(path, config, json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8")))
+
+
+def decoded_test_split(given: GivenTask, data: str | None, listener: Listener) -> DecodedSplit | None:
+    """The images of the split that the task file's test accuracy is of, None where nobody knows where they are.
+
+    Args:
+        given: the task.
+        data: where its images are, if it was said.
+        listener: hears how the data was understood.
+
+    Raises:
+        ConfigError: the data cannot be used, or has other classes.
+    """
+    config = given.config
+    where = data or (config.data if config is not None else None)
+    if where is None:
+        return None
+    task = read_task(given.path)
+    dataset = load_dataset(
+        where,
+        seed=config.seed if config is not None else 0,
+        skip_bad_images=config is not None and config.skip_bad_images,
+        listener=listener,
+        split=None if given.split is None or where.startswith(DATA_PREFIX) else given.split,
+    )
+    if dataset.classes != task.header.classes:
+        raise ConfigError(
+            f"{where} has the classes {', '.join(dataset.classes)}; the task {task.header.name!r} knows "
+            f"{', '.join(task.header.classes)}. Give the --data that it was trained with."
+        )
+    return decode_split(
+        dataset.splits[TEST],
+        task.header.preprocessing,
+        skip_bad_images=config is not None and config.skip_bad_images,
+        listener=listener,
+    )
+
+
+def shared_backbone(tasks: list[Task]) -> str:
+    """The content hash of the one backbone that tasks belong to.
+
+    Raises:
+        ArtifactError: they belong to several.
+    """
+    hashes = {task.header.backbone.sha256: task.header for task in tasks}
+    if len(hashes) > 1:
+        listed = "; ".join(f"{header.name}: {header.backbone.name} {sha[:12]}" for sha, header in hashes.items())
+        raise ArtifactError(f"A package has one backbone; these tasks have several ({listed}). Export them apart.")
+    return next(iter(hashes))
