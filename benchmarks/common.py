@@ -118,7 +118,7 @@ def random_task(
     neurons = uneven_neurons(header, sites, budget_bytes, seed)
 
     def weights(*shape: int) -> Floats:
-        return random.standard_normal(shape, np.float32) / 20
+        return random.standard_normal(shape, np.float32) / np.float32(20)
 
     adapters = {
         site.name: AdapterWeights(weights(site.width, count), weights(count, site.width))
