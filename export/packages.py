@@ -37,6 +37,7 @@ from mimi_edge.tasks.files import SUFFIX, read_task
 from mimi_edge.tasks.task import BackboneIdentity
 
 GRAPH_SUFFIX = ".onnx"
+LEFTOVER_SUFFIXES = frozenset({".new", ".part"})
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,7 @@ def _publish(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> 
 
 def _extend(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> bool:
     manifest = _finish(package, read_manifest(package))
+    _sweep(package)
     shared = {name: file_entry(staging / name) for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
     if any(manifest.files.get(name) != entry for name, entry in shared.items()):
         return False
@@ -241,7 +243,7 @@ def _extend(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> b
         write_manifest(package, replace(manifest, files=files, tasks=tasks, pending=tuple(names)))
     except BaseException:
         if not read_manifest(package).pending:
-            _forget(package, names)
+            _sweep(package)
         raise
     _finish(package, read_manifest(package))
     return True
@@ -272,9 +274,11 @@ def _finish(folder: Path, manifest: Manifest) -> Manifest:
     return done
 
 
-def _forget(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (folder / staged_name(name)).unlink(missing_ok=True)
+def _sweep(folder: Path) -> None:
+    """Removes what interrupted processes left under hidden names; the caller holds the lock and nothing is pending."""
+    for path in folder.iterdir():
+        if path.name.startswith(".") and path.suffix in LEFTOVER_SUFFIXES:
+            path.unlink(missing_ok=True)
 
 
 def _settled_manifest(folder: Path) -> Manifest:
