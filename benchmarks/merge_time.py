@@ -26,6 +26,7 @@ COPY = "copying the backbone"
 def main() -> None:
     """Measures and prints."""
     options = parser(__doc__, rounds=20).parse_args()
+    environment = current_environment()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         backbone = exported("swin_tiny_patch4_window7_224", folder, options.seed)
@@ -39,7 +40,7 @@ def main() -> None:
         spread = neurons_note(task, backbone.info.sites, task_file.stat().st_size)
         full_bytes = backbone.path.stat().st_size + backbone.weights.stat().st_size
         note = f"graph {merged.size_bytes:,} bytes and task file {spread}; the copy {full_bytes:,} bytes"
-    show([compared(MERGE, COPY, samples, note)], current_environment(), as_json=options.json)
+    show([compared(MERGE, COPY, samples, note)], environment, as_json=options.json)
 
 
 def copy(backbone: BackboneGraph, folder: Path) -> None:

@@ -29,7 +29,8 @@ DEPTHS_AND_WIDTHS = ((2, 96), (2, 192), (6, 384), (2, 768))
 
 def main() -> None:
     """Measures and prints."""
-    options = parser(__doc__, rounds=30).parse_args()
+    options = parser(__doc__, rounds=20).parse_args()
+    environment = current_environment()
     with tempfile.TemporaryDirectory() as folder:
         file = write_swin_t_task(Path(folder), options.seed)
         commands: dict[str, Sequence[str]] = {
@@ -38,9 +39,9 @@ def main() -> None:
             "mimi-edge inspect FILE": (str(COMMAND), "inspect", str(file)),
         }
         runnables = {name: process(command) for name, command in commands.items()}
-        samples = measure(runnables, rounds=options.rounds, seed=options.seed, warm_up=WarmUp(window=2, most_rounds=10))
+        samples = measure(runnables, rounds=options.rounds, seed=options.seed, warm_up=WarmUp(window=1, most_rounds=3))
     rows = [compared(name, BARE, samples) for name in commands if name != BARE]
-    show(rows, current_environment(), as_json=options.json)
+    show(rows, environment, as_json=options.json)
 
 
 def process(command: Sequence[str]) -> Callable[[], object]:
