@@ -69,9 +69,13 @@ def test_two_at_once_both_succeed(tmp_path):
 
 
 def test_failed_entry_leaves_nothing(tmp_path):
-    with pytest.raises(OSError, match="No space"), new_entry(tmp_path / "key") as folder:
-        (folder / "file").write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    def fill_the_disk():
+        with new_entry(tmp_path / "key") as folder:
+            (folder / "file").write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fill_the_disk()
     assert not list(tmp_path.iterdir())
 
 

@@ -361,14 +361,14 @@ def test_process_that_makes_the_same_package_meanwhile_is_joined(sources, tmp_pa
     assert read_package(place) == package
 
 
-def test_reading_goes_on_where_a_kill_left_it_even_when_nothing_can_be_written(sources, tmp_path, monkeypatch):
+def test_reading_finishes_what_was_announced(sources, tmp_path, monkeypatch):
     _, folder, files = sources
     place = tmp_path / "package"
     create_or_extend(place, folder, [files["a"]])
     monkeypatch.setattr(packages, "_finish", lambda _folder, manifest: manifest)
+    create_or_extend(place, None, [files["new a"]])
+    # Announced but not renamed: only finishing makes it whole.
     with pytest.raises(ArtifactError):
-        # Announced but not renamed: only finishing makes it whole.
-        create_or_extend(place, None, [files["new a"]])
         read_package(place)
     monkeypatch.undo()
     assert sha256_of(read_package(place).task("a").task_file) == sha256_of(files["new a"])
