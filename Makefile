@@ -7,7 +7,7 @@ DEMO_FOLDER := demo
 DEMO_RUN := $(DEMO_FOLDER)/digits
 DEMO_TRAIN := mimi-edge train --budget-mb 0.5 --run $(DEMO_RUN)
 DEMO_EXPORT := mimi-edge export $(DEMO_RUN) --format onnx --output $(DEMO_FOLDER)/package
-DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package
+DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package --run $(DEMO_RUN)
 
 # The parts each target needs. One file of exact versions holds for all.
 RUN_PARTS := train,cpu

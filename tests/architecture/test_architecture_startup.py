@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 HEAVY = ["torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxruntime", "matplotlib", "tensorrt", "scipy", "sklearn"]
 
@@ -57,10 +55,19 @@ def _modules_free_of_torch(repository: Path) -> list[str]:
     ]
 
 
-def test_the_command_line_starts_without_heavy_libraries() -> None:
-    if importlib.util.find_spec("mimi_edge.cli.main") is None:
-        pytest.skip("mimi_edge.cli.main does not exist yet")
-    assert _run(IMPORT_AND_SAY_WHAT_CAME, ["mimi_edge.cli.main"], HEAVY) == []
+def _entry_module(repository: Path) -> str:
+    """The module that the command `mimi-edge` starts."""
+    found = re.search(r'^mimi-edge = "([\w.]+):\w+"$', (repository / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_the_command_line_starts_without_heavy_libraries(repository: Path) -> None:
+    entry = _entry_module(repository)
+    commands = [name for name in _modules_free_of_torch(repository) if name.startswith("mimi_edge.cli")]
+    assert entry in commands
+    assert _run(IMPORT_AND_SAY_WHAT_CAME, [entry], HEAVY) == []
+    assert _run(IMPORT_AND_SAY_WHAT_CAME, commands, HEAVY) == []
 
 
 def test_the_method_and_its_task_files_load_no_heavy_library() -> None:

@@ -23,14 +23,19 @@ def train_command(tmp: Path) -> list[str | Path]:
     return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--run", tmp / "run"]
 
 
-def export_command(tmp: Path, package: str = "package") -> list[str | Path]:
+def export_command(tmp: Path) -> list[str | Path]:
     """From a finished run to a package folder."""
-    return ["export", tmp / "run", "--format", "onnx", "--output", tmp / package]
+    return ["export", tmp / "run", "--format", "onnx", "--output", tmp / "package"]
 
 
-def profile_command(tmp: Path, package: str = "package") -> list[str | Path]:
-    """Measures a package; with --json on stdout."""
-    return ["profile", tmp / package, "--json"]
+def merge_command(tmp: Path, backbone_graph: Path, output: Path) -> list[str | Path]:
+    """The same from a backbone graph that was exported elsewhere: needs no torch."""
+    return ["export", tmp / "run", "--format", "onnx", "--backbone-graph", backbone_graph, "--output", output]
+
+
+def profile_command(tmp: Path) -> list[str | Path]:
+    """Measures the package, quickly; the result is JSON on stdout."""
+    return ["profile", tmp / "package", "--run", tmp / "run", "--rounds", "10", "--json"]
 
 
 def demo_commands(tmp: Path) -> Sequence[list[str | Path]]:
@@ -49,6 +54,11 @@ class Demonstration:
     def cache(self) -> str:
         """The folder of backbone graphs, as the environment variable wants it."""
         return str(self.folder / "cache")
+
+    @property
+    def package(self) -> Path:
+        """The package folder."""
+        return self.folder / "package"
 
     @property
     def task_file(self) -> Path:
@@ -113,7 +123,7 @@ def test_what_is_installed_is_what_the_constraints_say(training_environment: Env
 def test_train_export_and_profile_run_there(training_environment: Environment, tmp_path: Path) -> None:
     demonstration = _demonstrated(training_environment, tmp_path)
     assert 0 < demonstration.task_file.stat().st_size <= BUDGET_MB * 1000**2
-    assert list((demonstration.folder / "package").glob("*.onnx"))
+    assert list((demonstration.package).glob("*.onnx"))
     assert json.loads(demonstration.printed[-1])
 
 
@@ -123,14 +133,12 @@ def test_the_device_has_no_torch(device_environment: Environment) -> None:
 
 
 def test_a_device_merges_a_task_into_a_backbone_graph(device_environment: Environment, carried: Demonstration) -> None:
-    command = export_command(carried.folder, "merged-here")
-    device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=carried.cache)
-    trained, merged = (
-        {path.name: path for path in (carried.folder / name).glob("*.onnx")} for name in ("package", "merged-here")
-    )
-    assert merged.keys() == trained.keys()
-    for name, path in merged.items():
-        assert path.read_bytes() == trained[name].read_bytes()
+    (backbone_graph,) = Path(carried.cache).rglob("backbone.onnx")
+    output = carried.folder / "merged-here"
+    device_environment.mimi_edge(*merge_command(carried.folder, backbone_graph.parent, output), cwd=carried.folder)
+    trained, merged = ({path.name: path.read_bytes() for path in at.glob("*.onnx")} for at in (carried.package, output))
+    assert len(merged) == 2
+    assert merged == trained
 
 
 def test_a_device_measures_a_package(device_environment: Environment, carried: Demonstration) -> None:
@@ -142,13 +150,19 @@ def test_a_device_measures_a_package(device_environment: Environment, carried: D
 def test_a_device_classifies_images(device_environment: Environment, carried: Demonstration) -> None:
     image = carried.folder / "image.png"
     Image.new("L", (8, 8), 200).save(image)
-    arguments = ["predict", carried.folder / "package", image, "--json"]
-    assert json.loads(device_environment.mimi_edge(*arguments, cwd=carried.folder).stdout)
+    shown = device_environment.mimi_edge("predict", carried.package, image, "--json", cwd=carried.folder).stdout
+    (prediction,) = json.loads(shown)["predictions"]
+    assert prediction["path"] == str(image)
+    assert 0 < prediction["probability"] <= 1
 
 
-def test_a_device_inspects_a_task_file_and_a_package(device_environment: Environment, carried: Demonstration) -> None:
-    for thing in (carried.task_file, carried.folder / "package"):
-        assert json.loads(device_environment.mimi_edge("inspect", thing, "--json", cwd=carried.folder).stdout)
+def test_a_device_inspects_whatever_it_was_given(device_environment: Environment, carried: Demonstration) -> None:
+    graph = next(path for path in carried.package.glob("*.onnx") if path.name != "backbone.onnx")
+    kinds = [
+        json.loads(device_environment.mimi_edge("inspect", thing, "--json", cwd=carried.folder).stdout)["kind"]
+        for thing in (carried.task_file, carried.package, graph, carried.folder / "run")
+    ]
+    assert kinds == ["task", "package", "graph", "run"]
 
 
 def test_training_on_a_device_names_the_line_that_installs_it(

@@ -37,15 +37,15 @@ def test_one_package_is_at_the_top_and_nothing_else(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_module_of_every_room_is_in_it(folder: str, wheel: Path, repository: Path) -> None:
-    room = repository / folder
+def test_every_module_of_every_room_is_in_it(folder: str, wheel: Path, source_tree: Path) -> None:
+    room = source_tree / folder
     wanted = {f"{FOLDERS[folder]}/{file.relative_to(room).as_posix()}" for file in room.rglob("*.py")}
     assert wanted
     assert wanted - _names(wheel) == set()
 
 
-def test_the_types_and_the_demonstration_are_in_it(wheel: Path, repository: Path) -> None:
-    demonstration = repository / "mimi_edge" / "builtin"
+def test_the_types_and_the_demonstration_are_in_it(wheel: Path, source_tree: Path) -> None:
+    demonstration = source_tree / "mimi_edge" / "builtin"
     shipped = {
         f"mimi_edge/builtin/{file.relative_to(demonstration).as_posix()}"
         for file in demonstration.rglob("*")
