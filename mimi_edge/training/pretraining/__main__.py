@@ -15,10 +15,12 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE
+from mimi_edge.files import whole_file
 from mimi_edge.training.pretraining.heads import FactorHeads
 from mimi_edge.training.pretraining.images import ImageMaker
 
@@ -62,13 +64,12 @@ def save_snapshot(path: Path, model: nn.Module, optimizer: torch.optim.AdamW, st
     names = [name for name, _ in model.named_parameters()]
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= optimizer_tensors(optimizer, names)
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path, {"step": str(step)})
+    with whole_file(path) as beside:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, beside, {"step": str(step)})
 
 
 def load_snapshot(path: Path, model: nn.Module, optimizer: torch.optim.AdamW) -> int:
     """Restores a snapshot; returns the step to go on with."""
-    from safetensors import safe_open
-
     tensors = load_file(path)
     with safe_open(path, "pt") as opened:
         step = int(opened.metadata()["step"])
