@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +11,12 @@ import typer
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, show_table
-from mimi_edge.cli.tasks import GivenTask, decoded_test_split, given_task, shared_backbone
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note
 
 if TYPE_CHECKING:
+    from mimi_edge.cli.tasks import GivenTask
     from mimi_edge.export.exporting import Reference
     from mimi_edge.export.packages import Package
     from mimi_edge.tasks.task import Task
@@ -35,15 +34,15 @@ def command(
     tasks: Annotated[list[Path], typer.Argument(help="Run folders or task files.", show_default=False)],
     file_format: Annotated[Format, typer.Option("--format", help="What to make.")] = Format.ONNX,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The package: a folder to make or to add to [default: package]."),
-    ] = None,
+        Path,
+        typer.Option("--output", "-o", help="The package: a folder to make or to add to."),
+    ] = Path("package"),
     data: Annotated[
-        str | None, typer.Option(help="Where the images are [default: where the run had them].", show_default=False)
+        str | None, typer.Option(help="Where the images are.", show_default="where the run had them")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="The backbone's weights [default: what the run had, or pretrained].", show_default=False),
+        typer.Option(help="The backbone's weights.", show_default="those of the run, else pretrained"),
     ] = None,
     backbone_graph: Annotated[
         Path | None,
@@ -56,20 +55,20 @@ def command(
 
     All tasks of a package share one file of backbone weights. A graph that disagrees is not published.
     """
+    from mimi_edge.cli.tasks import given_task, shared_backbone
     from mimi_edge.export.exporting import export_onnx
     from mimi_edge.tasks.files import read_task
 
     assert file_format is Format.ONNX  # noqa: S101  (the only one so far)
     given = [given_task(source) for source in tasks]
     shared_backbone([read_task(one.path) for one in given])
-    package_folder = output or Path("package")
     with watching() as listener:
         backbone = None
-        if backbone_graph is None and (find_spec("torch") is not None or not package_folder.exists()):
+        if backbone_graph is None and (_has_torch() or not output.exists()):
             backbone, backbone_graph = _exported_backbone(given[0], weights, listener)
         package = export_onnx(
             [one.path for one in given],
-            package_folder,
+            output,
             backbone_graph_dir=backbone_graph,
             references=_references(given, data, backbone, listener),
             threads=threads,
@@ -79,9 +78,15 @@ def command(
     document_or(as_json, _document(package, exported), lambda: _show(package, exported))
 
 
+def _has_torch() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
 def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener) -> tuple[LoadedBackbone, Path]:
     """The backbone that a task belongs to, loaded, and the folder of its graph."""
-    if find_spec("torch") is None:
+    if not _has_torch():
         raise MimiEdgeError(
             'Exporting a backbone for the first time needs torch: pip install "mimi-edge[train]". '
             "Without it, give --backbone-graph FOLDER, or --output with a package that has the backbone already."
@@ -103,6 +108,7 @@ def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener
 
 def _references(given: list[GivenTask], data: str | None, backbone: LoadedBackbone | None, listener: Listener) -> Any:
     """What each task's graph is held against: torch where it is at hand, the test split where it is."""
+    from mimi_edge.cli.tasks import decoded_test_split
     from mimi_edge.export.exporting import Reference
     from mimi_edge.tasks.files import read_task
 

@@ -12,10 +12,10 @@ import typer
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.tasks.files import SUFFIX
 
 MANIFEST = "manifest.json"
 RUN_CONFIG = "config.json"
+TASK_SUFFIX = ".safetensors"
 GRAPH_SUFFIX = ".onnx"
 MOST_CLASSES = 20
 
@@ -39,12 +39,12 @@ def _inspected(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         return _package(path)
     if path.is_dir() and (path / RUN_CONFIG).is_file():
         return _run(path)
-    if path.suffix == SUFFIX:
+    if path.suffix == TASK_SUFFIX:
         return _task(path)
     if path.suffix == GRAPH_SUFFIX:
         return _graph(path)
     raise ConfigError(
-        f"{path} is nothing that can be inspected. Expected a task file ({SUFFIX}), a graph ({GRAPH_SUFFIX}), "
+        f"{path} is nothing that can be inspected. Expected a task file ({TASK_SUFFIX}), a graph ({GRAPH_SUFFIX}), "
         "a package or a run folder."
     )
 
@@ -176,7 +176,7 @@ def _run(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     from mimi_edge.training.config import config_document, read_config
 
     config, _ = read_config(path)
-    finished = path / f"{config.name}{SUFFIX}"
+    finished = path / f"{config.name}{TASK_SUFFIX}"
     document = {
         "kind": "run",
         "path": str(path),

@@ -13,9 +13,7 @@ import typer
 
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.builtin import DATA_PREFIX
-from mimi_edge.scores import SCORES
-from mimi_edge.selection import Scope
-from mimi_edge.tasks.stores import Store
+from mimi_edge.choices import SCORE_NAMES, Scope, Store
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
@@ -71,7 +69,7 @@ def training_config(
         ),
     ] = DEFAULTS["weights"],
     name: Annotated[
-        str | None, typer.Option(help="Name of the task [default: of the data].", rich_help_panel=DATA)
+        str | None, typer.Option(help="Name of the task.", show_default="that of the data", rich_help_panel=DATA)
     ] = None,
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
@@ -97,7 +95,7 @@ def training_config(
         float, typer.Option(help="M/N: width of a site by neurons to start with.", rich_help_panel=METHOD)
     ] = DEFAULTS["start_ratio"],
     score: Annotated[
-        str, typer.Option(help=f"Importance of a neuron: {', '.join(SCORES)}.", rich_help_panel=METHOD)
+        str, typer.Option(help=f"Importance of a neuron: {', '.join(SCORE_NAMES)}.", rich_help_panel=METHOD)
     ] = DEFAULTS["score"],
     scope: Annotated[
         Scope, typer.Option(help="Whether all sites compete, or each loses alike.", rich_help_panel=METHOD)

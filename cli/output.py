@@ -3,61 +3,108 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mimi_edge.errors import MimiEdgeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FAILED = MimiEdgeError.exit_code
 INTERRUPTED = 130
 NARROWEST = 100
 """Columns that a table gets where nobody looks at a terminal."""
+SHORT = 16
+"""Letters of a cell that is never broken into lines."""
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
+"""A file from elsewhere may hold names that would steer the terminal."""
 
 
 def talk_console() -> Console:
     """Where talk goes: stderr."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
     """Says a sentence to whoever watches; it is no part of the result."""
-    talk_console().print(Text(text), soft_wrap=True)
+    say_on(talk_console(), text)
+
+
+def say_on(console: Console, text: str) -> None:
+    """Says a sentence on a console that is in use."""
+    console.print(_plain(text), soft_wrap=True)
 
 
 def show_json(document: object) -> None:
     """Prints a result for programs: JSON, and nothing else, on stdout."""
-    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=1)
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        _abandon_stdout()
+        raise
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Prints a result for people; columns after the first hold figures."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
+    table = _table(title)
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
+        longest = max((len(str(row[index])) for row in rows), default=0)
+        justify = "left" if index == 0 else "right"
+        table.add_column(_plain(column), justify=justify, no_wrap=longest <= SHORT, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else max(console.width, NARROWEST))
+        table.add_row(*(_plain(cell) for cell in row))
+    _print_table(table)
 
 
 def show_facts(title: str, facts: Mapping[str, object]) -> None:
     """Prints names and values for people."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
+    table = _table(title, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(Text(name), Text(str(value)))
+        table.add_row(_plain(name), _plain(value))
+    _print_table(table)
+
+
+def _table(title: str, **options: Any) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    style = {"title_justify": "left", "title_style": "bold", "header_style": "bold", "box": box.SIMPLE_HEAD}
+    return Table(title=_plain(title), **style, **options)
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
     console = Console(highlight=False)
     console.print(table, width=None if console.is_terminal else max(console.width, NARROWEST))
+
+
+def _plain(value: object) -> Text:
+    """Text that means what it says: no markup, and nothing that steers a terminal."""
+    from rich.text import Text
+
+    return Text(str(value).translate(_CONTROLS))
 
 
 def explained(command: Callable[P, R]) -> Callable[P, R]:
@@ -69,10 +116,17 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except MimiEdgeError as error:
             fail(str(error), error.exit_code)
-        except ModuleNotFoundError as error:
-            fail(*_missing_part(error))
+        except ImportError as error:
+            fail(_missing_part(error), FAILED)
+        except BrokenPipeError:
+            _abandon_stdout()
+            raise typer.Exit(FAILED) from None
         except OSError as error:
-            fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", MimiEdgeError.exit_code)
+            fail(_in_words(error), FAILED)
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            fail("There is not enough memory for this. Try a smaller --batch-size, or fewer or smaller images.", FAILED)
         except KeyboardInterrupt:
             fail("Interrupted.", INTERRUPTED)
         raise AssertionError  # fail always raises
@@ -82,11 +136,28 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
 
 def fail(message: str, exit_code: int) -> None:
     """Says what went wrong and ends the process."""
-    console = talk_console()
-    console.print(
-        Text.assemble(("Stopped: " if exit_code == INTERRUPTED else "Error: ", "bold red"), message), soft_wrap=True
-    )
+    from rich.text import Text
+
+    word = "Stopped: " if exit_code == INTERRUPTED else "Error: "
+    talk_console().print(Text.assemble((word, "bold red"), _plain(message)), soft_wrap=True)
     raise typer.Exit(exit_code)
+
+
+def _abandon_stdout() -> None:
+    """Nobody takes what is left in stdout's buffer; without this Python would try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_words(error: OSError) -> str:
+    """What the system says and of which file; where it is about copying, of the copy."""
+    place = error.filename2 or error.filename
+    return f"{error.strerror or error}{f': {place}' if place else ''}"
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether this is how Python, or torch on a CPU or GPU, says that memory ran out."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 _PARTS: Mapping[str, str] = {
@@ -99,12 +170,14 @@ _PARTS: Mapping[str, str] = {
 }
 
 
-def _missing_part(error: ModuleNotFoundError) -> tuple[str, int]:
+def _missing_part(error: ImportError) -> str:
     """Names the line that installs what is missing; a missing module of our own is a broken installation."""
     module = (error.name or "").split(".")[0]
     part = _PARTS.get(module)
     what = f'pip install "mimi-edge[{part}]"' if part else "pip install --force-reinstall mimi-edge"
-    return f"This needs {module or error}, which is not installed here. Install it: {what}", MimiEdgeError.exit_code
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{module or 'A library'} is installed and cannot be loaded: {error}. Install it again: {what}"
+    return f"This needs {module or error}, which is not installed here. Install it: {what}"
 
 
 def document_or(as_json: bool, document: Mapping[str, Any], show: Callable[[], None]) -> None:

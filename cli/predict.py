@@ -12,7 +12,6 @@ from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say, show_table
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.images.reading import UnusableImageError
 
 
 @explained
@@ -21,7 +20,7 @@ def command(
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task of the package; may be repeated [default: all].", show_default=False),
+        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
     ] = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -49,6 +48,8 @@ def command(
 
 
 def _reason(error: ConfigError) -> str:
+    from mimi_edge.images.reading import UnusableImageError
+
     return error.reason if isinstance(error, UnusableImageError) else str(error)
 
 

@@ -9,14 +9,14 @@ import typer
 
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
-from mimi_edge.cli.tasks import GivenTask, decoded_test_split, given_task
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener
-from mimi_edge.images.dataset import DecodedSplit
 
 if TYPE_CHECKING:
+    from mimi_edge.cli.tasks import GivenTask
     from mimi_edge.export.packages import Package
+    from mimi_edge.images.dataset import DecodedSplit
     from mimi_edge.profiles.reports import GraphLatency, ProfileReport, TaskProfile
 
 
@@ -25,7 +25,7 @@ def command(
     package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task of the package; may be repeated [default: all].", show_default=False),
+        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
     ] = None,
     run: Annotated[
         list[Path] | None,
@@ -82,11 +82,13 @@ def _splits(
     package: Package, tasks: list[str] | None, runs: list[Path], data: str | None, listener: Listener
 ) -> dict[str, DecodedSplit]:
     """The test splits of the tasks whose images are known, by name."""
+    from mimi_edge.cli.tasks import GivenTask, decoded_test_split, given_task
+
     given: dict[str, GivenTask] = {}
     for folder in runs:
         found = given_task(folder)
         if found.config is None:
-            raise ConfigError(f"{folder} is no run folder.")
+            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
         given[found.config.name] = found
     if data is not None:
         names = tasks or list(package.tasks)
@@ -123,8 +125,8 @@ def _show_latencies(report: ProfileReport) -> None:
             )
         )
     count = report.latencies[0].summary.count
-    title = f"Latency in ONNX Runtime, CPU: {count} samples each, taken in turn"
-    show_table(title, ("graph", "batch", "p50 ms", "p90 ms", "p99 ms", "ratio of p50", "95 % interval"), rows)
+    title = f"Latency in ONNX Runtime, CPU: {count} samples each, in turn; ratio of p50 to the bare one"
+    show_table(title, ("graph", "batch", "p50 ms", "p90 ms", "p99 ms", "ratio", "95 % interval"), rows)
 
 
 def _show_closing(package: Package, report: ProfileReport) -> None:

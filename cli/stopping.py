@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a polite request: the first asks, a second one insists."""
+"""Ctrl-C and SIGTERM: at once while nothing can be lost, as a polite request while a run is trained."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
-from mimi_edge.cli.output import say
+
+def terminating_interrupts() -> None:
+    """Makes SIGTERM do what Ctrl-C does, so that what was begun is tidied up."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether somebody asked to stop."""
-    asked = False
+    """Gives a function that says whether somebody asked to stop.
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    Until it is called for the first time nobody would answer a request, and nothing is lost: then a signal interrupts
+    at once. After that the first signal asks, and a second one insists.
+    """
+    listening = asked = False
+
+    def should_stop() -> bool:
+        nonlocal listening
+        listening = True
+        return asked
+
+    def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
+        if asked or not listening:
+            _interrupt(number, frame)
         asked = True
+        from mimi_edge.cli.output import say
+
         say("Stopping after this step; once more to stop at once.")
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield should_stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

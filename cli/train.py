@@ -24,7 +24,8 @@ RUNS = Path("runs")
 def command(
     asked: AskedConfig,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run [default: runs/NAME].", show_default=False)
+        Path | None,
+        typer.Option(help="Folder of the run.", show_default="runs/NAME, else runs/NAME-2 ..."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the interrupted run in this folder; no other options are needed.")
@@ -73,9 +74,9 @@ def _refuse_other_options(asked: AskedConfig, run: Path | None) -> None:
 def _show(report: TrainingReport) -> None:
     final = report.neurons[-1]
     rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
-    trainings = [f"training {number + 1}" for number in range(len(report.neurons))]
+    trainings = [str(number + 1) for number in range(len(report.neurons))]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
-    show_table("Neurons per site", ("site", *trainings), [*rows, totals])
+    show_table("Neurons per site, by training", ("site", *trainings), [*rows, totals])
     show_facts(f"Task {report.task_file.stem}", _facts(report))
 
 

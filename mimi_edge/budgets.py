@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
 from mimi_edge.files import MEGABYTE
 from mimi_edge.sites import Neurons, Site, adapter_flops
-from mimi_edge.tasks.files import size_bytes
-from mimi_edge.tasks.task import TaskHeader
+
+if TYPE_CHECKING:
+    from mimi_edge.tasks.task import TaskHeader
 
 GIGA = 1000**3
 
@@ -78,6 +80,8 @@ class CostModel:
 
     def cost(self, neurons: Neurons) -> Cost:
         """The size of the file, to the byte, and the operations of the forward pass."""
+        from mimi_edge.tasks.files import size_bytes  # here, so that the command line's options load no numpy
+
         widths: Mapping[str, int] = {site.name: site.width for site in self.sites}
         alive = {site: count for site, count in neurons.items() if count}
         head_flops = 2 * self.header.backbone.features * len(self.header.classes)
@@ -102,13 +106,13 @@ def require_feasible(budget: Budget, least: Cost) -> None:
         smallest = math.ceil(least.size_bytes / 10) / (MEGABYTE / 10)
         faults.append(
             f"the task file takes {least.size_bytes:,} bytes without any adapter (head, classes, header), the budget "
-            f"is {budget.size_bytes:,}. Smallest that works: --budget-mb {smallest:g}"
+            f"is {budget.size_bytes:,}. Smallest that works: --budget-mb {smallest:.12g}"
         )
     if budget.flops is not None and least.flops > budget.flops:
         smallest = math.ceil(least.flops / 1000) / (GIGA / 1000)
         faults.append(
             f"backbone and head alone take {least.flops / GIGA:.4g} GFLOPs, the budget is {budget.flops / GIGA:.4g}. "
-            f"Smallest that works: --budget-gflops {smallest:.10g}"
+            f"Smallest that works: --budget-gflops {smallest:.12g}"
         )
     if faults:
         raise BudgetInfeasibleError("The budget cannot be met: " + "; ".join(faults) + ". Nothing was trained.")

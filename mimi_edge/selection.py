@@ -9,19 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 
+from mimi_edge.choices import Scope as Scope  # noqa: PLC0414  (others take it from here)
 from mimi_edge.scores import Scores
 from mimi_edge.sites import Neurons
-
-
-class Scope(str, Enum):
-    """Who competes: all neurons of all sites (`global`), or those of one site, all sites losing alike (`local`)."""
-
-    GLOBAL = "global"
-    LOCAL = "local"
 
 
 @dataclass(frozen=True)

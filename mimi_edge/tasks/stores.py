@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimi_edge.choices import Store as Store  # noqa: PLC0414  (others take it from here)
 from mimi_edge.errors import ArtifactError
 
 Array = NDArray[np.generic]
@@ -16,24 +16,6 @@ Floats = NDArray[np.float32]
 SCALE = ".scale"
 """Ending of the name of the tensor that holds an int8 tensor's scales."""
 INT8_LARGEST = 127
-
-
-class Store(str, Enum):
-    """The number format of the weights in the file."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-    @property
-    def weight_dtype(self) -> np.dtype[np.generic]:
-        """Of the weight matrices."""
-        return np.dtype({"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[self.value])
-
-    @property
-    def bias_dtype(self) -> np.dtype[np.generic]:
-        """Of vectors, which are too small to be worth quantising."""
-        return np.dtype(np.float16 if self is Store.FP16 else np.float32)
 
 
 def encode_matrix(name: str, weight: Floats, scaled_axis: int, store: Store) -> dict[str, Array]:

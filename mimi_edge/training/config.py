@@ -11,11 +11,9 @@ from typing import Any
 
 from mimi_edge.budgets import Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
+from mimi_edge.choices import SCORE_NAMES, Scope, Store
 from mimi_edge.errors import ConfigError
-from mimi_edge.scores import SCORES
-from mimi_edge.selection import Scope
 from mimi_edge.sites import Neurons
-from mimi_edge.tasks.stores import Store
 
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -148,7 +146,7 @@ def _faults(config: TrainingConfig) -> list[str]:
     if config.weight_decay < 0:
         faults.append(f"--weight-decay must not be negative, got {config.weight_decay}")
     choices = {
-        "--score": (config.score, tuple(SCORES)),
+        "--score": (config.score, SCORE_NAMES),
         "--augment": (config.augment, AUGMENTATIONS),
         "--precision": (config.precision, PRECISIONS),
         "--activation": (config.activation, ACTIVATION_NAMES),

@@ -1,0 +1,42 @@
+"""What options can be: names that the command line shows, in a module that loads no library."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Store(str, Enum):
+    """The number format of the weights in a task file."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+    @property
+    def weight_dtype(self) -> np.dtype[np.generic]:
+        """Of the weight matrices."""
+        import numpy as np
+
+        return np.dtype({"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[self.value])
+
+    @property
+    def bias_dtype(self) -> np.dtype[np.generic]:
+        """Of vectors, which are too small to be worth quantising."""
+        import numpy as np
+
+        return np.dtype(np.float16 if self is Store.FP16 else np.float32)
+
+
+class Scope(str, Enum):
+    """Who competes: all neurons of all sites (`global`), or those of one site, all sites losing alike (`local`)."""
+
+    GLOBAL = "global"
+    LOCAL = "local"
+
+
+SCORE_NAMES = ("mimi", "unscaled", "down", "up", "snip", "random")
+"""Of the importance scores in `mimi_edge.scores`."""
