@@ -62,8 +62,8 @@ class Demonstration:
 
     @property
     def task_file(self) -> Path:
-        """The finished task."""
-        (task,) = (path for path in (self.folder / "run").glob("*.safetensors"))
+        """The finished task: the file of the run that the package holds too."""
+        (task,) = (path for path in (self.folder / "run").glob("*.safetensors") if (self.package / path.name).exists())
         return task
 
 
