@@ -22,6 +22,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.stores import SCALE, Array, Store
 from mimi_edge.tasks.task import (
+    ACTIVATION_NAMES,
     DOWN,
     HEAD_BIAS,
     HEAD_WEIGHT,
@@ -87,7 +88,7 @@ def read_task(path: Path) -> Task:
         document = json.loads(_header(content)["__metadata__"][METADATA_KEY])
     except OSError as error:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
         ) from error
@@ -166,7 +167,7 @@ def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:
             training_sha256=document["training_sha256"],
             versions=dict(document["versions"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
         raise ArtifactError(
             f"{path}: its description lacks or misspells something ({error!r}). Get an unaltered copy."
         ) from error
@@ -187,11 +188,13 @@ def _zeros(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> d
 
 
 def _faults(task: Task, document: dict[str, Any]) -> list[str]:
-    """Everything about a task's tensors that contradicts its header."""
+    """Everything about a task's description that makes no sense, or else about its tensors that contradicts it."""
+    if faults := _header_faults(task.header, document):
+        return faults
     try:
         widths = {site: int(width) for site, (width, _) in document["sites"].items()}
         neurons = {site: int(count) for site, (_, count) in document["sites"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return ["the table of sites is unreadable"]
     expected = {
         HEAD_WEIGHT: (len(task.header.classes), task.header.backbone.features),
@@ -205,9 +208,33 @@ def _faults(task: Task, document: dict[str, Any]) -> list[str]:
     faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
     for name in sorted(expected.keys() & task.tensors.keys()):
         faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
-    if len(set(task.header.classes)) != len(task.header.classes) or len(task.header.classes) < 2:
-        faults.append("class names must be two or more, all different")
     return faults
+
+
+def _header_faults(header: TaskHeader, document: dict[str, Any]) -> list[str]:
+    """Everything in a description that cannot be: JSON lets any value stand anywhere."""
+    texts = (header.name, header.backbone.name, header.backbone.sha256, header.training_sha256)
+    if not all(map(_is_text, (*texts, *header.versions, *header.versions.values()))):
+        return ["a name, a hash or a version is not text"]
+    faults = []
+    classes = document["classes"]
+    if not isinstance(classes, list) or not all(map(_is_text, classes)) or not 2 <= len(classes) == len(set(classes)):
+        faults.append("class names must be two or more, all different")
+    if header.activation not in ACTIVATION_NAMES:
+        faults.append(f"activation: expected one of {', '.join(ACTIVATION_NAMES)}, got {header.activation!r}")
+    faults += [
+        f"accuracy on {split}: expected a share of 0..1 of some images, got {value.accuracy} of {value.images}"
+        for split, value in header.accuracy.items()
+        if not 0 <= value.accuracy <= 1 or value.images < 0
+    ]
+    return faults
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file can hold
+        return False
 
 
 def _expected_scales(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

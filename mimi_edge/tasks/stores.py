@@ -34,7 +34,8 @@ def encode_matrix(name: str, weight: Floats, scaled_axis: int, store: Store) -> 
         return {name: _finite(name, weight.astype(store.weight_dtype))}
     _finite(name, weight)
     largest = np.abs(weight).max(axis=1 - scaled_axis)
-    scale = np.where(largest > 0, largest / INT8_LARGEST, 1).astype(np.float32)
+    scale = (largest / INT8_LARGEST).astype(np.float32)
+    scale[scale == 0] = 1  # nothing but zeros, or numbers too small for a step between them
     quantised = np.rint(weight / np.expand_dims(scale, 1 - scaled_axis))
     return {
         name: np.clip(quantised, -INT8_LARGEST, INT8_LARGEST).astype(np.int8),

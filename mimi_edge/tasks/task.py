@@ -14,6 +14,8 @@ HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
 DOWN = ".down"
 UP = ".up"
+ACTIVATION_NAMES = ("gelu", "relu")
+"""What phi can be."""
 
 
 @dataclass(frozen=True)
