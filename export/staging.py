@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mimi_edge.files import sync, umask
+
 SUFFIX = ".part"
 SETTLING_SECONDS = 60
 """A staging folder younger than this is left alone: its owner may not have locked it yet."""
@@ -64,8 +66,8 @@ def settle(folder: Path) -> None:
     """
     for path in folder.iterdir():
         settle_file(path)
-    folder.chmod(0o777 & ~_umask())
-    _sync(folder)
+    folder.chmod(0o777 & ~umask())
+    sync(folder)
 
 
 def settle_file(path: Path) -> None:
@@ -74,8 +76,8 @@ def settle_file(path: Path) -> None:
     Raises:
         OSError: the disk is full.
     """
-    path.chmod(0o666 & ~_umask())
-    _sync(path)
+    path.chmod(0o666 & ~umask())
+    sync(path)
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -88,17 +90,3 @@ def _remove_abandoned(folder: Path) -> None:
 def _literal(text: str) -> str:
     """A pattern that matches exactly this text."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
