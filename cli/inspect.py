@@ -54,7 +54,7 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
 
     task = read_task(path)
     header = task.header
-    document = {
+    document: dict[str, Any] = {
         "kind": "task",
         "path": str(path),
         "size_bytes": path.stat().st_size,

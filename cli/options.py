@@ -197,5 +197,5 @@ def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
     taking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del taking.__wrapped__  # type: ignore[attr-defined]
+    del taking.__wrapped__
     return taking

@@ -85,12 +85,18 @@ def show_facts(title: str, facts: Mapping[str, object]) -> None:
     _print_table(table)
 
 
-def _table(title: str, **options: Any) -> Table:
+def _table(title: str, *, show_header: bool = True) -> Table:
     from rich import box
     from rich.table import Table
 
-    style = {"title_justify": "left", "title_style": "bold", "header_style": "bold", "box": box.SIMPLE_HEAD}
-    return Table(title=_plain(title), **style, **options)
+    return Table(
+        title=_plain(title),
+        title_justify="left",
+        title_style="bold",
+        show_header=show_header,
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
 
 
 def _print_table(table: Table) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.watching import watching
+from mimi_edge.events import Advance
 
 if TYPE_CHECKING:
     from mimi_edge.training.planning import Plan
@@ -19,6 +20,7 @@ def command(asked: AskedConfig, threads: Threads = None, as_json: AsJson = False
     """Show what train would do with these options: rounds, sizes, operations, time. Nothing is trained."""
     config = asked.config()
     with watching() as listener:
+        listener(Advance("loading torch", 0, None))
         from mimi_edge.training.devices import use_threads
         from mimi_edge.training.planning import plan_training
 

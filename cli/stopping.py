@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from mimi_edge.events import Listener, Note
+
 
 def terminating_interrupts() -> None:
     """Makes SIGTERM do what Ctrl-C does, so that what was begun is tidied up."""
@@ -15,11 +17,14 @@ def terminating_interrupts() -> None:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests(listener: Listener) -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether somebody asked to stop.
 
     Until it is called for the first time nobody would answer a request, and nothing is lost: then a signal interrupts
     at once. After that the first signal asks, and a second one insists.
+
+    Args:
+        listener: hears that the request was understood.
     """
     listening = asked = False
 
@@ -33,9 +38,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         if asked or not listening:
             _interrupt(number, frame)
         asked = True
-        from mimi_edge.cli.output import say
-
-        say("Stopping after this step; once more to stop at once.")
+        listener(Note("Stopping after this step; once more to stop at once."))
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ def given_task(source: Path) -> GivenTask:
     Raises:
         ConfigError: there is no finished task.
     """
-    from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, read_config
+    from mimi_edge.training.config import CONFIG_FILE, read_config, read_split
 
     folder = source if source.is_dir() else source.parent
     if not (folder / CONFIG_FILE).is_file():
@@ -54,7 +53,7 @@ def given_task(source: Path) -> GivenTask:
         raise ConfigError(f"The run in {folder} is not finished. Go on with it: mimi-edge train --resume {folder}")
     if path.name != f"{config.name}{SUFFIX}":
         return GivenTask(source, None, None)
-    return GivenTask(path, config, json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8")))
+    return GivenTask(path, config, read_split(folder))
 
 
 def decoded_test_split(given: GivenTask, data: str | None, listener: Listener) -> DecodedSplit | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
-from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
 from mimi_edge.cli.stopping import stop_requests
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
+from mimi_edge.events import Advance
 
 if TYPE_CHECKING:
+    from mimi_edge.training.config import TrainingConfig
     from mimi_edge.training.runs import TrainingReport
 
 RUNS = Path("runs")
@@ -37,22 +42,33 @@ def command(
 
     Without --data and --backbone this is the built-in demonstration: mimi-edge train --budget-mb 0.5
     """
-    from mimi_edge.training.runs import report_document
-
-    with watching() as listener, stop_requests() as should_stop:
+    config = _config(asked, run, resume)
+    folder = resume or run or free_folder(RUNS / config.name)
+    with watching() as listener, stop_requests(listener) as should_stop:
+        listener(Advance("loading torch", 0, None))
         from mimi_edge.training.devices import use_threads
-        from mimi_edge.training.runs import resume_training, run_training
+        from mimi_edge.training.runs import report_document, resume_training, run_training
 
         use_threads(threads)
-        if resume is not None:
-            _refuse_other_options(asked, run)
-            report = resume_training(resume, listener=listener, should_stop=should_stop)
-        else:
-            config = asked.config()
-            report = run_training(
-                config, run or free_folder(RUNS / config.name), listener=listener, should_stop=should_stop
-            )
+        with _saying_how_to_go_on(folder):
+            if resume is not None:
+                report = resume_training(resume, listener=listener, should_stop=should_stop)
+            else:
+                report = run_training(config, folder, listener=listener, should_stop=should_stop)
     document_or(as_json, report_document(report), lambda: _show(report))
+
+
+def _config(asked: AskedConfig, run: Path | None, resume: Path | None) -> TrainingConfig:
+    """What was asked for now, or when the run that is gone on with was started."""
+    from mimi_edge.training.config import read_config
+
+    if resume is None:
+        return asked.config()
+    if given := asked.given + (["--run"] if run is not None else []):
+        raise ConfigError(
+            f"--resume goes on with the options that the run was started with; leave out {', '.join(given)}."
+        )
+    return read_config(resume)[0]
 
 
 def free_folder(wished: Path) -> Path:
@@ -63,12 +79,17 @@ def free_folder(wished: Path) -> Path:
     return folder
 
 
-def _refuse_other_options(asked: AskedConfig, run: Path | None) -> None:
-    given = asked.given + (["--run"] if run is not None else [])
-    if given:
-        raise ConfigError(
-            f"--resume goes on with the options that the run was started with; leave out {', '.join(given)}."
-        )
+@contextmanager
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """After a second Ctrl-C or a full disk; a run that stopped as it was asked to says it by itself."""
+    from mimi_edge.training.config import CONFIG_FILE
+
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):
+        if (folder / CONFIG_FILE).is_file():
+            say(f"Go on from where it was saved last: mimi-edge train --resume {shlex.quote(str(folder))}")
+        raise
 
 
 def _show(report: TrainingReport) -> None:
@@ -99,5 +120,5 @@ def _facts(report: TrainingReport) -> dict[str, str]:
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
     facts["blocks before the first adapter"] = str(report.frozen_blocks)
     facts["took"] = f"{report.seconds:.0f} s"
-    facts["next"] = f"mimi-edge export {report.task_file.parent} --format onnx"
+    facts["next"] = f"mimi-edge export {shlex.quote(str(report.task_file.parent))} --format onnx"
     return facts

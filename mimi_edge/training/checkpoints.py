@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.files import whole_file
+from mimi_edge.files import write_whole
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
@@ -40,10 +40,9 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
                 tensors[f"{moment}/{name}"] = state[moment]
         updates = float(state.get("step", updates))
     document = asdict(progress) | {"updates": updates}
-    with whole_file(path) as beside:
-        save_file(
-            {name: value.cpu().contiguous() for name, value in tensors.items()}, beside, {_KEY: json.dumps(document)}
-        )
+    on_cpu = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    # As bytes first: safetensors has errors of its own for a full disk.
+    write_whole(path, save(on_cpu, {_KEY: json.dumps(document)}))
 
 
 def load_checkpoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,6 +26,9 @@ CONFIG_FILE = "config.json"
 """In a run folder: what the run was asked to do."""
 SPLIT_FILE = "split.json"
 """In a run folder: which image is in which split."""
+TAKEN_NAMES = frozenset({"backbone", "checkpoint", "manifest"})
+"""Files in run folders and packages have these names already."""
+LONGEST_NAME_BYTES = 200
 _NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
 
 
@@ -123,10 +127,25 @@ def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
     """
     try:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        start = document.pop("start", None)
+        return config_from_document(document), start
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
-    start = document.pop("start", None)
-    return config_from_document(document), start
+
+
+def read_split(folder: Path) -> dict[str, Any]:
+    """Which image is in which split, as a run folder has it written down.
+
+    Raises:
+        ConfigError: it is not there, or damaged.
+    """
+    try:
+        document = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder / SPLIT_FILE} cannot be read ({error}). Start a new run.") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{folder / SPLIT_FILE} is not a written split. Start a new run.")
+    return document
 
 
 def _faults(config: TrainingConfig) -> list[str]:
@@ -143,8 +162,15 @@ def _faults(config: TrainingConfig) -> list[str]:
         for option, (value, low, high) in ranges.items()
         if not low < value < high
     ]
-    if config.weight_decay < 0:
+    if not config.weight_decay >= 0:
         faults.append(f"--weight-decay must not be negative, got {config.weight_decay}")
+    if not 0 <= config.seed < 2**63:
+        faults.append(f"--seed must lie between 0 and 2^63, got {config.seed}")
+    if not _names_a_file(config.name):
+        faults.append(
+            f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
+            f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {config.name!r}"
+        )
     choices = {
         "--score": (config.score, SCORE_NAMES),
         "--augment": (config.augment, AUGMENTATIONS),
@@ -158,3 +184,10 @@ def _faults(config: TrainingConfig) -> list[str]:
         if value not in allowed
     ]
     return faults
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether the task can lie under its name in a run folder and a package."""
+    strange = any(letter in "/\\" or unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    too_long = len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME_BYTES
+    return bool(name) and not (strange or too_long or name.startswith(".") or name.casefold() in TAKEN_NAMES)

@@ -134,11 +134,11 @@ def train_round(
             index = order[step * config.batch_size : (step + 1) * config.batch_size].to(losses.device)
             _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, config.epochs * batches))
             losses += training_step(model, optimizer, inputs, index, config, here)
-            meter.tick(here, losses, step + 1 - begin.step, progress)
             if step + 1 < batches:
                 progress.place = Place(here.round, here.epoch, step + 1)
             else:
                 _end_epoch(model, inputs, progress, losses / (batches - begin.step))
+            meter.tick(here, losses, step + 1 - begin.step, progress)
             hooks.after_step()
 
 

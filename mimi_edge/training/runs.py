@@ -7,6 +7,7 @@ goes on, and at the end `<task>.safetensors`, `report.json` and `neurons.png`.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +30,7 @@ from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import NAME as CHECKPOINT
 from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
-from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, TrainingConfig, config_document, read_config
+from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, TrainingConfig, config_document, read_config, read_split
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.loop import (
     Hooks,
@@ -112,13 +113,15 @@ def run_training(
     """
     if (folder / CONFIG_FILE).exists():
         raise ConfigError(
-            f"{folder} already holds a run. Go on with it: mimi-edge train --resume {folder}; "
+            f"{folder} already holds a run. Go on with it: mimi-edge train --resume {shlex.quote(str(folder))}; "
             "or name another folder with --run."
         )
-    prepared = prepare(config, start=start, listener=listener)
-    _write_json(folder / SPLIT_FILE, split_document(prepared.dataset))
+    started = time.monotonic()
+    run = _opened(folder, prepare(config, start=start, listener=listener), listener)
+    # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
+    _write_json(folder / SPLIT_FILE, split_document(run.prepared.dataset))
     _write_json(folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
-    return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
+    return _go_on(run, _Keeper(run, should_stop, checkpoint_seconds), started)
 
 
 def resume_training(
@@ -135,16 +138,15 @@ def resume_training(
         ArtifactError: the checkpoint is damaged.
         StoppedError: it was asked to stop again.
     """
-    config, start = read_config(folder)
-    split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
-    prepared = prepare(config, split=split, start=start, listener=listener)
-    return _go_on(folder, prepared, listener, should_stop, checkpoint_seconds)
-
-
-def _go_on(
-    folder: Path, prepared: Prepared, listener: Listener, should_stop: Callable[[], bool], checkpoint_seconds: float
-) -> TrainingReport:
     started = time.monotonic()
+    config, start = read_config(folder)
+    prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
+    run = _opened(folder, prepared, listener)
+    return _go_on(run, _Keeper(run, should_stop, checkpoint_seconds), started)
+
+
+def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
+    """A run with its images on the device."""
     config = prepared.config
     device = chosen_device(config.device)
     decoded = decode_dataset(
@@ -155,10 +157,13 @@ def _go_on(
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
     prepared.backbone.module.to(device)
-    run = Run(folder, prepared, _images_on_device(decoded, prepared, device), device, listener)
+    return Run(folder, prepared, _images_on_device(decoded, prepared, device), device, listener)
+
+
+def _go_on(run: Run, keeper: _Keeper, started: float) -> TrainingReport:
     model, optimizer, progress = _state(run)
     try:
-        _all_rounds(run, model, optimizer, progress, _Keeper(run, should_stop, checkpoint_seconds))
+        _all_rounds(run, model, optimizer, progress, keeper)
         return _finish(run, model, progress, started)
     finally:
         model.release()
@@ -197,7 +202,8 @@ class _Keeper:
         if stopping or time.monotonic() - self._saved >= self._seconds:
             self.save(model, optimizer, progress)
         if stopping:
-            raise StoppedError(f"Stopped. Nothing is lost; go on with: mimi-edge train --resume {self._folder}")
+            folder = shlex.quote(str(self._folder))
+            raise StoppedError(f"Nothing is lost; go on with: mimi-edge train --resume {folder}")
 
     def save(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         save_checkpoint(self._path, model, optimizer, progress)
