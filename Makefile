@@ -13,6 +13,9 @@ DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package --run $(DEMO_RUN)
 RUN_PARTS := train,cpu
 TEST_PARTS := train,cpu,report,test
 
+# The measurements `make bench` takes, in this order; accuracy.py takes hours of its own.
+BENCHMARKS := startup merge_time merged_latency training_step
+
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_READY := $(VENV)/made.stamp
@@ -62,10 +65,10 @@ types: $(TEST_READY) ## mypy --strict on the built wheel
 pytest: $(TEST_READY) ## the tests alone; make pytest ARGS="-m 'not slow'"
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other
-	@found=0; for script in benchmarks/bench_*.py; do \
-		if [ -f "$$script" ]; then found=1; echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; fi; \
-	done; [ "$$found" = 1 ] || echo "benchmarks/ holds no bench_*.py"
+bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other (about half an hour)
+	@set -e; for name in $(BENCHMARKS); do \
+		echo "$(BIN)/python benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py; \
+	done
 
 clean: ## removes what make made: .venv, builds, caches, the demonstration
 	rm -rf $(VENV) build dist $(DEMO_FOLDER) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

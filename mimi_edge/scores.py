@@ -42,34 +42,40 @@ class ScoredAdapter:
 def mimi(adapter: ScoredAdapter) -> Scores:
     """(sum |down| + sum |up|) / (N + M) for each of the N neurons."""
     width, neurons = adapter.down.shape
-    return unscaled(adapter) / np.float32(neurons + width)
+    scores: Scores = unscaled(adapter) / np.float32(neurons + width)
+    return scores
 
 
 def unscaled(adapter: ScoredAdapter) -> Scores:
     """Sum |down| + sum |up|, whatever the size of the site."""
-    return np.abs(adapter.down).sum(axis=0) + np.abs(adapter.up).sum(axis=1)
+    scores: Scores = np.abs(adapter.down).sum(axis=0) + np.abs(adapter.up).sum(axis=1)
+    return scores
 
 
 def down_only(adapter: ScoredAdapter) -> Scores:
     """Mean |down|: what flows into the neuron."""
-    return np.abs(adapter.down).mean(axis=0)
+    scores: Scores = np.abs(adapter.down).mean(axis=0)
+    return scores
 
 
 def up_only(adapter: ScoredAdapter) -> Scores:
     """Mean |up|: what flows out of it."""
-    return np.abs(adapter.up).mean(axis=1)
+    scores: Scores = np.abs(adapter.up).mean(axis=1)
+    return scores
 
 
 def snip(adapter: ScoredAdapter) -> Scores:
     """Sum |weight x gradient|: how much the loss would change, to first order (SNIP, arXiv 1810.02340)."""
     into = np.abs(adapter.down * adapter.down_gradient).sum(axis=0)
-    return into + np.abs(adapter.up * adapter.up_gradient).sum(axis=1)
+    scores: Scores = into + np.abs(adapter.up * adapter.up_gradient).sum(axis=1)
+    return scores
 
 
 def random(adapter: ScoredAdapter) -> Scores:
     """Lots, the same ones for the same site, size and seed."""
     entropy = [adapter.seed, zlib.crc32(adapter.site.encode()), adapter.down.shape[1]]
-    return np.random.default_rng(entropy).random(adapter.down.shape[1], dtype=np.float32)
+    scores: Scores = np.random.default_rng(entropy).random((adapter.down.shape[1],), dtype=np.float32)
+    return scores
 
 
 SCORES: Mapping[str, Callable[[ScoredAdapter], Scores]] = {

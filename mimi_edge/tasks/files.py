@@ -238,7 +238,7 @@ def _is_text(value: object) -> bool:
 
 
 def _expected_scales(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    scales = {}
+    scales: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         if len(shape) == 2:
             scales[name + SCALE] = (shape[1] if name.endswith(DOWN) else shape[0],)

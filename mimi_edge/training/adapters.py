@@ -141,10 +141,11 @@ class AdaptedModel(nn.Module):
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by the name it has in a task file."""
-        named = {}
+        named: dict[str, nn.Parameter] = {}
         for site in self.sites:
             named[f"{site}.down"], named[f"{site}.up"] = self.adapter(site).down, self.adapter(site).up
-        return named | {"head.weight": self.head.weight, "head.bias": self.head.bias}
+        named |= {f"head.{name}": parameter for name, parameter in self.head.named_parameters()}
+        return named
 
     def weights(self) -> tuple[dict[str, AdapterWeights], HeadWeights]:
         """The trained weights as fp32 arrays."""

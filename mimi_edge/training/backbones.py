@@ -22,7 +22,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.training.config import PRETRAINED, RANDOM
-from mimi_edge.training.families import chain, sub_layer_names
+from mimi_edge.training.families import TimmModel, chain, sub_layer_names
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def load_backbone(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
     return described(module, name)
 
 
-def described(module: nn.Module, name: str) -> LoadedBackbone:
+def described(module: TimmModel, name: str) -> LoadedBackbone:
     """A frozen timm model with its identity, sites and preprocessing.
 
     Raises:
@@ -73,9 +73,9 @@ def described(module: nn.Module, name: str) -> LoadedBackbone:
     return LoadedBackbone(module, identity, sites, preprocessing)
 
 
-def _builtin(weights: str, seed: int) -> nn.Module:
+def _builtin(weights: str, seed: int) -> TimmModel:
     torch.manual_seed(seed)
-    module = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
+    module: TimmModel = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
     module.pretrained_cfg |= {
         "input_size": (3, ARCHITECTURE.input_size, ARCHITECTURE.input_size),
         "crop_pct": 1.0,
@@ -88,7 +88,7 @@ def _builtin(weights: str, seed: int) -> nn.Module:
     return module
 
 
-def _timm_model(name: str, weights: str, seed: int) -> nn.Module:
+def _timm_model(name: str, weights: str, seed: int) -> TimmModel:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*tiny*")[:6]
         hint = f" Similar: {', '.join(near)}." if near else ""
@@ -102,7 +102,7 @@ def _timm_model(name: str, weights: str, seed: int) -> nn.Module:
     return module
 
 
-def _pretrained(name: str) -> nn.Module:
+def _pretrained(name: str) -> TimmModel:
     source = timm.get_pretrained_cfg(name)
     if source is None or not source.hf_hub_id:
         raise ConfigError(f"timm has no pretrained weights for {name!r}. Give --weights FILE.safetensors.")
@@ -144,7 +144,7 @@ def _fill(module: nn.Module, path: Path) -> None:
     module.load_state_dict(tensors)
 
 
-def _classifier_names(module: nn.Module) -> tuple[str, ...]:
+def _classifier_names(module: TimmModel) -> tuple[str, ...]:
     """Beginnings of the names of the classifier's tensors in a full timm checkpoint."""
     named = module.pretrained_cfg.get("classifier") or "head"
     names = (named,) if isinstance(named, str) else tuple(named)

@@ -65,7 +65,7 @@ class _Counter(TorchFunctionMode):
     def __init__(self, count: FlopsCount) -> None:
         super().__init__()
         self.operations = _OPERATIONS[count]
-        self.total = 0
+        self.total: int = 0
 
     def __torch_function__(
         self,
@@ -89,6 +89,7 @@ def count_flops(module: nn.Module, input_size: int, count: FlopsCount) -> int:
         count: which operations count.
     """
     device = next(module.parameters()).device
-    with torch.no_grad(), _Counter(count) as counter:
+    counter = _Counter(count)
+    with torch.no_grad(), counter:
         module(torch.zeros(1, 3, input_size, input_size, device=device))
     return counter.total

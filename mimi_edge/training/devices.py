@@ -38,8 +38,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than fp32 there: GPUs that compute in it, and CPUs with AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimi_edge.errors import ConfigError
 
 SUB_LAYERS = ("attn", "mlp")
+
+TimmModel = Any
+"""An nn.Module of timm, whose attributes no type says anything about."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Link:
     is_block: bool = False
 
 
-def chain(backbone: nn.Module) -> tuple[Link, ...]:
+def chain(backbone: TimmModel) -> tuple[Link, ...]:
     """The forward pass of a backbone, link by link.
 
     Raises:
@@ -54,27 +58,30 @@ def chain(backbone: nn.Module) -> tuple[Link, ...]:
     )
 
 
-def sub_layer_names(backbone: nn.Module) -> tuple[str, ...]:
+def sub_layer_names(backbone: TimmModel) -> tuple[str, ...]:
     """Names of the modules after which an adapter can stand, in the order in which they run."""
     blocks = [link.name for link in chain(backbone) if link.is_block]
     return tuple(f"{block}.{sub_layer}" for block in blocks for sub_layer in SUB_LAYERS)
 
 
-def _plain_chain(backbone: nn.Module) -> tuple[Link, ...]:
+def _plain_chain(backbone: TimmModel) -> tuple[Link, ...]:
     def stem(images: Tensor) -> Tensor:
-        tokens = backbone._pos_embed(backbone.patch_embed(images))
-        return backbone.norm_pre(backbone.patch_drop(tokens))
+        patches = backbone._pos_embed(backbone.patch_embed(images))
+        tokens: Tensor = backbone.norm_pre(backbone.patch_drop(patches))
+        return tokens
 
     def tail(tokens: Tensor) -> Tensor:
-        return backbone.forward_head(backbone.norm(tokens))
+        features: Tensor = backbone.forward_head(backbone.norm(tokens))
+        return features
 
     blocks = (Link(f"blocks.{index}", block, is_block=True) for index, block in enumerate(backbone.blocks))
     return (Link("stem", stem), *blocks, Link("tail", tail))
 
 
-def _swin_chain(backbone: nn.Module) -> tuple[Link, ...]:
+def _swin_chain(backbone: TimmModel) -> tuple[Link, ...]:
     def tail(tokens: Tensor) -> Tensor:
-        return backbone.forward_head(backbone.norm(tokens))
+        features: Tensor = backbone.forward_head(backbone.norm(tokens))
+        return features
 
     links = [Link("stem", backbone.patch_embed)]
     for stage, layer in enumerate(backbone.layers):

@@ -21,6 +21,7 @@ from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE
 from mimi_edge.files import whole_file
+from mimi_edge.training.families import TimmModel
 from mimi_edge.training.pretraining.heads import FactorHeads
 from mimi_edge.training.pretraining.images import ImageMaker
 
@@ -88,7 +89,7 @@ def pretrain(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     maker = ImageMaker(ARCHITECTURE.input_size, options.seed)
-    backbone = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
+    backbone: TimmModel = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
     _, example = maker.batch(2, 0)
     heads = FactorHeads(backbone.num_features, example.continuous.shape[1], PATCH)
     model = nn.ModuleDict({"backbone": backbone, "heads": heads}).train()
