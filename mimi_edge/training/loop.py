@@ -127,11 +127,11 @@ def train_round(
     meter = _Meter(inputs, config, hooks.listener, batches)
     while progress.place.epoch < config.epochs:
         begin = progress.place
-        order = epoch_order(len(inputs.train), config.seed, begin)
         losses = torch.zeros((), device=inputs.train.labels.device)
+        order = epoch_order(len(inputs.train), config.seed, begin).to(losses.device)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
-            index = order[step * config.batch_size : (step + 1) * config.batch_size].to(losses.device)
+            index = order[step * config.batch_size : (step + 1) * config.batch_size]
             _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, config.epochs * batches))
             losses += training_step(model, optimizer, inputs, index, config, here)
             if step + 1 < batches:
