@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
-from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
+from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.stopping import stop_requests
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
-from mimi_edge.events import Advance
+from mimi_edge.events import Advance, Listener, Note
 
 if TYPE_CHECKING:
     from mimi_edge.training.config import TrainingConfig
@@ -44,17 +44,16 @@ def command(
     """
     config = _config(asked, run, resume)
     folder = resume or run or free_folder(RUNS / config.name)
-    with watching() as listener, stop_requests(listener) as should_stop:
+    with watching() as listener, stop_requests(listener) as should_stop, _saying_how_to_go_on(folder, listener):
         listener(Advance("loading torch", 0, None))
         from mimi_edge.training.devices import use_threads
         from mimi_edge.training.runs import report_document, resume_training, run_training
 
         use_threads(threads)
-        with _saying_how_to_go_on(folder):
-            if resume is not None:
-                report = resume_training(resume, listener=listener, should_stop=should_stop)
-            else:
-                report = run_training(config, folder, listener=listener, should_stop=should_stop)
+        if resume is not None:
+            report = resume_training(resume, listener=listener, should_stop=should_stop)
+        else:
+            report = run_training(config, folder, listener=listener, should_stop=should_stop)
     document_or(as_json, report_document(report), lambda: _show(report))
 
 
@@ -80,7 +79,7 @@ def free_folder(wished: Path) -> Path:
 
 
 @contextmanager
-def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
     """After a second Ctrl-C or a full disk; a run that stopped as it was asked to says it by itself."""
     from mimi_edge.training.config import CONFIG_FILE
 
@@ -88,7 +87,7 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, OSError):
         if (folder / CONFIG_FILE).is_file():
-            say(f"Go on from where it was saved last: mimi-edge train --resume {shlex.quote(str(folder))}")
+            listener(Note(f"Go on from where it was saved: mimi-edge train --resume {shlex.quote(str(folder))}"))
         raise
 
 

@@ -129,6 +129,8 @@ def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         start = document.pop("start", None)
         return config_from_document(document), start
+    except ConfigError as error:
+        raise ConfigError(f"{folder / CONFIG_FILE}: {error}") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
 

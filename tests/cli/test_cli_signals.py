@@ -1,0 +1,92 @@
+"""Ctrl-C and SIGTERM, sent to real processes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_world import SMALL, Packaged, Trained, apart, ended, here, started
+
+LONG = ("--weights", "random", "--start-ratio", "8", "--epochs", "80", "--threads", "2", "--budget-mb", "0.1")
+"""Long enough to be interrupted in the middle."""
+
+
+def _wait_until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not there():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_bytes(
+    number: signal.Signals, pictures: Path, tmp_path: Path
+) -> None:
+    here("train", "--data", pictures, *LONG, "--run", tmp_path / "whole").ended(0)
+    process = started("train", "--data", pictures, *LONG, "--run", "my run", "--json", folder=tmp_path)
+    _wait_until((tmp_path / "my run" / "config.json").exists)
+    time.sleep(0.5)
+    process.send_signal(number)
+    outcome = ended(process).ended(130)
+    assert outcome.out == ""
+    assert "mimi-edge train --resume 'my run'" in outcome.err
+    assert not (tmp_path / "my run" / "pictures.safetensors").exists()
+    refused = here("train", "--data", pictures, *SMALL, "--budget-mb", "0.1", "--run", tmp_path / "my run").ended(2)
+    assert "--resume" in refused.err
+    here("train", "--resume", tmp_path / "my run", "--threads", "2").ended(0)
+    whole, resumed = (tmp_path / name / "pictures.safetensors" for name in ("whole", "my run"))
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_second_signal_stops_at_once(pictures: Path, tmp_path: Path) -> None:
+    """The step that is going on is the import of what the listener says, held up by the second signal itself."""
+    process = started("train", "--data", pictures, *LONG, "--run", "run", folder=tmp_path)
+    _wait_until((tmp_path / "run" / "config.json").exists)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    outcome = ended(process).ended(130)
+    assert "mimi-edge train --resume run" in outcome.err
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "typer",
+        "mimi_edge.cli.options",
+        "torch",
+        "torch.nn",
+        "timm.models",
+        "mimi_edge.training.runs",
+        "PIL.PngImagePlugin",
+    ],
+)
+def test_a_signal_before_training_leaves_neither_traceback_nor_run(
+    module: str, number: signal.Signals, pictures: Path, tmp_path: Path
+) -> None:
+    command = ("train", "--data", pictures, *SMALL, "--budget-mb", "0.1", "--run", "run")
+    outcome = apart(*command, folder=tmp_path, signal_at=(module, number)).ended(130)
+    assert outcome.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("module", ["onnx_ir", "onnxruntime", "PIL.PngImagePlugin"])
+def test_a_signal_ends_predict_without_a_traceback(
+    module: str, trained: Trained, packaged: Packaged, tmp_path: Path
+) -> None:
+    command = ("predict", packaged.folder, trained.data / "plain" / "0.png")
+    apart(*command, folder=tmp_path, signal_at=(module, signal.SIGINT)).ended(130)
+
+
+@pytest.mark.slow
+def test_an_export_that_is_terminated_leaves_nothing(trained: Trained, packaged: Packaged, tmp_path: Path) -> None:
+    command = ("export", trained.run, "--output", "package")
+    apart(*command, folder=tmp_path, signal_at=("onnxruntime", signal.SIGTERM)).ended(130)
+    assert [path.name for path in tmp_path.iterdir()] == [".hooks"]
