@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -52,6 +53,7 @@ def new_entry(entry: Path) -> Iterator[Path]:
 
     Raises:
         ConfigError: the cache cannot be written.
+        OSError: the disk is full; it names the cache.
     """
     try:
         with staging_folder(entry) as beside:
@@ -61,8 +63,12 @@ def new_entry(entry: Path) -> Iterator[Path]:
     except PermissionError as error:
         raise ConfigError(
             f"Cannot write the cache {entry.parent} ({error.strerror}). "
-            f"Give a folder that can be written with --cache or {CACHE_VARIABLE}."
+            f"Set {CACHE_VARIABLE} to a folder that can be written."
         ) from error
+    except OSError as error:
+        # A full disk names no file, and numpy gives not even a reason.
+        reason = error.strerror or f"{error}, is the disk full?"
+        raise OSError(error.errno or errno.ENOSPC, reason, str(entry.parent)) from error
 
 
 def _seal(folder: Path) -> None:

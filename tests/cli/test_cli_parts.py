@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_no_default_is_lost_in_markup() -> None:
     assert "that of the data" in said
     assert "runs/NAME" in said
     assert "Name of the task." in said
-    assert " ." not in said
+    assert "task ." not in said
 
 
 def test_completion_offers_the_commands(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_completion_offers_the_commands(tmp_path: Path) -> None:
     program = "import sys; sys.argv[0] = 'mimi-edge'; from mimi_edge.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**__import__("os").environ, **variables},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,

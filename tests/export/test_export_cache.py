@@ -104,7 +104,7 @@ def test_unwritable_cache_says_which_option_helps(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(staging.tempfile, "mkdtemp", refuse)
-    with pytest.raises(ConfigError, match="--cache"):
+    with pytest.raises(ConfigError, match="MIMI_EDGE_CACHE"):
         _fill(tmp_path / "key")
 
 
