@@ -15,6 +15,8 @@ from mimi_edge.tasks.task import AdapterWeights, HeadWeights
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.families import chain
 
+FIRST_STD = 0.01
+"""Of the first weights, at every site alike: where wide sites start with smaller weights, they lose all competition."""
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
@@ -30,8 +32,7 @@ class Adapter(nn.Module):
 
     def __init__(self, width: int, neurons: int, activation: str, generator: torch.Generator) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(width)
-        self.down = nn.Parameter(torch.empty(width, neurons).uniform_(-bound, bound, generator=generator))
+        self.down = nn.Parameter(torch.empty(width, neurons).normal_(0, FIRST_STD, generator=generator))
         self.up = nn.Parameter(torch.zeros(neurons, width))
         self.activation = ACTIVATIONS[activation]
 
