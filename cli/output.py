@@ -68,8 +68,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     table = _table(title)
     for index, column in enumerate(columns):
         longest = max((len(str(row[index])) for row in rows), default=0)
-        justify = "left" if index == 0 else "right"
-        table.add_column(_plain(column), justify=justify, no_wrap=longest <= SHORT, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(
+            _plain(column),
+            justify="left" if index == 0 else "right",
+            min_width=longest if longest <= SHORT else None,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
     _print_table(table)

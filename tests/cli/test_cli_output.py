@@ -121,6 +121,19 @@ def test_tables_mean_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert "12345" in said
 
 
+def test_headings_are_whole_where_columns_are_narrow() -> None:
+    program = (
+        "from mimi_edge.cli.output import show_table\n"
+        "columns = ('training', 'epochs', 'neurons, about', 'task file, bytes at most', 'GFLOPs at most')\n"
+        "show_table('Plan', columns, [(1, 12, '12,345', '1,247,782', '0.1405')])\n"
+    )
+    lines = _lines(_on_a_terminal(program, 80))
+    assert all(len(line) <= 80 for line in lines)
+    words = " ".join(lines).split()
+    assert words.count("most") == 2
+    assert {"about", "12,345", "1,247,782", "0.1405"} <= set(words)
+
+
 def test_figures_are_not_broken_where_columns_are_narrow() -> None:
     program = (
         "from mimi_edge.cli.output import show_table\n"
