@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
@@ -107,6 +108,10 @@ def _pretrained(name: str) -> TimmModel:
     if source is None or not source.hf_hub_id:
         raise ConfigError(f"timm has no pretrained weights for {name!r}. Give --weights FILE.safetensors.")
     try:
+        if not source.hf_hub_filename:
+            # First and by name, because timm would go on to a pickled file where this one is missing.
+            repository, _, revision = source.hf_hub_id.partition("@")
+            hf_hub_download(repository, "model.safetensors", revision=revision or None)
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # timm, its hub client and its transport each raise kinds of their own
         raise MimiEdgeError(
@@ -125,9 +130,14 @@ def _fill(module: nn.Module, path: Path) -> None:
         raise ArtifactError(
             f"Cannot read weights from {path}: {_first_line(error)}. Expected a safetensors file; check --weights."
         ) from error
-    heads = _classifier_names(module)
-    tensors = {name: value.float() for name, value in tensors.items() if not name.startswith(heads)}
-    own = module.state_dict()
+    own, left_out = module.state_dict(), _classifier_names(module)
+    # Masks and indices that the model works out itself; checkpoints of older timm releases have them.
+    worked_out = {name for name, _ in module.named_buffers()} - own.keys()
+    tensors = {
+        name: value.float()
+        for name, value in tensors.items()
+        if not name.startswith(left_out) and name not in worked_out
+    }
     faults = [f"{name} is missing" for name in own.keys() - tensors.keys()]
     faults += [f"{name} is unknown" for name in tensors.keys() - own.keys()]
     faults += [

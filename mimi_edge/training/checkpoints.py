@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from mimi_edge.training.loop import Progress, make_optimizer
 
 NAME = "checkpoint.safetensors"
 _KEY = "mimi_edge_checkpoint"
+_SHA256 = "sha256"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -42,7 +44,8 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
     document = asdict(progress) | {"updates": updates}
     on_cpu = {name: value.cpu().contiguous() for name, value in tensors.items()}
     # As bytes first: safetensors has errors of its own for a full disk.
-    write_whole(path, save(on_cpu, {_KEY: json.dumps(document)}))
+    text = json.dumps(document)
+    write_whole(path, save(on_cpu, {_KEY: text, _SHA256: _content_sha256(on_cpu, text)}))
 
 
 def load_checkpoint(
@@ -56,9 +59,11 @@ def load_checkpoint(
     try:
         with safe_open(path, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no dict)
-            document = json.loads(opened.metadata()[_KEY])
-        return _restored(tensors, document, backbone, classes, config, device)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            metadata = opened.metadata()
+        if metadata[_SHA256] != _content_sha256(tensors, metadata[_KEY]):
+            raise ValueError("its content was altered")
+        return _restored(tensors, json.loads(metadata[_KEY]), backbone, classes, config, device)
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ArtifactError(
             f"{path} is not a whole checkpoint of this run ({error!r}). Delete it to train from the beginning."
         ) from error
@@ -89,3 +94,12 @@ def _restored(
     assert isinstance(place, dict)  # noqa: S101  (asdict wrote it)
     progress = Progress(Place(**place), document["history"], document["prunings"])  # type: ignore[arg-type]
     return model, optimizer, progress
+
+
+def _content_sha256(tensors: dict[str, Tensor], text: str) -> str:
+    """Of everything in the file: a weight that changed on the disk would go unnoticed into the task."""
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{value.dtype}{list(value.shape)}".encode())
+        digest.update(value.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,199 @@
+"""Batches: order and augmentation that the place alone decides, and the frozen prefix that is computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from training_samples import CLASSES, randomised, small_config
+
+from mimi_edge.training import runs
+from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order, prefix_tokens
+from mimi_edge.training.devices import autocast
+from mimi_edge.training.families import chain
+from mimi_edge.training.loop import RoundInputs, batch_loss, learning_rate
+
+SIDE, COUNT, BATCH = 32, 11, 4
+HERE = Place(1, 2, 3)
+PLACES = (Place(0, 2, 3), Place(1, 0, 3), Place(1, 2, 0))
+FP32 = autocast(torch.device("cpu"), "fp32")
+
+
+def pixels(count: int = 40, side: int = SIDE) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
+
+
+def some_images() -> DeviceImages:
+    half = torch.full((3, 1, 1), 127.5)
+    return DeviceImages(pixels(COUNT), torch.arange(COUNT) % CLASSES, half, half)
+
+
+@pytest.mark.parametrize("kinds", ["flip", "shift", "flip+shift"])
+def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> None:
+    images = pixels()
+    made = augmented(images, kinds, 7, HERE)
+    torch.manual_seed(12345)
+    assert torch.equal(made, augmented(images, kinds, 7, HERE))
+    assert made.dtype == torch.uint8
+    for other in (augmented(images, kinds, 8, HERE), *(augmented(images, kinds, 7, place) for place in PLACES)):
+        assert not torch.equal(made, other)
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    assert torch.equal(augmented(pixels(), "none", 7, HERE), pixels())
+
+
+def test_a_flip_mirrors_about_half_of_the_images() -> None:
+    images = pixels(100, 8)
+    made = augmented(images, "flip", 0, HERE)
+    mirrored = [torch.equal(one, image.flip(-1)) for one, image in zip(made, images, strict=True)]
+    kept = [torch.equal(one, image) for one, image in zip(made, images, strict=True)]
+    assert all(one != other for one, other in zip(mirrored, kept, strict=True))
+    assert 25 < sum(mirrored) < 75
+
+
+@pytest.mark.parametrize("side", [4, 16, 32])
+def test_a_shift_moves_by_at_most_an_eighth_and_repeats_the_edge(side: int) -> None:
+    images, most = pixels(30, side), max(1, side // 8)
+    moves = set()
+    for one, image in zip(augmented(images, "shift", 0, HERE), images, strict=True):
+        found = [
+            (down, right)
+            for down in range(-most, most + 1)
+            for right in range(-most, most + 1)
+            if torch.equal(one, moved(image, down, right))
+        ]
+        assert len(found) == 1
+        moves.update(found)
+    assert len(moves) > 4
+
+
+def moved(image: Tensor, down: int, right: int) -> Tensor:
+    side = image.shape[-1]
+    rows = torch.tensor([min(max(row + down, 0), side - 1) for row in range(side)])
+    columns = torch.tensor([min(max(column + right, 0), side - 1) for column in range(side)])
+    return image[:, rows][:, :, columns]
+
+
+@given(st.integers(1, 60), st.integers(0, 2**40), st.integers(0, 5), st.integers(0, 5))
+def test_an_epoch_sees_every_image_once(count: int, seed: int, number: int, epoch: int) -> None:
+    order = epoch_order(count, seed, Place(number, epoch, 0))
+    assert sorted(order.tolist()) == list(range(count))
+    assert torch.equal(order, epoch_order(count, seed, Place(number, epoch, 9)))
+
+
+def test_epochs_trainings_and_seeds_have_orders_of_their_own() -> None:
+    orders = [
+        epoch_order(50, seed, Place(number, epoch, 0)) for seed in (0, 1) for number in (0, 1) for epoch in (0, 1)
+    ]
+    assert len({tuple(order.tolist()) for order in orders}) == 8
+
+
+def last_block_only(backbone: LoadedBackbone) -> AdaptedModel:
+    return randomised(AdaptedModel(backbone, {backbone.sites[-1].name: 3, backbone.sites[-2].name: 0}, CLASSES))
+
+
+def gradients(model: AdaptedModel, prefix: PrefixTokens | None) -> tuple[float, dict[str, Tensor]]:
+    images = some_images()
+    inputs, config = RoundInputs(images, images, prefix, FP32, 1), small_config(Path("nowhere"))
+    model.zero_grad(set_to_none=True)
+    loss = batch_loss(model, inputs, torch.tensor([9, 2, 5]), config, HERE)
+    loss.backward()
+    return loss.item(), {name: value.grad for name, value in model.trained_parameters().items()}
+
+
+def test_prefix_tokens_give_the_same_training_as_the_plain_forward(backbone: LoadedBackbone) -> None:
+    model = last_block_only(backbone)
+    try:
+        blocks = sum(link.is_block for link in chain(backbone.module))
+        assert model.frozen_blocks == blocks - 1 > 0
+        prefix = prefix_tokens(model, some_images(), BATCH, FP32, 10**9)
+        assert prefix is not None
+        assert len(prefix.tokens) == COUNT
+        loss, short = gradients(model, prefix)
+        plain_loss, plain = gradients(model, None)
+        assert loss == pytest.approx(plain_loss, rel=1e-5)
+        assert short.keys() == plain.keys()
+        for name, gradient in short.items():
+            torch.testing.assert_close(gradient, plain[name], rtol=1e-4, atol=1e-6)
+        assert not prefix.tokens.requires_grad
+    finally:
+        model.release()
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_what_runs_before_the_first_adapter_is_the_prefix(vit: LoadedBackbone, data: st.DataObject) -> None:
+    neurons = {site.name: data.draw(st.integers(0, 1)) for site in vit.sites}
+    first = next((index // 2 for index, site in enumerate(vit.sites) if neurons[site.name]), len(vit.sites) // 2)
+    model = AdaptedModel(vit, neurons, CLASSES)
+    try:
+        assert model.frozen_blocks == first
+        images = torch.randn(2, 3, SIDE, SIDE)
+        for length in range(model.prefix_length + 1):
+            assert torch.equal(model.run_suffix(model.run_prefix(images, length), length), model(images))
+    finally:
+        model.release()
+
+
+def test_no_prefix_where_it_saves_no_block_or_does_not_fit(vit: LoadedBackbone) -> None:
+    model = last_block_only(vit)
+    one_image = 17 * 16 * 4
+    try:
+        assert prefix_tokens(model, some_images(), BATCH, FP32, one_image * COUNT) is not None
+        assert prefix_tokens(model, some_images(), BATCH, FP32, one_image * COUNT - 1) is None
+    finally:
+        model.release()
+    model = AdaptedModel(vit, {vit.sites[0].name: 1, vit.sites[-1].name: 1}, CLASSES)
+    try:
+        assert prefix_tokens(model, some_images(), BATCH, FP32, 10**9) is None
+    finally:
+        model.release()
+
+
+@pytest.mark.parametrize(("augment", "used"), [("none", True), ("flip", False)])
+def test_runs_compute_the_prefix_once_unless_images_change(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: str, used: bool
+) -> None:
+    made: list[PrefixTokens | None] = []
+    known = runs.prefix_tokens
+
+    def noting(*arguments: object) -> PrefixTokens | None:
+        made.append(known(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(runs, "prefix_tokens", noting)
+    config = small_config(pictures, epochs=1, augment=augment)
+    runs.run_training(config, tmp_path / "run", start={"blocks.2.mlp": 4})
+    assert [tokens is not None for tokens in made] == ([True] if used else [])
+
+
+def test_a_run_with_the_prefix_learns_what_one_without_it_learns(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mimi_edge.tasks.files import read_task
+    from mimi_edge.tasks.task import decode_head
+
+    start = {"blocks.2.attn": 4, "blocks.2.mlp": 4}
+    short = runs.run_training(small_config(pictures), tmp_path / "short", start=start)
+    monkeypatch.setattr(runs, "cache_limit_bytes", lambda _: 0)
+    plain = runs.run_training(small_config(pictures), tmp_path / "plain", start=start)
+    one, other = (decode_head(read_task(report.task_file)).weight for report in (short, plain))
+    assert abs(one - other).max() < 1e-3
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    config = small_config(Path("nowhere"), learning_rate=2.0)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert max(rates) == rates[5] == 2.0
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+    assert learning_rate(config, 0, 1) == 2.0

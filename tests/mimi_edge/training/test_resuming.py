@@ -1,0 +1,244 @@
+"""Interrupted runs: they go on where they were, and end with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from training_samples import randomised, small_config, tiny_backbone
+
+from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
+from mimi_edge.tasks.files import read_task
+from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.batches import Place
+from mimi_edge.training.checkpoints import NAME, load_checkpoint, save_checkpoint
+from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.loop import Progress, make_optimizer
+from mimi_edge.training.runs import TrainingReport, resume_training, run_training
+
+CPU = torch.device("cpu")
+STEPS_A_TRAINING = 8
+"""32 images in batches of 8, two epochs."""
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Asks to stop after so many steps."""
+    left = iter(range(steps - 1))
+    return lambda: next(left, None) is None
+
+
+def stopped(config: TrainingConfig, folder: Path, steps: int) -> Path:
+    with pytest.raises(StoppedError, match=f"--resume .*{folder.name}"):
+        run_training(config, folder, should_stop=after(steps))
+    assert not (folder / "task.safetensors").exists()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(1, id="after the first step"),
+        pytest.param(3, id="in the middle of an epoch"),
+        pytest.param(4, id="between epochs"),
+        pytest.param(STEPS_A_TRAINING, id="just before a pruning"),
+        pytest.param(STEPS_A_TRAINING + 1, id="just after a pruning"),
+        pytest.param(2 * STEPS_A_TRAINING + 6, id="in a later training"),
+    ],
+)
+def test_a_stopped_run_ends_with_the_same_bytes(
+    finished: TrainingReport, pictures: Path, tmp_path: Path, steps: int
+) -> None:
+    report = resume_training(stopped(small_config(pictures), tmp_path / "run", steps))
+    assert report.task_file.read_bytes() == finished.task_file.read_bytes()
+    assert (report.neurons, report.validation) == (finished.neurons, finished.validation)
+    assert report.next_neuron == finished.next_neuron
+
+
+def test_a_run_may_be_stopped_again_and_again(finished: TrainingReport, pictures: Path, tmp_path: Path) -> None:
+    folder, times = stopped(small_config(pictures), tmp_path / "run", 5), 1
+    while True:
+        try:
+            report = resume_training(folder, should_stop=after(5))
+            break
+        except StoppedError:
+            times += 1
+    assert times >= 4
+    assert report.task_file.read_bytes() == finished.task_file.read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{"score": "snip"}, {"score": "random"}, {"augment": "flip+shift"}])
+def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(
+    pictures: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    config = small_config(pictures, **changes)
+    whole = run_training(config, tmp_path / "whole")
+    report = resume_training(stopped(config, tmp_path / "run", STEPS_A_TRAINING))
+    assert report.task_file.read_bytes() == whole.task_file.read_bytes()
+
+
+def test_a_finished_run_ends_alike_once_more(finished: TrainingReport, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.task_file.parent, folder)
+    expected = (folder / "task.safetensors").read_bytes()
+    (folder / "task.safetensors").unlink()
+    assert resume_training(folder).task_file.read_bytes() == expected
+
+
+def test_neurons_to_start_with_are_remembered(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        run_training(small_config(pictures), tmp_path / "run", start={"blocks.1.mlp": 2}, should_stop=after(1))
+    assert read_task(resume_training(tmp_path / "run").task_file).neurons == {"blocks.1.mlp": 2}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(pictures: Path, tmp_path: Path) -> None:
+    program = Path(__file__).with_name("killed_runs.py")
+    seed = int.from_bytes(tmp_path.name.encode()[-2:], "little")
+    answer = subprocess.run(
+        [sys.executable, str(program), str(pictures), str(tmp_path), str(seed)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout.splitlines()[-1])
+    assert said["whole"], answer.stderr
+    assert said["ended"], answer.stderr
+    assert sum(place is not None for place in said["places"]) >= 2, said
+    assert set(said["files"]) <= {"config.json", "split.json", NAME, "task.safetensors", "report.json", "neurons.png"}
+    whole, killed = tmp_path / "whole" / "task.safetensors", tmp_path / "killed" / "task.safetensors"
+    assert whole.read_bytes() == killed.read_bytes(), said
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run"):
+        resume_training(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"budget": 3}', "\x00"])
+@pytest.mark.parametrize("name", ["config.json", "split.json"])
+def test_a_damaged_run_folder_is_one_clear_error(pictures: Path, tmp_path: Path, name: str, content: str) -> None:
+    folder = stopped(small_config(pictures), tmp_path / "run", 1)
+    (folder / name).write_text(content)
+    with pytest.raises(ConfigError):
+        resume_training(folder)
+
+
+def test_images_that_are_gone_are_named(pictures: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    folder = stopped(small_config(data), tmp_path / "run", 1)
+    (data / "train" / "red" / "3.png").unlink()
+    with pytest.raises(ConfigError, match=r"train/red/3\.png"):
+        resume_training(folder)
+
+
+@pytest.fixture(scope="module")
+def backbone_() -> LoadedBackbone:
+    return tiny_backbone("vit")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(backbone_: LoadedBackbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a small model that took a step."""
+    path = tmp_path_factory.mktemp("checkpoint") / NAME
+    model = randomised(AdaptedModel(backbone_, {"blocks.1.attn": 2}, 2))
+    model.release()
+    optimizer = make_optimizer(model, config())
+    for parameter in model.trained_parameters().values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    save_checkpoint(path, model, optimizer, Progress(Place(1, 2, 3), [{"round": 0, "loss": 0.1}], []))
+    return path
+
+
+def config() -> TrainingConfig:
+    return small_config(Path("nowhere"))
+
+
+def assert_damaged(path: Path, content: bytes, backbone: LoadedBackbone) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="Delete it to train from the beginning") as refused:
+        load_checkpoint(path, backbone, 2, config(), CPU)
+    assert str(path) in str(refused.value)
+
+
+def test_a_checkpoint_holds_weights_moments_and_place(checkpoint: Path, backbone_: LoadedBackbone) -> None:
+    model, optimizer, progress = load_checkpoint(checkpoint, backbone_, 2, config(), CPU)
+    model.release()
+    assert progress == Progress(Place(1, 2, 3), [{"round": 0, "loss": 0.1}], [])
+    for parameter in model.trained_parameters().values():
+        state = optimizer.state[parameter]
+        assert float(state["step"]) == 1
+        torch.testing.assert_close(state["exp_avg"], torch.full_like(parameter, 0.1))
+        torch.testing.assert_close(state["exp_avg_sq"], torch.full_like(parameter, 0.001))
+
+
+one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@one_folder
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_checkpoint_is_refused(
+    checkpoint: Path, backbone_: LoadedBackbone, tmp_path: Path, share: float
+) -> None:
+    content = checkpoint.read_bytes()
+    assert_damaged(tmp_path / NAME, content[: int(share * len(content))], backbone_)
+
+
+@settings(one_folder, max_examples=150)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_any_flipped_bit_is_noticed(checkpoint: Path, backbone_: LoadedBackbone, tmp_path: Path, place: float) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    bit = int(place * 8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    assert_damaged(tmp_path / NAME, bytes(content), backbone_)
+
+
+def test_a_checkpoint_of_another_backbone_or_task_is_refused(checkpoint: Path, backbone_: LoadedBackbone) -> None:
+    for backbone, classes in ((tiny_backbone("swin"), 2), (backbone_, 3)):
+        with pytest.raises(ArtifactError, match="not a whole checkpoint of this run"):
+            load_checkpoint(checkpoint, backbone, classes, config(), CPU)
+
+
+def test_a_damaged_checkpoint_stops_a_resumed_run(pictures: Path, tmp_path: Path) -> None:
+    folder = stopped(small_config(pictures), tmp_path / "run", 3)
+    content = (folder / NAME).read_bytes()
+    (folder / NAME).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match="checkpoint"):
+        resume_training(folder)
+    (folder / NAME).unlink()
+    assert resume_training(folder).task_file.exists()
+
+
+@contextmanager
+def room_for(size_bytes: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(checkpoint: Path, backbone_: LoadedBackbone, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    shutil.copy(checkpoint, path)
+    model = AdaptedModel(backbone_, {"blocks.1.attn": 9}, 2)
+    model.release()
+    with room_for(500), pytest.raises(OSError, match=r"large|space"):
+        save_checkpoint(path, model, make_optimizer(model, config()), Progress())
+    assert [each.name for each in tmp_path.iterdir()] == [NAME]
+    assert path.read_bytes() == checkpoint.read_bytes()
