@@ -46,6 +46,7 @@ def test_a_package_that_does_not_fit_is_not_there(trained: Trained, packaged: Pa
     here("export", trained.run, "--output", tmp_path / "package").ended(0)
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_fit_is_named(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIMI_EDGE_CACHE", str(tmp_path / "cache"))
     with largest_file(1_000_000):

@@ -66,6 +66,7 @@ def test_other_backbone_weights_are_refused(trained: Trained, tmp_path: Path) ->
     assert not (tmp_path / "p").exists()
 
 
+@pytest.mark.slow
 def test_a_task_of_another_backbone_does_not_join_a_package(
     trained: Trained, packaged: Packaged, tmp_path: Path
 ) -> None:
