@@ -131,7 +131,7 @@ def test_a_budget_for_the_head_alone_leaves_no_adapter(pictures: Path, tmp_path:
 
 def test_an_infeasible_budget_is_refused_before_training(pictures: Path, tmp_path: Path) -> None:
     least = prepare(small_config(pictures)).least_cost.size_bytes
-    with pytest.raises(BudgetInfeasibleError, match="--budget-mb 0.00"):
+    with pytest.raises(BudgetInfeasibleError, match=r"--budget-mb 0\.00"):
         run_training(small_config(pictures, budget=Budget(size_bytes=least - 1)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
