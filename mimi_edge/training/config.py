@@ -69,7 +69,7 @@ class TrainingConfig:
     store: Store = Store.FP16
     epochs: int = 12
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
     rho: float = 0.5
