@@ -40,3 +40,6 @@ class Scope(str, Enum):
 
 SCORE_NAMES = ("mimi", "unscaled", "down", "up", "snip", "random")
 """Of the importance scores in `mimi_edge.scores`."""
+
+ACTIVATION_NAMES = ("gelu", "relu")
+"""Of the functions that adapters know."""

@@ -15,6 +15,9 @@ from mimi_edge.budgets import Budget, Cost
 from mimi_edge.errors import ConfigError
 
 
+MOST_ROUNDS = 100
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The budget of each pruning, first to last; the last one is the budget itself."""
@@ -47,7 +50,7 @@ def schedule(budget: Budget, start: Cost, least: Cost, cheapest: Cost, rho: floa
         rho: share of the adapters' cost that a pruning takes, 0 < rho < 1.
 
     Raises:
-        ConfigError: rho is out of range.
+        ConfigError: rho is out of range, or so small that the rounds would not end.
     """
     if not 0 < rho < 1:
         raise ConfigError(f"--rho must lie between 0 and 1, got {rho}.")
@@ -62,6 +65,8 @@ def schedule(budget: Budget, start: Cost, least: Cost, cheapest: Cost, rho: floa
     )
     if rounds == 0 and not start.within(budget):
         rounds = 1
+    if rounds > MOST_ROUNDS:
+        raise ConfigError(f"--rho {rho} would take {rounds:,} prunings; expected at most {MOST_ROUNDS}. Give a larger one.")
 
     def limit_after(done: int, limit: int | None, begin: int, floor: int) -> int | None:
         if limit is None or done == rounds:

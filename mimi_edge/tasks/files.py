@@ -16,13 +16,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from mimi_edge.choices import ACTIVATION_NAMES
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.stores import SCALE, Array, Store
 from mimi_edge.tasks.task import (
-    ACTIVATION_NAMES,
     DOWN,
     HEAD_BIAS,
     HEAD_WEIGHT,

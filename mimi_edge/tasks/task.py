@@ -14,8 +14,6 @@ HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
 DOWN = ".down"
 UP = ".up"
-ACTIVATION_NAMES = ("gelu", "relu")
-"""What phi can be."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from typing import Any
 
 from mimi_edge.budgets import Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
-from mimi_edge.choices import SCORE_NAMES, Scope, Store
+from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.errors import ConfigError
 from mimi_edge.sites import Neurons
 
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
-ACTIVATION_NAMES = ("gelu", "relu")
 FLOPS_COUNTS = ("full", "paper")
 PRETRAINED = "pretrained"
 RANDOM = "random"

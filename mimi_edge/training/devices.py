@@ -9,7 +9,7 @@ import torch
 from mimi_edge.errors import ConfigError
 
 CACHE_SHARE = 4
-"""Tokens of the frozen prefix may take a quarter of the memory that is free."""
+"""Tokens of the frozen prefix may take a quarter of the memory, free or not: a resumed run must decide alike."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -46,8 +46,8 @@ def has_fast_bf16(device: torch.device) -> bool:
 def cache_limit_bytes(device: torch.device) -> int:
     """How much memory the tokens of a frozen prefix may take."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // CACHE_SHARE
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // CACHE_SHARE
+        return torch.cuda.mem_get_info(device)[1] // CACHE_SHARE
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // CACHE_SHARE
 
 
 def device_name(device: torch.device) -> str:

@@ -161,6 +161,8 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
 
 
 def _go_on(run: Run, keeper: _Keeper, started: float) -> TrainingReport:
+    for leftover in run.folder.glob(f".{CHECKPOINT}.*.part"):
+        leftover.unlink(missing_ok=True)  # of a process that was killed while it saved
     model, optimizer, progress = _state(run)
     try:
         _all_rounds(run, model, optimizer, progress, keeper)
