@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from mimi_edge.budgets import Budget, Cost
 from mimi_edge.errors import ConfigError
 
-
 MOST_ROUNDS = 100
 
 
@@ -66,7 +65,9 @@ def schedule(budget: Budget, start: Cost, least: Cost, cheapest: Cost, rho: floa
     if rounds == 0 and not start.within(budget):
         rounds = 1
     if rounds > MOST_ROUNDS:
-        raise ConfigError(f"--rho {rho} would take {rounds:,} prunings; expected at most {MOST_ROUNDS}. Give a larger one.")
+        raise ConfigError(
+            f"--rho {rho} would take {rounds:,} prunings; expected at most {MOST_ROUNDS}. Give a larger one."
+        )
 
     def limit_after(done: int, limit: int | None, begin: int, floor: int) -> int | None:
         if limit is None or done == rounds:
