@@ -47,6 +47,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget-mb", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=TrainingConfig.epochs, help="of each training of MiMi")
+    parser.add_argument("--weights", default=TrainingConfig.weights, help="of the built-in backbone; or random")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -54,7 +55,11 @@ def _options() -> argparse.Namespace:
 
 def _trained(data: str, seed: int, options: argparse.Namespace) -> Iterator[tuple[str, TrainingReport]]:
     config = TrainingConfig(
-        budget=budget_from_units(options.budget_mb, None), data=data, seed=seed, epochs=options.epochs
+        budget=budget_from_units(options.budget_mb, None),
+        data=data,
+        weights=options.weights,
+        seed=seed,
+        epochs=options.epochs,
     )
     prepared = prepare(config)
     once = replace(config, epochs=options.epochs * prepared.schedule.trainings)
