@@ -8,8 +8,9 @@ import torch
 
 from mimi_edge.errors import ConfigError
 
-CACHE_SHARE = 4
-"""Tokens of the frozen prefix may take a quarter of the memory, free or not: a resumed run must decide alike."""
+CACHE_SHARE = 6
+"""Tokens of a split behind the frozen prefix may take a sixth of the memory, free or not: a resumed run must decide
+alike."""
 
 
 def chosen_device(name: str) -> torch.device:

@@ -44,9 +44,10 @@ class RoundInputs:
     Attributes:
         train: images to learn from.
         val: images to watch.
-        prefix: tokens of the frozen prefix, if they were computed.
+        prefix: tokens of the frozen prefix of the training images, if they were computed.
         autocast: precision of the forward pass.
         trainings: how many there are in the run.
+        val_prefix: the same tokens of the validation images.
     """
 
     train: DeviceImages
@@ -54,6 +55,7 @@ class RoundInputs:
     prefix: PrefixTokens | None
     autocast: torch.autocast
     trainings: int
+    val_prefix: PrefixTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -155,18 +157,28 @@ def _end_epoch(model: AdaptedModel, inputs: RoundInputs, progress: Progress, mea
             "Start again with a lower --lr, or with --precision fp32."
         )
     with inputs.autocast:
-        accuracy = evaluate(model, inputs.val)
+        accuracy = evaluate(model, inputs.val, inputs.val_prefix)
     progress.history.append({"round": place.round, "epoch": place.epoch, "loss": loss, "val_accuracy": accuracy})
     progress.place = Place(place.round, place.epoch + 1, 0)
 
 
 @torch.no_grad()
-def evaluate(model: AdaptedModel, images: DeviceImages) -> float:
-    """Top-1 accuracy, a share of 0..1, in whatever precision surrounds the call."""
+def evaluate(model: AdaptedModel, images: DeviceImages, prefix: PrefixTokens | None = None) -> float:
+    """Top-1 accuracy, a share of 0..1, in whatever precision surrounds the call.
+
+    Args:
+        model: that answers.
+        images: with the right answers.
+        prefix: their tokens behind the frozen prefix, if they were computed.
+    """
     right = torch.zeros((), dtype=torch.long, device=images.labels.device)
     for start in range(0, len(images), EVALUATION_BATCH):
-        logits = model(images.normalised(images.images[start : start + EVALUATION_BATCH]))
-        right += (logits.argmax(1) == images.labels[start : start + EVALUATION_BATCH]).sum()
+        chosen = slice(start, start + EVALUATION_BATCH)
+        if prefix is not None:
+            logits = model.run_suffix(prefix.tokens[chosen], prefix.length)
+        else:
+            logits = model(images.normalised(images.images[chosen]))
+        right += (logits.argmax(1) == images.labels[chosen]).sum()
     return right.item() / len(images)
 
 

@@ -27,7 +27,7 @@ from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import SUFFIX, write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_head, encode_weights
 from mimi_edge.training.adapters import AdaptedModel
-from mimi_edge.training.batches import DeviceImages, Place, epoch_order, on_device, prefix_tokens
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import NAME as CHECKPOINT
 from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
 from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, TrainingConfig, config_document, read_config, read_split
@@ -228,12 +228,20 @@ def _all_rounds(
 
 
 def _inputs(run: Run, model: AdaptedModel, trainings: int) -> RoundInputs:
-    config, train = run.prepared.config, run.images["train"]
-    precision = autocast(run.device, config.precision)
-    prefix = None
-    if config.augment == "none":
-        prefix = prefix_tokens(model, train, config.batch_size, precision, cache_limit_bytes(run.device))
-    return RoundInputs(train, run.images["val"], prefix, precision, trainings)
+    config = run.prepared.config
+    precision, limit = autocast(run.device, config.precision), cache_limit_bytes(run.device)
+
+    def tokens(split: str) -> PrefixTokens | None:
+        return prefix_tokens(model, run.images[split], config.batch_size, precision, limit)
+
+    return RoundInputs(
+        train=run.images["train"],
+        val=run.images["val"],
+        prefix=tokens("train") if config.augment == "none" else None,
+        autocast=precision,
+        trainings=trainings,
+        val_prefix=tokens("val"),
+    )
 
 
 def _prune_once(

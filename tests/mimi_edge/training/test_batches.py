@@ -158,9 +158,9 @@ def test_no_prefix_where_it_saves_no_block_or_does_not_fit(vit: LoadedBackbone) 
         model.release()
 
 
-@pytest.mark.parametrize(("augment", "used"), [("none", True), ("flip", False)])
-def test_runs_compute_the_prefix_once_unless_images_change(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: str, used: bool
+@pytest.mark.parametrize(("augment", "splits"), [("none", [16, 6]), ("flip", [6])])
+def test_runs_compute_the_prefix_of_a_split_once_unless_its_images_change(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: str, splits: list[int]
 ) -> None:
     made: list[PrefixTokens | None] = []
     known = runs.prefix_tokens
@@ -172,7 +172,7 @@ def test_runs_compute_the_prefix_once_unless_images_change(
     monkeypatch.setattr(runs, "prefix_tokens", noting)
     config = small_config(pictures, epochs=1, augment=augment)
     runs.run_training(config, tmp_path / "run", start={"blocks.2.mlp": 4})
-    assert [tokens is not None for tokens in made] == ([True] if used else [])
+    assert [len(tokens.tokens) for tokens in made if tokens is not None] == [2 * images for images in splits]
 
 
 def test_a_run_with_the_prefix_learns_what_one_without_it_learns(
