@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mimi_edge.budgets import Budget, Cost
 from mimi_edge.errors import ConfigError
 
-MOST_ROUNDS = 100
+MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True)

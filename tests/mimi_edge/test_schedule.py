@@ -70,6 +70,11 @@ def test_one_neuron_too_many_takes_one_pruning() -> None:
     assert planned(Budget(size_bytes=1_050), ONE).limits == (Budget(size_bytes=1_050),)
 
 
+def test_a_share_so_small_that_rounds_would_not_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"would take [0-9,]+ prunings"):
+        planned(Budget(size_bytes=2_500), Cost(9_000, 60_000), 1e-9)
+
+
 @given(st.integers(1_000, 10**6), st.integers(50_000, 10**7), st.integers(1, 10**6), st.floats(0.05, 0.95), st.data())
 def test_any_schedule(size: int, flops: int, extra: int, rho: float, data: st.DataObject) -> None:
     axes = data.draw(st.sampled_from([(size, None), (None, flops), (size, flops)]))
