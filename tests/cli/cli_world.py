@@ -32,6 +32,8 @@ class Hook(importlib.abc.MetaPathFinder):
             os.environ.pop("TEST_SIGNAL_AT")
             os.kill(os.getpid(), int(os.environ["TEST_SIGNAL"]))
 
+# A background job of a shell without job control inherits a Ctrl-C that is ignored; a person at a terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Hook())
 sys.modules.update(dict.fromkeys(json.loads(os.environ.get("TEST_MISSING", "[]"))))
 """
