@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_world import Packaged, Trained, content, here, largest_file
+from cli_world import Packaged, Trained, content, here
+from full_disk import room_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 
 
 def test_a_checkpoint_that_does_not_fit_stops_the_run_which_can_be_resumed(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with largest_file(50_000):
+    with room_for(50_000):
         outcome = here("train", *trained.options, "--run", run).ended(1)
     assert str(run / "checkpoint.safetensors") in outcome.err
     assert f"mimi-edge train --resume {run}" in outcome.err
@@ -29,7 +30,7 @@ def test_a_task_that_does_not_fit_leaves_the_last_checkpoint(trained: Trained, t
     for name in ("config.json", "split.json", "checkpoint.safetensors"):
         shutil.copyfile(trained.run / name, run / name)
     before = content(run)
-    with largest_file(50_000):
+    with room_for(50_000):
         outcome = here("train", "--resume", run, "--threads", "2").ended(1)
     assert str(run / "pictures.safetensors") in outcome.err
     assert content(run) == before
@@ -39,7 +40,7 @@ def test_a_task_that_does_not_fit_leaves_the_last_checkpoint(trained: Trained, t
 
 def test_a_package_that_does_not_fit_is_not_there(trained: Trained, packaged: Packaged, tmp_path: Path) -> None:
     """The backbone's graph is in the cache by now, so it is the copying of its weights that fails."""
-    with largest_file(1_000_000):
+    with room_for(1_000_000):
         outcome = here("export", trained.run, "--output", tmp_path / "package").ended(1)
     assert "backbone.weights" in outcome.err
     assert content(tmp_path) == {}
@@ -49,7 +50,7 @@ def test_a_package_that_does_not_fit_is_not_there(trained: Trained, packaged: Pa
 @pytest.mark.slow
 def test_a_cache_that_does_not_fit_is_named(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIMI_EDGE_CACHE", str(tmp_path / "cache"))
-    with largest_file(1_000_000):
+    with room_for(1_000_000):
         outcome = here("export", trained.run, "--output", tmp_path / "package")
     assert outcome.ended(outcome.code).code in (1, 2)
     assert str(tmp_path / "cache") in outcome.err
@@ -58,7 +59,7 @@ def test_a_cache_that_does_not_fit_is_named(trained: Trained, tmp_path: Path, mo
 
 def test_a_report_that_does_not_fit_is_named(packaged: Packaged, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    with largest_file(100):
+    with room_for(100):
         outcome = here("profile", packaged.folder, "--rounds", "2", "--report", report).ended(1)
     assert str(report) in outcome.err
     assert content(tmp_path) == {}

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from full_disk import room_for
 
 from mimi_edge.files import sha256_of, whole_file, write_whole
-
-
-@contextmanager
-def room_for(size_bytes: int) -> Iterator[None]:
-    """Files cannot grow beyond that size: writing ends in the middle, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from full_disk import room_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from training_samples import randomised, small_config, tiny_backbone
@@ -221,16 +220,6 @@ def test_a_damaged_checkpoint_stops_a_resumed_run(pictures: Path, tmp_path: Path
         resume_training(folder)
     (folder / NAME).unlink()
     assert resume_training(folder).task_file.exists()
-
-
-@contextmanager
-def room_for(size_bytes: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(checkpoint: Path, backbone_: LoadedBackbone, tmp_path: Path) -> None:
