@@ -43,3 +43,31 @@ SCORE_NAMES = ("mimi", "unscaled", "down", "up", "snip", "random")
 
 ACTIVATION_NAMES = ("gelu", "relu")
 """Of the functions that adapters know."""
+
+
+class Precision(str, Enum):
+    """The number format that an engine computes in; what cannot be is kept in fp32."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class Strategy(str, Enum):
+    """How engines serve tasks: an engine each, one for all with adapters as inputs, or one that is refitted."""
+
+    PER_TASK = "per-task"
+    SHARED = "shared"
+    REFIT = "refit"
+
+
+class Backend(str, Enum):
+    """What runs a task: PyTorch, an execution provider of ONNX Runtime, TensorRT, or TensorRT for RTX."""
+
+    TORCH = "torch"
+    ORT_CPU = "ort-cpu"
+    ORT_CUDA = "ort-cuda"
+    ORT_TRT = "ort-trt"
+    TRT = "trt"
+    TRT_RTX = "trt-rtx"

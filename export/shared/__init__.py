@@ -1,0 +1,1 @@
+"""One graph for all tasks: adapters and head as inputs."""
