@@ -18,18 +18,18 @@ import numpy as np
 from common import Row, compared, neurons_note, parser, show
 from graphs import exported, with_task
 
-from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.choices import Backend
+from mimi_edge.export.onnx_runtime import PROVIDERS, open_graph
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import measure
 
 BACKBONES = {"Swin-T": "swin_tiny_patch4_window7_224", "built-in": "builtin"}
-PROVIDERS = ("CPUExecutionProvider",)
 
 
 def main() -> None:
     """Measures and prints."""
     options = read_options()
-    environment = current_environment(threads=options.threads, providers=PROVIDERS)
+    environment = current_environment(threads=options.threads, providers=PROVIDERS[Backend.ORT_CPU])
     rows = [row for label in options.backbone or BACKBONES for row in compare(label, options)]
     show(rows, environment, as_json=options.json)
 
@@ -50,8 +50,8 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         task, merged = with_task(backbone, options.seed)
         note = neurons_note(task, backbone.info.sites, Path(name, "random.safetensors").stat().st_size)
         models = {
-            f"{label} merged": open_graph(merged.path, threads=options.threads, providers=PROVIDERS),
-            f"{label} bare": open_graph(backbone.path, threads=options.threads, providers=PROVIDERS),
+            f"{label} merged": open_graph(merged.path, threads=options.threads),
+            f"{label} bare": open_graph(backbone.path, threads=options.threads),
         }
         for batch in options.batches:
             print(f"{label}, batch {batch}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
+from mimi_edge.export.cache import default_cache
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
 from mimi_edge.tasks.stores import Floats
 
-CPU = ("CPUExecutionProvider",)
+PROVIDERS: Mapping[Backend, tuple[str, ...]] = {
+    Backend.ORT_CPU: ("CPUExecutionProvider",),
+    Backend.ORT_CUDA: ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    Backend.ORT_TRT: ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""The execution providers of ONNX Runtime's backends; what the first cannot run goes to the next."""
 ERRORS_ONLY = 3
 
 
@@ -55,29 +62,71 @@ def runtime_version() -> str | None:
     return str(import_module("onnxruntime").__version__)
 
 
-def open_graph(path: Path, *, threads: int | None = None, providers: Sequence[str] = CPU) -> OnnxModel:
+def open_graph(path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU) -> OnnxModel:
     """Loads a bare or merged graph, after checking that it takes weights only from its own folder.
 
     Args:
         path: of the `.onnx` file; what it refers to lies beside it.
         threads: of the computation; None leaves it to the runtime.
-        providers: ONNX Runtime's execution providers, the first that can wins.
+        backend: one of ONNX Runtime's.
 
     Raises:
         ArtifactError: the graph is damaged, not ours, or refers to what it must not.
-        MimiEdgeError: ONNX Runtime is not installed, or cannot run the graph.
+        MimiEdgeError: ONNX Runtime is not installed, lacks the backend, or cannot run the graph.
+    """
+    check_backend(backend)
+    info = verify_graph(path).info
+    return OnnxModel(path, info, open_session(path, threads=threads, backend=backend))
+
+
+def check_backend(backend: Backend) -> None:
+    """Makes sure that ONNX Runtime is installed and was built with what a backend needs.
+
+    Raises:
+        MimiEdgeError: it is not, with the line that installs it.
     """
     if runtime_version() is None:
         raise MimiEdgeError(
             'ONNX Runtime is not installed. For a CPU: pip install "mimi-edge[cpu]"; '
             'for an NVIDIA GPU: pip install "mimi-edge[gpu]"'
         )
-    info = verify_graph(path).info
-    return OnnxModel(path, info, _session(path, threads, providers))
+    wanted = PROVIDERS[backend][0]
+    available = import_module("onnxruntime").get_available_providers()
+    if wanted not in available:
+        raise MimiEdgeError(
+            f"This ONNX Runtime {runtime_version()} was built without {wanted}; it has {', '.join(available)}. "
+            'For an NVIDIA GPU: pip uninstall onnxruntime, then pip install "mimi-edge[gpu]"'
+        )
 
 
-def _session(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
+def open_session(path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU) -> Any:
+    """An `onnxruntime.InferenceSession` that really runs on the backend; the graph was verified by the caller.
+
+    Raises:
+        ArtifactError: the runtime refuses the graph.
+        MimiEdgeError: the backend's libraries or the GPU's driver cannot be loaded.
+    """
     onnxruntime = import_module("onnxruntime")
+    if backend is not Backend.ORT_CPU and hasattr(onnxruntime, "preload_dlls"):
+        # CUDA from pip's own packages lies where the system's loader does not look.
+        onnxruntime.preload_dlls()
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), _options(onnxruntime, threads), providers=_providers(backend, path)
+        )
+    except Exception as error:  # the runtime's own kinds, without a common base
+        raise ArtifactError(f"ONNX Runtime {runtime_version()} refuses {path}: {error}. Export it again.") from error
+    if session.get_providers()[0] != PROVIDERS[backend][0]:
+        # ONNX Runtime goes on without a provider that fails to load, and says so in its log alone.
+        raise MimiEdgeError(
+            f"ONNX Runtime cannot load {PROVIDERS[backend][0]} here and would use {session.get_providers()[0]}. "
+            "Check the GPU's driver with nvidia-smi, and that CUDA and cuDNN (for ort-trt also TensorRT) are of the "
+            f"versions that onnxruntime-gpu {runtime_version()} was built for."
+        )
+    return session
+
+
+def _options(onnxruntime: Any, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     # Else the threads of the graph that ran last go on spinning, and slow the next graph down: several tasks in one
@@ -86,7 +135,23 @@ def _session(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # the runtime's own kinds, without a common base
-        raise ArtifactError(f"ONNX Runtime {runtime_version()} refuses {path}: {error}. Export it again.") from error
+    return options
+
+
+def _providers(backend: Backend, path: Path) -> list[Any]:
+    """A backend's providers with what they need to know."""
+    names: list[Any] = list(PROVIDERS[backend])
+    if backend is Backend.ORT_TRT:
+        cache = default_cache() / "ort-trt"
+        cache.mkdir(parents=True, exist_ok=True)
+        names[0] = (
+            names[0],
+            {
+                "trt_engine_cache_enable": True,
+                "trt_engine_cache_path": str(cache),
+                "trt_timing_cache_enable": True,
+                "trt_timing_cache_path": str(cache),
+                "trt_onnx_model_folder_path": str(path.parent),
+            },
+        )
+    return names

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.graphs import GraphTask
-from mimi_edge.export.onnx_runtime import CPU, OnnxModel, open_graph
+from mimi_edge.export.onnx_runtime import OnnxModel, open_graph
 from mimi_edge.export.packages import read_package
 from mimi_edge.images.preprocessing import fit, normalise
 from mimi_edge.images.reading import read_rgb
@@ -51,7 +52,7 @@ def predict(
     tasks: Sequence[str] | None = None,
     *,
     threads: int | None = None,
-    providers: Sequence[str] = CPU,
+    backend: Backend = Backend.ORT_CPU,
     batch: int = BATCH,
     on_bad: OnBad | None = None,
     listener: Listener = silent,
@@ -63,7 +64,7 @@ def predict(
         image_paths: the files.
         tasks: names of the package's tasks; None is all of them.
         threads: of ONNX Runtime.
-        providers: of ONNX Runtime.
+        backend: one of ONNX Runtime's.
         batch: images that go through at once.
         on_bad: hears of images that cannot be used; without it the first one raises.
         listener: hears how far it is.
@@ -82,7 +83,7 @@ def predict(
     predictions: list[Prediction] = []
     for turn, graph in enumerate(graphs):
         # One task at a time: several sessions would hold several copies of the backbone.
-        model = open_graph(graph, threads=threads, providers=providers)
+        model = open_graph(graph, threads=threads, backend=backend)
         for start in range(0, len(image_paths), batch):
             listener(Advance(STAGE, turn * len(image_paths) + start, total, {"task": _task(model).name}))
             chosen = [path for path in image_paths[start : start + batch] if path not in bad]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.images.decoding import DecodedSplit
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 DEFAULT_ROUNDS = 100
 """Samples of each graph: as few as still have a p99."""
-CPU_PROVIDERS = ("CPUExecutionProvider",)
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,12 @@ def profile_package(
     rounds: int = DEFAULT_ROUNDS,
     splits: Mapping[str, DecodedSplit] | None = None,
     threads: int | None = None,
+    backend: Backend = Backend.ORT_CPU,
     seed: int = 0,
     warm_up: WarmUp | None = None,
     listener: Listener = silent,
 ) -> ProfileReport:
-    """Measures a package in ONNX Runtime on the CPU.
+    """Measures a package in ONNX Runtime.
 
     All graphs of a batch are measured in one interleaved run, so all of them are in memory at the same time.
 
@@ -139,6 +140,7 @@ def profile_package(
         rounds: samples of each graph and batch.
         splits: decoded images by the name of the task, for the accuracy of its graph.
         threads: of the runtime; by default it chooses.
+        backend: one of ONNX Runtime's.
         seed: of images and of the order of measurement.
         warm_up: when graphs count as warm.
         listener: hears how far it is.
@@ -148,14 +150,16 @@ def profile_package(
         ArtifactError: a file of the package is damaged.
         MimiEdgeError: ONNX Runtime is not installed.
     """
+    from mimi_edge.export.onnx_runtime import PROVIDERS
+
     chosen = _chosen(package, tasks, splits or {})
     _check_numbers(batches, rounds)
-    environment = current_environment(threads=threads, providers=CPU_PROVIDERS)
+    environment = current_environment(threads=threads, providers=PROVIDERS[backend])
     storage = package_storage(package)
     sites = _site_names(package)
     read = {name: read_task(package.tasks[name].task_file) for name in chosen}
-    graphs: dict[str | None, Run] = {None: _opened(package.backbone_graph, threads)}
-    graphs |= {name: _opened(package.tasks[name].graph, threads) for name in chosen}
+    graphs: dict[str | None, Run] = {None: _opened(package.backbone_graph, threads, backend)}
+    graphs |= {name: _opened(package.tasks[name].graph, threads, backend) for name in chosen}
     profiles = [
         TaskProfile(
             name=name,
@@ -235,10 +239,10 @@ def _site_names(package: Package) -> list[str]:
     return [site.name for site in read_graph_info(package.backbone_graph).sites]
 
 
-def _opened(graph: Path, threads: int | None) -> Run:
+def _opened(graph: Path, threads: int | None, backend: Backend) -> Run:
     from mimi_edge.export.onnx_runtime import open_graph
 
-    return open_graph(graph, threads=threads, providers=CPU_PROVIDERS).run
+    return open_graph(graph, threads=threads, backend=backend).run
 
 
 def _graph_accuracy(task: Task, run: Run, split: DecodedSplit | None, listener: Listener) -> SplitAccuracy | None:

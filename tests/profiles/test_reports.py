@@ -30,8 +30,8 @@ def ran(monkeypatch):
     diary = []
     opened = reports._opened
 
-    def noting(graph, threads):
-        run = opened(graph, threads)
+    def noting(graph, threads, backend):
+        run = opened(graph, threads, backend)
 
         def noted(images):
             diary.append((graph.stem, images.shape, images.dtype.name, threads))
