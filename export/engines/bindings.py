@@ -1,0 +1,378 @@
+"""TensorRT as the rest of the code sees it: the one module that knows what differs between its versions.
+
+From 10.3 to 11.4, and TensorRT for RTX. Everything is found out by asking for attributes, nothing by comparing version
+numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mimi_edge.choices import Backend
+from mimi_edge.errors import ConfigError, EngineBuildError, MimiEdgeError
+from mimi_edge.export.engines.explaining import explain
+from mimi_edge.export.engines.libraries import import_bindings, installed_backend
+from mimi_edge.export.engines.logs import EngineLog, LogRelay
+from mimi_edge.export.engines.tensors import EngineTensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
+"""TensorRT's name of a data type and ours, which is numpy's."""
+
+NEEDED = (
+    ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"),
+    ("INetworkDefinition", "mark_weights_refittable"),
+    ("IProgressMonitor", "step_complete"),
+    ("IExecutionContext", "execute_async_v3"),
+    ("OnnxParser", "parse_from_file"),
+)
+"""What every TensorRT from 10 on has."""
+
+
+class PhaseListener(Protocol):
+    """Hears how far a build is."""
+
+    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins inside another one, or by itself."""
+
+    def step_complete(self, name: str, step: int) -> bool:
+        """A step of a phase is done; False stops the build."""
+
+    def phase_finish(self, name: str) -> None:
+        """A phase ended."""
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """TensorRT's Python module, loaded, and what is asked of it.
+
+    Attributes:
+        module: the module itself.
+        backend: `Backend.TRT` or `Backend.TRT_RTX`.
+        version: of the module, like "10.3.0".
+        logger: the one `ILogger` of this module; use `listening` to hear what it gets.
+        relay: who hears it.
+    """
+
+    module: Any
+    backend: Backend
+    version: str
+    logger: Any
+    relay: LogRelay
+
+    @property
+    def name(self) -> str:
+        """What people call it, with its version."""
+        return f"{'TensorRT for RTX' if self.backend is Backend.TRT_RTX else 'TensorRT'} {self.version}"
+
+    @contextmanager
+    def listening(self) -> Iterator[EngineLog]:
+        """Gives a log that keeps TensorRT's errors and warnings until the block ends."""
+        log = EngineLog()
+        self.relay.listening.append(log)
+        try:
+            yield log
+        finally:
+            self.relay.listening[:] = [other for other in self.relay.listening if other is not log]
+
+    # Building.
+
+    def builder(self) -> Any:
+        """A new `Builder`.
+
+        Raises:
+            MimiEdgeError: there is no driver, or the libraries do not fit; the message says what to do.
+        """
+        return self._made(lambda: self.module.Builder(self.logger), "start TensorRT's builder")
+
+    def network(self, builder: Any) -> Any:
+        """An empty strongly typed `INetworkDefinition`."""
+        return builder.create_network(1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+    def parse(self, network: Any, graph: Path) -> None:
+        """Reads an ONNX graph and the weights beside it into a network.
+
+        Raises:
+            EngineBuildError: it holds what TensorRT does not take; every fault is listed with its node.
+        """
+        parser = self.module.OnnxParser(network, self.logger)
+        if not parser.parse_from_file(str(graph)):
+            faults = [_parser_fault(parser.get_error(index)) for index in range(parser.num_errors)]
+            listed = "\n".join(f"  - {fault}" for fault in faults or ["it does not say what"])
+            raise EngineBuildError(f"{self.name} does not take {graph.name}:\n{listed}\nExport the task again.")
+
+    def has_flag(self, name: str) -> bool:
+        """Whether there is a `BuilderFlag` of this name."""
+        return hasattr(self.module.BuilderFlag, name)
+
+    def flag(self, name: str) -> Any:
+        """The `BuilderFlag` of this name.
+
+        Raises:
+            EngineBuildError: this version has none.
+        """
+        if not self.has_flag(name):
+            raise EngineBuildError(f"{self.name} cannot do this: it has no builder flag {name}. Use another version.")
+        return getattr(self.module.BuilderFlag, name)
+
+    def limit_workspace(self, config: Any, size_bytes: int) -> None:
+        """Sets how much device memory kernels may use to work in."""
+        config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size_bytes)
+
+    def keep_layer_details(self, config: Any) -> None:
+        """Makes the engine remember its layers, so that `layers` can tell more than their names."""
+        config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
+
+    def capabilities(self) -> tuple[str, ...]:
+        """Compute capabilities that can be built for without such a GPU, like "8.6"; none in TensorRT itself."""
+        known = getattr(self.module, "ComputeCapability", None)
+        names = [name[2:] for name in dir(known) if name.startswith("SM") and name[2:].isdigit()]
+        return tuple(f"{digits[:-1]}.{digits[-1]}" for digits in sorted(names, key=int))
+
+    def set_capabilities(self, config: Any, wanted: Sequence[str]) -> None:
+        """Makes a build be for these compute capabilities instead of for the GPU that is here.
+
+        Raises:
+            ConfigError: it cannot be built for one of them.
+        """
+        known = self.capabilities()
+        unknown = [one for one in wanted if one not in known]
+        if unknown:
+            raise ConfigError(
+                f"{self.name} cannot build for compute capability {', '.join(unknown)}; "
+                + (f"it knows {', '.join(known)}." if known else "it builds for the GPU that is here, so name none.")
+            )
+        config.num_compute_capabilities = len(wanted)
+        for index, one in enumerate(wanted):
+            config.set_compute_capability(getattr(self.module.ComputeCapability, f"SM{one.replace('.', '')}"), index)
+
+    def mark_refittable(self, network: Any, names: Iterable[str]) -> None:
+        """Lets these weights, and no others, be replaced in the built engine.
+
+        Raises:
+            EngineBuildError: the network has no weights of one of these names.
+        """
+        wrong = [name for name in sorted(names) if not network.mark_weights_refittable(name)]
+        wrong += [name for name in sorted(names) if name not in wrong and not self.is_refittable(network, name)]
+        if wrong:
+            raise EngineBuildError(f"{self.name} cannot make these weights refittable: {', '.join(wrong[:10])}.")
+
+    def is_refittable(self, network: Any, name: str) -> bool:
+        """Whether weights of a network were marked."""
+        return bool(network.are_weights_marked_refittable(name))
+
+    def progress_monitor(self, listener: PhaseListener) -> Any:
+        """An `IProgressMonitor` that passes everything on."""
+        return _monitor_class(self.module)(listener)
+
+    def timing_cache(self, config: Any, content: bytes) -> Any | None:
+        """A timing cache from bytes (none of them: an empty one); None where it is damaged or not supported."""
+        if not self.has_timing_caches:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                return config.create_timing_cache(content)
+            except (RuntimeError, TypeError):
+                return None
+
+    @property
+    def has_timing_caches(self) -> bool:
+        """Whether timing caches do anything: where code is made for GPUs that are not here, nothing is timed."""
+        return not hasattr(self.module, "ComputeCapability")
+
+    # Running.
+
+    def runtime(self) -> Any:
+        """A new `Runtime`.
+
+        Raises:
+            MimiEdgeError: there is no driver, or the libraries do not fit.
+        """
+        return self._made(lambda: self.module.Runtime(self.logger), "start TensorRT's runtime")
+
+    def deserialize(self, runtime: Any, plan: Any, engine: str) -> Any:
+        """An `ICudaEngine` from the bytes of a plan; check where they come from first.
+
+        Args:
+            runtime: of `runtime()`; it must live as long as the engine.
+            plan: anything with bytes.
+            engine: how messages call it.
+
+        Raises:
+            ArtifactError: the plan is for another GPU or another version, or damaged.
+            MimiEdgeError: no driver, or no memory.
+        """
+        return self._made(lambda: runtime.deserialize_cuda_engine(plan), f"load {engine}")
+
+    def engine_tensors(self, engine: Any) -> tuple[EngineTensor, ...]:
+        """Inputs and outputs of an engine, in its order."""
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        return tuple(
+            EngineTensor(
+                name,
+                "input" if engine.get_tensor_mode(name) == self.module.TensorIOMode.INPUT else "output",
+                self.dtype_name(engine.get_tensor_dtype(name)),
+                tuple(int(size) for size in engine.get_tensor_shape(name)),
+            )
+            for name in names
+        )
+
+    def execution_context(self, engine: Any, *, own_memory: bool = True) -> Any:
+        """A new `IExecutionContext`.
+
+        Args:
+            engine: to run.
+            own_memory: False: it gets its device memory by `context.set_device_memory(address, size_bytes)`.
+
+        Raises:
+            MimiEdgeError: no memory on the device.
+        """
+        if own_memory:
+            return self._made(engine.create_execution_context, "make room for running the engine")
+        strategy = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        return self._made(lambda: engine.create_execution_context(strategy), "prepare the engine")
+
+    def device_memory_bytes(self, engine: Any) -> int:
+        """Device memory that an execution context needs, weights aside."""
+        newer = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if newer is None else newer)
+
+    def refitter(self, engine: Any) -> Any:
+        """A new `Refitter`."""
+        return self._made(lambda: self.module.Refitter(engine, self.logger), "prepare the engine for other weights")
+
+    def weights(self, values: np.ndarray[Any, Any]) -> Any:
+        """`Weights` that point to an array, which must stay alive as long as they are used."""
+        return self.module.Weights(values)
+
+    def layers(self, engine: Any) -> list[Any]:
+        """What the engine inspector says of each layer: a name, or a table where details were kept."""
+        inspector = engine.create_engine_inspector()
+        document = json.loads(inspector.get_engine_information(self.module.LayerInformationFormat.JSON))
+        return list(document["Layers"])
+
+    # Data types.
+
+    def dtype_name(self, data_type: Any) -> str:
+        """Our name of a `DataType`, like "float16".
+
+        Raises:
+            MimiEdgeError: it is one that no engine of ours has.
+        """
+        if data_type.name not in DTYPES:
+            raise MimiEdgeError(f"A tensor has data type {data_type.name}; engines of mimi-edge have none such.")
+        return DTYPES[data_type.name]
+
+    def numpy_dtype(self, data_type: Any) -> np.dtype[Any]:
+        """Of a `DataType`; bfloat16 comes from ml_dtypes."""
+        return numpy_dtype(self.dtype_name(data_type))
+
+    def _made(self, make: Callable[[], Any], doing: str) -> Any:
+        """What `make` gives; TensorRT raises or gives None where it fails, and says why in its log."""
+        with self.listening() as log:
+            try:
+                made = make()
+            except (RuntimeError, TypeError, MemoryError):
+                made = None
+        if made is None:
+            raise explain(log, doing)
+        return made
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Of a data type by our name of it; bfloat16 comes from ml_dtypes."""
+    import numpy as np
+
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+@cache
+def load_bindings(backend: Backend | None = None) -> Bindings:
+    """Loads TensorRT.
+
+    Args:
+        backend: `Backend.TRT` or `Backend.TRT_RTX`; None takes TensorRT where it is installed, else TensorRT for RTX.
+
+    Raises:
+        MimiEdgeError: it is not installed, its libraries are missing or of another version, or it is too old; the
+            message says what to install.
+    """
+    chosen = installed_backend() if backend is None else backend
+    return bindings_of(import_bindings(chosen), chosen)
+
+
+def bindings_of(module: Any, backend: Backend) -> Bindings:
+    """Wraps a loaded module.
+
+    Raises:
+        MimiEdgeError: it is too old.
+    """
+    version = str(getattr(module, "__version__", "of unknown version"))
+    lacking = [f"{owner}.{name}" for owner, name in NEEDED if not hasattr(getattr(module, owner, None), name)]
+    if lacking:
+        raise MimiEdgeError(
+            f"TensorRT {version} is too old: it has no {', '.join(lacking)}. mimi-edge needs TensorRT 10.3 or newer: "
+            'pip install --upgrade "mimi-edge[trt]", or on a Jetson JetPack 6.2 or newer.'
+        )
+    relay = LogRelay()
+    return Bindings(module, backend, version, _logger_class(module)(relay), relay)
+
+
+def _logger_class(module: Any) -> Any:
+    class Logger(module.ILogger):  # type: ignore[misc]
+        """Must not raise: TensorRT would end the process."""
+
+        def __init__(self, relay: LogRelay) -> None:
+            module.ILogger.__init__(self)
+            self._relay = relay
+
+        def log(self, severity: Any, text: str) -> None:
+            self._relay(severity, text)
+
+    return Logger
+
+
+def _monitor_class(module: Any) -> Any:
+    class Monitor(module.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self, listener: PhaseListener) -> None:
+            module.IProgressMonitor.__init__(self)
+            self._listener = listener
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self._listener.phase_start(name, parent, steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            return self._listener.step_complete(name, step)
+
+        def phase_finish(self, name: str) -> None:
+            self._listener.phase_finish(name)
+
+    return Monitor
+
+
+def _parser_fault(error: Any) -> str:
+    where = f"node {error.node_name()!r} ({error.node_operator()}): " if error.node_name() else ""
+    return f"{where}{error.desc().strip()}"
