@@ -251,6 +251,11 @@ class Bindings:
         strategy = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
         return self._made(lambda: engine.create_execution_context(strategy), "prepare the engine")
 
+    def can_capture(self, context: Any, stream: int) -> bool:
+        """Whether a run can become a CUDA graph; TensorRT for RTX knows, TensorRT itself always may be asked to."""
+        known = getattr(context, "is_stream_capturable", None)
+        return known is None or bool(known(stream))
+
     def device_memory_bytes(self, engine: Any) -> int:
         """Device memory that an execution context needs, weights aside."""
         newer = getattr(engine, "device_memory_size_v2", None)
@@ -261,7 +266,9 @@ class Bindings:
         return self._made(lambda: self.module.Refitter(engine, self.logger), "prepare the engine for other weights")
 
     def weights(self, values: np.ndarray[Any, Any]) -> Any:
-        """`Weights` that point to an array, which must stay alive as long as they are used."""
+        """`Weights` that point to an array, which must be contiguous and stay alive as long as they are used."""
+        if values.dtype.name == "bfloat16":  # TensorRT does not know numpy's name of it
+            return self.module.Weights(self.module.DataType.BF16, values.ctypes.data, values.size)
         return self.module.Weights(values)
 
     def layers(self, engine: Any) -> list[Any]:
