@@ -21,7 +21,7 @@ from mimi_edge.export.passes.surgery import (
 
 
 def fold_attention_bias(model: ir.Model) -> bool:
-    """Replaces `Add, Reshape, Add` with constant summands by `Reshape, Add` wherever the summands broadcast together."""
+    """Replaces `Add, Reshape, Add` with two constant summands by `Reshape, Add` with one."""
     masked = [node for node in model.graph if node.op_type == "Add"]
     folded = [_fold(model.graph, node) for node in masked if node.graph is not None]
     return any(folded)

@@ -1,11 +1,13 @@
 """Computes an adapter's hidden neurons in the matrix product before it, as extra columns.
 
-A site's value is h = x @ W + b, and its adapter begins with h @ down = x @ (W @ down) + b @ down. So one product with
-[W | W @ down] gives both, and a surviving adapter costs one small product and an addition. This mixes the task's
-weights with the backbone's: an engine that changes the task later must not have it.
+A site's value is h = x @ W + b with W [K, M], and its adapter begins with h @ down = x @ (W @ down) + b @ down. So one
+product with [W | W @ down] gives both, and a surviving adapter costs one small product and an addition. This mixes the
+task's weights with the backbone's: an engine that changes the task later must not have it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -26,13 +28,28 @@ ACTIVATIONS = frozenset({"Gelu", "Relu"})
 
 
 def fold_down_projection(model: ir.Model) -> bool:
-    """Widens the last product of every sub-layer that has an adapter with constant weights.
+    """Widens the last product of every sub-layer that has an adapter with constant weights and K <= M, as attention.
 
-    The site's value keeps its name, and so does the adapter's h @ down.
+    That costs no more multiplications than h @ down did. The site's value keeps its name, and so does h @ down.
     """
-    adapters = [node for node in model.graph if _begins_adapter(node)]
-    folded = [_fold(model.graph, node) for node in adapters]
-    return any(folded)
+    return _fold_all(model, lambda inputs, width: inputs <= width)
+
+
+def fold_mlp_down_projection(model: ir.Model) -> bool:
+    """Does the same where K > M, as in an MLP, whose last layer has four inputs for each output.
+
+    The extra columns then cost K / M times the multiplications of h @ down.
+    """
+    return _fold_all(model, lambda inputs, width: inputs > width)
+
+
+def _fold_all(model: ir.Model, wanted: Callable[[int, int], bool]) -> bool:
+    """Folds the adapters behind layers whose K and M are as wanted."""
+    adapters = [(node, linear_of(node.inputs[0])) for node in model.graph if _begins_adapter(node)]
+    chosen = [(node, linear) for node, linear in adapters if linear is not None and wanted(*linear.shape)]
+    for into, linear in chosen:
+        _widen(model.graph, linear, into)
+    return bool(chosen)
 
 
 def _begins_adapter(node: ir.Node) -> bool:
@@ -49,22 +66,17 @@ def _begins_adapter(node: ir.Node) -> bool:
     return added is not None and added.op_type == "Add" and node.inputs[0] in added.inputs
 
 
-def _fold(graph: ir.Graph, into: ir.Node) -> bool:
-    linear = linear_of(into.inputs[0])
-    down = into.inputs[1]
-    if linear is None or down is None:
-        return False
-    _widen(graph, linear, into.outputs[0], content(down))
-    return True
-
-
-def _widen(graph: ir.Graph, linear: Linear, hidden: ir.Value, down: Array) -> None:
+def _widen(graph: ir.Graph, linear: Linear, into: ir.Node) -> None:
     """Replaces the layer and h @ down by one wider layer and a split."""
+    hidden = into.outputs[0]
+    down = content(into.inputs[1])
     site = linear.output
-    wide = new_node("MatMul", [linear.source, _weight(graph, linear, down)], f"{site.name}.wide")
+    weight = new_constant(graph, f"{site.name}.wide.weight", _widened(content(linear.weight), down))
+    wide = new_node("MatMul", [linear.source, weight], f"{site.name}.wide")
     nodes = [wide]
     if linear.bias is not None:
-        nodes.append(new_node("Add", [wide.outputs[0], _bias(graph, linear, down)], f"{site.name}.biased"))
+        bias = new_constant(graph, f"{site.name}.wide.bias", _widened(content(linear.bias), down))
+        nodes.append(new_node("Add", [wide.outputs[0], bias], f"{site.name}.biased"))
     sizes = new_constant(graph, f"{site.name}.split", np.asarray(down.shape, np.int64))
     parts = [ir.Value(name=site.name), ir.Value(name=hidden.name)]
     split = ir.node("Split", [nodes[-1].outputs[0], sizes], {"axis": -1}, name=f"{site.name}.parts", outputs=parts)
@@ -74,19 +86,8 @@ def _widen(graph: ir.Graph, linear: Linear, hidden: ir.Value, down: Array) -> No
         remove_unused(graph, old)
 
 
-def _weight(graph: ir.Graph, linear: Linear, down: Array) -> ir.Value:
-    """[W | W @ down], [K, M + N]."""
-    return new_constant(graph, f"{linear.output.name}.wide.weight", _widened(content(linear.weight), down))
-
-
-def _bias(graph: ir.Graph, linear: Linear, down: Array) -> ir.Value:
-    """[b | b @ down], [M + N]."""
-    if linear.bias is None:
-        raise AssertionError(f"{linear.output.name} has no bias")
-    return new_constant(graph, f"{linear.output.name}.wide.bias", _widened(content(linear.bias), down))
-
-
 def _widened(kept: Array, down: Array) -> Array:
+    """[W | W @ down], [K, M + N], or [b | b @ down], [M + N]."""
     # The product is rounded once, as if it had been computed exactly.
     extra = kept.astype(np.float64) @ down.astype(np.float64)
     return np.concatenate([kept, extra.astype(kept.dtype)], axis=-1)

@@ -34,6 +34,12 @@ class Linear:
         """The layer's result, [.., M]."""
         return self.nodes[-1].outputs[0]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """K and M."""
+        inputs, outputs = size_of(self.weight) or (0, 0)
+        return inputs, outputs
+
 
 def is_constant(value: ir.Value | None) -> bool:
     """Whether nobody can give this value another content: an initializer that is no input of the graph as well."""
@@ -47,14 +53,14 @@ def size_of(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(value.const_value.shape.numpy())
 
 
-def content(value: ir.Value) -> Array:
+def content(value: ir.Value | None) -> Array:
     """Content of a constant, read from the file where it lies.
 
     Raises:
         ValueError: the value is no constant.
     """
-    if value.const_value is None or value.is_graph_input():
-        raise ValueError(f"{value.name} is no constant")
+    if value is None or value.const_value is None or value.is_graph_input():
+        raise ValueError(f"{'nothing' if value is None else value.name} is no constant")
     return np.asarray(value.const_value.numpy())
 
 
@@ -99,8 +105,8 @@ def _linear(product: ir.Node, bias: ir.Value | None, rest: tuple[ir.Node, ...]) 
 
 def constant(name: str, array: Array) -> ir.Value:
     """A constant held in memory until somebody writes it; it is in no graph yet."""
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
+    return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 
 def new_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
@@ -113,14 +119,6 @@ def new_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
 def new_node(op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: int | Sequence[int]) -> ir.Node:
     """A node with one output, both of one name; it is in no graph yet."""
     return ir.node(op_type, list(inputs), attributes, name=name, outputs=[ir.Value(name=name)])
-
-
-def take_over(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
-    """Gives a value's users and its name to another one, and removes what only served to compute it."""
-    name = old.name
-    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    remove_unused(graph, old)
-    new.name = name
 
 
 def remove_unused(graph: ir.Graph, value: ir.Value) -> None:
