@@ -54,7 +54,7 @@ def test_a_runtime_without_the_provider_says_what_to_install(workplace, backend)
 def test_a_provider_that_fails_to_load_is_not_replaced_in_silence(workplace, monkeypatch):
     _, folder = workplace
     _runtime(monkeypatch, PROVIDERS[Backend.ORT_CUDA], ["CPUExecutionProvider"])
-    with pytest.raises(MimiEdgeError, match="cannot load CUDAExecutionProvider.*would use CPUExecutionProvider"):
+    with pytest.raises(MimiEdgeError, match=r"cannot load CUDAExecutionProvider.*would use CPUExecutionProvider"):
         open_graph(folder / "backbone.onnx", backend=Backend.ORT_CUDA)
 
 
