@@ -6,6 +6,7 @@ numbers.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +46,8 @@ NEEDED = (
     ("OnnxParser", "parse_from_file"),
 )
 """What every TensorRT from 10 on has."""
+
+_SHELLS: list[Any] = []
 
 
 class PhaseListener(Protocol):
@@ -101,14 +104,17 @@ class Bindings:
         Raises:
             MimiEdgeError: there is no driver, or the libraries do not fit; the message says what to do.
         """
-        return self._made(lambda: self.module.Builder(self.logger), "start TensorRT's builder")
+        return self._started(self.module.Builder, "start TensorRT's builder")
 
     def network(self, builder: Any) -> Any:
         """An empty strongly typed `INetworkDefinition`."""
         return builder.create_network(1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
-    def parse(self, network: Any, graph: Path) -> None:
+    def parse(self, network: Any, graph: Path) -> Any:
         """Reads an ONNX graph and the weights beside it into a network.
+
+        Returns:
+            The `OnnxParser`. It owns the weights: keep it until the engine is built.
 
         Raises:
             EngineBuildError: it holds what TensorRT does not take; every fault is listed with its node.
@@ -118,6 +124,7 @@ class Bindings:
             faults = [_parser_fault(parser.get_error(index)) for index in range(parser.num_errors)]
             listed = "\n".join(f"  - {fault}" for fault in faults or ["it does not say what"])
             raise EngineBuildError(f"{self.name} does not take {graph.name}:\n{listed}\nExport the task again.")
+        return parser
 
     def has_flag(self, name: str) -> bool:
         """Whether there is a `BuilderFlag` of this name."""
@@ -183,21 +190,26 @@ class Bindings:
         """An `IProgressMonitor` that passes everything on."""
         return _monitor_class(self.module)(listener)
 
-    def timing_cache(self, config: Any, content: bytes) -> Any | None:
-        """A timing cache from bytes (none of them: an empty one); None where it is damaged or not supported."""
-        if not self.has_timing_caches:
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                return config.create_timing_cache(content)
-            except (RuntimeError, TypeError):
-                return None
+    def has_timing_caches(self, config: Any) -> bool:
+        """Whether timing caches do anything; where code is made for GPUs that are not here, nothing is timed."""
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            config.set_timing_cache(config.create_timing_cache(b""), False)
+        return not any(issubclass(warning.category, DeprecationWarning) for warning in heard)
 
-    @property
-    def has_timing_caches(self) -> bool:
-        """Whether timing caches do anything: where code is made for GPUs that are not here, nothing is timed."""
-        return not hasattr(self.module, "ComputeCapability")
+    def timing_cache(self, config: Any, content: bytes) -> Any | None:
+        """A timing cache from bytes (none of them: an empty one); None where TensorRT does not take them."""
+        try:
+            return config.create_timing_cache(content)
+        except (RuntimeError, TypeError):
+            return None
+
+    def build(self, builder: Any, network: Any, config: Any) -> Any | None:
+        """A plan, as an object with a buffer; None where the build failed or was stopped."""
+        try:
+            return builder.build_serialized_network(network, config)
+        except (RuntimeError, TypeError, MemoryError):
+            return None
 
     # Running.
 
@@ -207,7 +219,7 @@ class Bindings:
         Raises:
             MimiEdgeError: there is no driver, or the libraries do not fit.
         """
-        return self._made(lambda: self.module.Runtime(self.logger), "start TensorRT's runtime")
+        return self._started(self.module.Runtime, "start TensorRT's runtime")
 
     def deserialize(self, runtime: Any, plan: Any, engine: str) -> Any:
         """An `ICudaEngine` from the bytes of a plan; check where they come from first.
@@ -293,6 +305,24 @@ class Bindings:
         """Of a `DataType`; bfloat16 comes from ml_dtypes."""
         return numpy_dtype(self.dtype_name(data_type))
 
+    def _started(self, kind: Any, doing: str) -> Any:
+        """A builder or a runtime.
+
+        Without a driver, TensorRT 10.15 gives a runtime that is an empty shell: to use it, and even to let go of it,
+        ends the process. So one that complained while it was made is kept and not used.
+        """
+        with self.listening() as log:
+            try:
+                started = kind(self.logger)
+            except (RuntimeError, TypeError):
+                started = None
+        if started is not None and log.errors:
+            _SHELLS.append(started)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(started))
+        if started is None or log.errors:
+            raise explain(log, doing)
+        return started
+
     def _made(self, make: Callable[[], Any], doing: str) -> Any:
         """What `make` gives; TensorRT raises or gives None where it fails, and says why in its log."""
         with self.listening() as log:
@@ -316,19 +346,23 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-@cache
 def load_bindings(backend: Backend | None = None) -> Bindings:
-    """Loads TensorRT.
+    """Loads TensorRT, once a process.
 
     Args:
         backend: `Backend.TRT` or `Backend.TRT_RTX`; None takes TensorRT where it is installed, else TensorRT for RTX.
 
     Raises:
+        ConfigError: the backend has no engines.
         MimiEdgeError: it is not installed, its libraries are missing or of another version, or it is too old; the
             message says what to install.
     """
-    chosen = installed_backend() if backend is None else backend
-    return bindings_of(import_bindings(chosen), chosen)
+    return _loaded(installed_backend() if backend is None else backend)
+
+
+@cache
+def _loaded(backend: Backend) -> Bindings:
+    return bindings_of(import_bindings(backend), backend)
 
 
 def bindings_of(module: Any, backend: Backend) -> Bindings:
