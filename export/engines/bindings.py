@@ -47,8 +47,6 @@ NEEDED = (
 )
 """What every TensorRT from 10 on has."""
 
-_SHELLS: list[Any] = []
-
 
 class PhaseListener(Protocol):
     """Hears how far a build is."""
@@ -120,9 +118,13 @@ class Bindings:
             EngineBuildError: it holds what TensorRT does not take; every fault is listed with its node.
         """
         parser = self.module.OnnxParser(network, self.logger)
-        if not parser.parse_from_file(str(graph)):
-            faults = [_parser_fault(parser.get_error(index)) for index in range(parser.num_errors)]
-            listed = "\n".join(f"  - {fault}" for fault in faults or ["it does not say what"])
+        with self.listening() as log:
+            taken = parser.parse_from_file(str(graph))
+        faults = [_parser_fault(parser.get_error(index)) for index in range(parser.num_errors)]
+        if not taken and not faults:
+            raise explain(log, f"read {graph.name}", EngineBuildError)
+        if not taken:
+            listed = "\n".join(f"  - {fault}" for fault in faults)
             raise EngineBuildError(f"{self.name} does not take {graph.name}:\n{listed}\nExport the task again.")
         return parser
 
@@ -316,10 +318,10 @@ class Bindings:
                 started = kind(self.logger)
             except (RuntimeError, TypeError):
                 started = None
-        if started is not None and log.errors:
-            _SHELLS.append(started)
+        is_shell = started is not None and any("cuda" in text.lower() for text in log.errors)
+        if is_shell:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(started))
-        if started is None or log.errors:
+        if started is None or is_shell:
             raise explain(log, doing)
         return started
 

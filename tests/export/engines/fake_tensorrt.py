@@ -13,6 +13,7 @@ theirs with `fake_module(version, extra={"ICudaEngine": {...}})`.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -66,8 +67,16 @@ class World:
 
 def surface(version: str) -> dict[str, Any]:
     """The recorded names of a version: class or enum -> its public attributes, other names -> their type."""
-    names = "rtx-1.7" if version == "rtx-1.7" else version
-    return dict(json.loads((SURFACES / f"tensorrt-{names}.json").read_text())["names"])
+    return dict(json.loads((SURFACES / f"tensorrt-{version}.json").read_text())["names"])
+
+
+def surface_of(module: Any) -> dict[str, Any]:
+    """The public names of a real module, as the recorded surfaces hold them."""
+    found = {name: getattr(module, name) for name in dir(module) if not name.startswith("__")}
+    return {
+        name: sorted(one for one in dir(value) if not one.startswith("_")) if isinstance(value, type) else "value"
+        for name, value in found.items()
+    }
 
 
 def fake_module(version: str, *, world: World | None = None, extra: dict[str, dict[str, Any]] | None = None) -> Any:
@@ -213,6 +222,9 @@ def _create_timing_cache(self: Any, content: bytes) -> Any:
 
 def _set_timing_cache(self: Any, cache: Any, ignore_mismatch: bool) -> bool:
     assert not ignore_mismatch
+    if hasattr(self._module, "ComputeCapability"):
+        warnings.warn("Timing cache operations are no-ops in TensorRT-RTX.", DeprecationWarning, stacklevel=2)
+        return True
     object.__setattr__(self, "_cache", cache)
     return True
 
@@ -282,9 +294,13 @@ def _host_memory(_module: Any, content: bytes) -> HostMemory:
 
 
 def _start_runtime(self: Any, logger: Any) -> None:
-    if _fails(self, logger, "runtime"):
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-    self._logger = logger
+    self._logger, self._shell = logger, _fails(self, logger, "runtime")
+
+
+def _end_runtime(self: Any) -> None:
+    """10.15 gives an empty shell where it has no driver, and the process dies with it."""
+    if self._shell:
+        self._module.world.calls.append("segmentation fault")
 
 
 def _deserialize(self: Any, plan: Any) -> Any:
@@ -384,7 +400,7 @@ BEHAVIOUR: dict[str, dict[str, Any]] = {
         "node_operator": lambda self: self._operator,
         "desc": lambda self: self._description,
     },
-    "Runtime": {"__init__": _start_runtime, "deserialize_cuda_engine": _deserialize},
+    "Runtime": {"__init__": _start_runtime, "__del__": _end_runtime, "deserialize_cuda_engine": _deserialize},
     "ICudaEngine": {
         "num_io_tensors": property(lambda self: len(self._plan["tensors"])),
         "get_tensor_name": lambda self, index: self._plan["tensors"][index][0],
