@@ -41,8 +41,12 @@ class OnnxModel:
     info: GraphInfo
     session: Any
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats, options: Any = None) -> Floats:
         """Normalised images, float32 [B, 3, S, S] -> logits [B, C] of a merged graph, features [B, F] of a bare one.
+
+        Args:
+            images: of any batch.
+            options: `onnxruntime.RunOptions` of this run.
 
         Raises:
             ConfigError: the images have another shape.
@@ -50,7 +54,7 @@ class OnnxModel:
         size = self.info.input_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size) or not len(images):
             raise ConfigError(f"{self.path.name} takes images [B, 3, {size}, {size}]; got {list(images.shape)}.")
-        outputs = self.session.run(None, {INPUT: np.ascontiguousarray(images, np.float32)})
+        outputs = self.session.run(None, {INPUT: np.ascontiguousarray(images, np.float32)}, options)
         result: Floats = outputs[0]
         return result
 
