@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.engines.bindings import Bindings
-from mimi_edge.export.engines.cuda import Cuda
+from mimi_edge.export.engines.cuda import Cuda, PinnedArray
 from mimi_edge.export.engines.executing import GRAPHS, Call, Executor, Port, Shape
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.tasks.stores import Floats
@@ -103,6 +103,8 @@ class Exchange:
         self._stack.__exit__(kind, error, _)
 
     def _view(self, name: str, shape: Shape) -> NDArray[Any]:
+        if not self._host:
+            raise MimiEdgeError(f"{self._executor.name} was closed already. Load it again.")
         return self._host[name][: math.prod(shape)].reshape(shape)
 
     def _leave(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
@@ -227,6 +229,11 @@ class EngineRunner:
         return {
             name: values[: len(values) * len(images) // rows].astype(np.float32) for name, values in fetched.items()
         }
+
+
+def _flat(cuda: Cuda, port: Port) -> PinnedArray:
+    """Host memory for as many elements as the port may have."""
+    return cuda.pinned((math.prod(port.largest),), port.dtype)
 
 
 def check_images(images: Floats, port: Port, engine: str) -> None:
