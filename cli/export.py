@@ -108,14 +108,14 @@ def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener
 
 def _references(given: list[GivenTask], data: str | None, backbone: LoadedBackbone | None, listener: Listener) -> Any:
     """What each task's graph is held against: torch where it is at hand, the test split where it is."""
-    from mimi_edge.cli.tasks import decoded_test_split
+    from mimi_edge.cli.tasks import decoded_split
     from mimi_edge.export.exporting import Reference
     from mimi_edge.tasks.files import read_task
 
     by_name = {read_task(one.path).header.name: one for one in given}
 
     def reference(task: Task) -> Reference:
-        split = decoded_test_split(by_name[task.header.name], data, listener)
+        split = decoded_split(by_name[task.header.name], data, listener)
         logits = None
         if backbone is not None:
             from mimi_edge.training.references import reference_logits

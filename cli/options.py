@@ -13,7 +13,7 @@ import typer
 
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.builtin import DATA_PREFIX
-from mimi_edge.choices import SCORE_NAMES, Scope, Store
+from mimi_edge.choices import SCORE_NAMES, Backend, Scope, Store
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
@@ -27,6 +27,9 @@ DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Traini
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads to use.")]
+OnnxBackend = Annotated[
+    Backend, typer.Option("--backend", help="What runs it: ONNX Runtime on the CPU, on CUDA or through TensorRT.")
+]
 
 BUDGET, DATA, METHOD, MACHINE = "Budget", "Task", "Method", "Machine"
 

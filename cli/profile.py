@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.choices import Backend
+from mimi_edge.cli.options import AsJson, OnnxBackend, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener
 
 if TYPE_CHECKING:
-    from mimi_edge.cli.tasks import GivenTask
     from mimi_edge.export.packages import Package
     from mimi_edge.images.dataset import DecodedSplit
     from mimi_edge.profiles.reports import GraphLatency, ProfileReport, TaskProfile
@@ -41,10 +41,11 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="Also write the whole report, every sample in it, as JSON.", show_default=False)
     ] = None,
+    backend: OnnxBackend = Backend.ORT_CPU,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a package in ONNX Runtime on the CPU: bytes, accuracy, and latency of bare backbone and tasks in turn."""
+    """Measure a package in ONNX Runtime: bytes, accuracy, and latency of bare backbone and tasks in turn."""
     import json
 
     from mimi_edge.export.packages import read_package
@@ -62,6 +63,7 @@ def command(
             rounds=rounds,
             splits=splits,
             threads=threads,
+            backend=backend,
             listener=listener,
         )
     document = report_document(measured)
@@ -82,20 +84,10 @@ def _splits(
     package: Package, tasks: list[str] | None, runs: list[Path], data: str | None, listener: Listener
 ) -> dict[str, DecodedSplit]:
     """The test splits of the tasks whose images are known, by name."""
-    from mimi_edge.cli.tasks import GivenTask, decoded_test_split, given_task
+    from mimi_edge.cli.tasks import decoded_split, given_of_package
 
-    given: dict[str, GivenTask] = {}
-    for folder in runs:
-        found = given_task(folder)
-        if found.config is None:
-            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
-        given[found.config.name] = found
-    if data is not None:
-        names = tasks or list(package.tasks)
-        if len(names) != 1 or runs:
-            raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
-        given[names[0]] = GivenTask(package.task(names[0]).task_file, None, None)
-    splits = {name: decoded_test_split(found, data, listener) for name, found in given.items()}
+    given = given_of_package(package, tasks or (), runs, data)
+    splits = {name: decoded_split(found, data, listener) for name, found in given.items()}
     return {name: split for name, split in splits.items() if split is not None}
 
 

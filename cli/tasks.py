@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from mimi_edge.tasks.files import SUFFIX, read_task
 from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
+    from mimi_edge.export.packages import Package
     from mimi_edge.training.config import TrainingConfig
 
 TEST = "test"
@@ -56,13 +58,17 @@ def given_task(source: Path) -> GivenTask:
     return GivenTask(path, config, read_split(folder))
 
 
-def decoded_test_split(given: GivenTask, data: str | None, listener: Listener) -> DecodedSplit | None:
-    """The images of the split that the task file's test accuracy is of, None where nobody knows where they are.
+def decoded_split(
+    given: GivenTask, data: str | None, listener: Listener, *, split: str = TEST, at_most: int | None = None
+) -> DecodedSplit | None:
+    """The images of a split as the run that made the task divided them, None where nobody knows where they are.
 
     Args:
         given: the task.
         data: where its images are, if it was said.
         listener: hears how the data was understood.
+        split: `train`, `val` or `test`; the last is what the task file's test accuracy is of.
+        at_most: so many images, spread over the split.
 
     Raises:
         ConfigError: the data cannot be used, or has other classes.
@@ -84,12 +90,35 @@ def decoded_test_split(given: GivenTask, data: str | None, listener: Listener) -
             f"{where} has the classes {', '.join(dataset.classes)}; the task {task.header.name!r} knows "
             f"{', '.join(task.header.classes)}. Give the --data that it was trained with."
         )
+    chosen = dataset.splits[split]
     return decode_split(
-        dataset.splits[TEST],
+        chosen if at_most is None else chosen.some(at_most),
         task.header.preprocessing,
         skip_bad_images=config is not None and config.skip_bad_images,
         listener=listener,
     )
+
+
+def given_of_package(
+    package: Package, tasks: Sequence[str], runs: Sequence[Path], data: str | None
+) -> dict[str, GivenTask]:
+    """Those tasks of a package whose images are known, because their run was given, or `--data` for the one task.
+
+    Raises:
+        ConfigError: a folder is no run, or the data cannot belong to one task.
+    """
+    given: dict[str, GivenTask] = {}
+    for folder in runs:
+        found = given_task(folder)
+        if found.config is None:
+            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
+        given[found.config.name] = found
+    if data is not None:
+        names = tasks or list(package.tasks)
+        if len(names) != 1 or runs:
+            raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
+        given[names[0]] = GivenTask(package.task(names[0]).task_file, None, None)
+    return given
 
 
 def shared_backbone(tasks: list[Task]) -> str:

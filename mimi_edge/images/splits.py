@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,16 @@ class Split:
     def origin(self, index: int) -> str:
         """Where one image is from."""
         return self.origins[index]
+
+    def some(self, count: int) -> Split:
+        """So many of its images, spread evenly over the split; all where there are fewer."""
+        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
+        return replace(
+            self,
+            labels=self.labels[chosen],
+            origins=tuple(self.origins[index] for index in chosen),
+            read=lambda index: self.read(int(chosen[index])),
+        )
 
 
 @dataclass(frozen=True, eq=False)
