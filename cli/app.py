@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mimi_edge
-from mimi_edge.cli import export, inspect, plan, predict, profile, train
+from mimi_edge.cli import devices, export, inspect, plan, predict, profile, train
 
 app = typer.Typer(
     name="mimi-edge",
@@ -41,3 +41,4 @@ app.command("export")(export.command)
 app.command("profile")(profile.command)
 app.command("predict")(predict.command)
 app.command("inspect")(inspect.command)
+app.command("devices")(devices.command)

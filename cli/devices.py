@@ -1,0 +1,252 @@
+"""`mimi-edge devices`: what is known of devices, and what a package should take on them at best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
+from mimi_edge.errors import ConfigError
+from mimi_edge.profiles.devices.catalogue import add_device, all_devices, find_device
+from mimi_edge.profiles.devices.device import PRECISIONS, Device
+from mimi_edge.profiles.devices.quantities import BANDWIDTH, SIZE, in_words
+from mimi_edge.profiles.devices.reading import OPERATION_KINDS, read_device
+from mimi_edge.profiles.devices.roofline import BOUNDS, LABEL, Estimate, EstimateError, compare, estimate, why_not
+from mimi_edge.profiles.devices.work import Work, work_of
+
+GRAPH_SUFFIX = ".onnx"
+MODE = ", mode "
+"""Between a device's title and its power mode."""
+
+
+@explained
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="One device, such as jetson-orin-nano-8gb.", show_default="all of them")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A profile of your own: check it and use it here.", show_default=False)
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Keep --file for later, once it is found to be right.")] = False,
+    subject: Annotated[
+        Path | None,
+        typer.Option(
+            "--estimate", help="A package or an .onnx graph: estimate its time on the devices.", show_default=False
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of the package.", show_default="its only one, else the bare backbone")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="A device, or NAME:POWER_MODE; may be repeated.", show_default="all of them"),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Images at a time, such as 1,8.")] = "1",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, fp16, bf16 or int8.")] = "fp16",
+    measured_ms: Annotated[
+        float | None,
+        typer.Option(help="A measured time of a batch on the one --device: how far the estimate is off."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List device profiles, show or check one, or estimate what a package takes on them before one has them."""
+    devices = _devices(file, add)
+    if subject is not None:
+        names = dict.fromkeys([*(device or []), *([name] if name else [])])
+        chosen = [find_device(wanted, devices) for wanted in names] or devices
+        asked = _asked(chosen, batch, precision, measured_ms)
+        estimates = _estimates(asked, _graph(subject, task))
+        document_or(as_json, _document(estimates), lambda: _show_estimates(estimates))
+    elif name or file:
+        found = find_device(name, devices) if name else devices[-1]
+        document_or(as_json, asdict(found), lambda: _show_facts(found))
+    else:
+        document = {"devices": [asdict(entry) for entry in devices]}
+        document_or(as_json, document, lambda: _list(devices))
+
+
+def _devices(file: Path | None, add: bool) -> list[Device]:
+    """All profiles; one that was given as a file comes last."""
+    if file is None:
+        if add:
+            raise ConfigError("--add keeps a profile that --file gives. Add --file FILE.")
+        return list(all_devices().values())
+    given = read_device(file)
+    if add:
+        say(f"Kept as {add_device(file)}.")
+    known = all_devices()
+    if not add and given.name in known and given != known[given.name]:
+        say(f"There is another profile {given.name!r}; this one is used here. It needs another name to be added.")
+    return [*(entry for entry in known.values() if entry.name != given.name), given]
+
+
+def _list(devices: Sequence[Device]) -> None:
+    rows = [
+        (
+            device.name,
+            _scaled(device.memory_bytes, 1e9),
+            _scaled(device.memory_bytes_per_s, 1e9),
+            *(_scaled(device.operations_per_s.get(precision), 1e12) for precision in PRECISIONS),
+            device.compute_capability or "",
+        )
+        for device in devices
+    ]
+    columns = ("device", "GB", "GB/s", *PRECISIONS, "CUDA")
+    show_table(f"{len(devices)} devices; 10^12 operations a second, peak, dense, from data sheets", columns, rows)
+
+
+def _scaled(figure: float | None, unit: float) -> str:
+    return "" if figure is None else f"{figure / unit:,.4g}" if figure < 1e4 * unit else f"{figure / unit:,.0f}"
+
+
+def _operations(device: Device, precision: str) -> str:
+    return in_words(device.operations_per_s[precision], OPERATION_KINDS[precision])
+
+
+def _show_facts(device: Device) -> None:
+    facts: dict[str, object] = {"kind": device.kind, "architecture": device.architecture}
+    facts["compute capability"] = device.compute_capability
+    if device.memory_bytes is not None:
+        shared = ", shared by CPU and GPU" if device.unified_memory and device.kind != "cpu" else ""
+        facts["memory"] = in_words(device.memory_bytes, SIZE) + shared
+    if device.memory_bytes_per_s is not None:
+        facts["bandwidth, peak"] = in_words(device.memory_bytes_per_s, BANDWIDTH)
+    for precision in device.operations_per_s:
+        facts[f"{precision}, peak, dense"] = _operations(device, precision)
+    if (overhead := device.launch_overhead) is not None:
+        facts["kernel launch, assumed"] = f"{overhead.seconds * 1e6:g} us. {overhead.assumption}"
+    if device.board_watts is not None:
+        facts["board power"] = f"{device.board_watts:g} W"
+    facts |= _software_and_sources(device)
+    show_facts(f"{device.name}: {device.title}", {key: value for key, value in facts.items() if value is not None})
+
+
+def _software_and_sources(device: Device) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    if device.power_modes:
+        modes = [mode.name + (f" ({mode.watts:g} W)" if mode.watts else "") for mode in device.power_modes]
+        facts["power modes"] = ", ".join(modes)
+    for jetpack in device.jetpacks:
+        parts = {"Linux for Tegra": jetpack.l4t, "CUDA": jetpack.cuda, "TensorRT": jetpack.tensorrt}
+        facts[f"JetPack {jetpack.version}"] = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
+    for number, note in enumerate(device.notes, 1):
+        facts[f"note {number}"] = note
+    for number, source in enumerate(device.sources, 1):
+        facts[f"source {number}"] = ". ".join(filter(None, (source.title, source.publisher, source.address)))
+    return facts
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to estimate."""
+
+    devices: Sequence[Device]
+    batches: Sequence[int]
+    precision: str
+    measured_ms: float | None
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """What came of it: estimates of the devices that have the figures, reasons for the others."""
+
+    graph: Path
+    precision: str
+    works: Sequence[Work]
+    found: Sequence[Estimate]
+    without: Mapping[str, str]
+    error: EstimateError | None
+
+
+def _asked(devices: Sequence[Device], batch: str, precision: str, measured_ms: float | None) -> _Asked:
+    parts = [part.strip() for part in batch.split(",")]
+    if not all(part.isdigit() and int(part) for part in parts):
+        raise ConfigError(f"--batch takes whole numbers from 1, separated by commas, such as 1,8; got {batch!r}.")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision is one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    batches = tuple(dict.fromkeys(map(int, parts)))
+    if measured_ms is not None and (len(devices) != 1 or len(batches) != 1):
+        raise ConfigError("--measured-ms belongs to one device and one batch. Give one --device and one --batch.")
+    return _Asked(devices, batches, precision, measured_ms)
+
+
+def _graph(path: Path, task: str | None) -> Path:
+    """The graph itself, or that of a package's task, or its bare backbone."""
+    if path.suffix == GRAPH_SUFFIX:
+        if task is not None:
+            raise ConfigError(f"--task chooses from a package; {path} is a graph. Leave it out.")
+        return path
+    from mimi_edge.export.packages import read_package
+
+    package = read_package(path)
+    if task is not None:
+        return package.task(task).graph
+    return next(iter(package.tasks.values())).graph if len(package.tasks) == 1 else package.backbone_graph
+
+
+def _estimates(asked: _Asked, graph: Path) -> _Estimates:
+    reasons = {_label(device): why_not(device, asked.precision) for device in asked.devices}
+    without = {label: reason for label, reason in reasons.items() if reason is not None}
+    if len(without) == len(reasons):
+        listed = "; ".join(f"{label}: {reason}" for label, reason in without.items())
+        raise ConfigError(f"There are no figures for an estimate ({listed}). Choose another --precision or --device.")
+    works = [work_of(graph, batch) for batch in asked.batches]
+    able = [device for device in asked.devices if _label(device) not in without]
+    found = [estimate(device, work, asked.precision) for device in able for work in works]
+    error = None if asked.measured_ms is None else compare(found[0], asked.measured_ms)
+    return _Estimates(graph, asked.precision, works, found, without, error)
+
+
+def _document(estimates: _Estimates) -> dict[str, Any]:
+    error = estimates.error
+    return {
+        "label": LABEL,
+        "graph": str(estimates.graph),
+        "precision": estimates.precision,
+        "work": [asdict(work) | {"bytes_moved": work.bytes_moved(estimates.precision)} for work in estimates.works],
+        "estimates": [
+            asdict(entry)
+            | {"label": entry.label, "ms": entry.ms, "bound": entry.bound, "images_per_s": entry.images_per_s}
+            for entry in estimates.found
+        ],
+        "without_estimate": dict(estimates.without),
+        "measured": None if error is None else asdict(error) | {"relative": error.relative},
+    }
+
+
+def _show_estimates(estimates: _Estimates) -> None:
+    work_rows = [
+        (work.batch, f"{work.flops / 1e9:,.3f}", f"{work.bytes_moved(estimates.precision) / 1e6:,.1f}", work.kernels)
+        for work in estimates.works
+    ]
+    columns: tuple[str, ...] = ("batch", "GFLOPs", f"MB moved in {estimates.precision}", "kernels")
+    show_table(f"Work of {estimates.graph.name}", columns, work_rows)
+    rows = [
+        (
+            _label(entry),
+            entry.batch,
+            f"{entry.ms:.3g}",
+            entry.bound,
+            *(f"{entry.bounds_ms[bound]:.3g}" if bound in entry.bounds_ms else "" for bound in BOUNDS),
+            f"{entry.images_per_s:,.0f}",
+        )
+        for entry in estimates.found
+    ]
+    columns = ("device", "batch", "ms", "bound by", *BOUNDS, "img/s")
+    show_table(f"ESTIMATES in {estimates.precision}, from data sheets; nothing was measured", columns, rows)
+    for label, reason in estimates.without.items():
+        say(f"No estimate for {label}: {reason}.")
+    if estimates.error is not None:
+        show_facts("Against a measurement", {_label(estimates.found[0]): str(estimates.error)})
+
+
+def _label(entry: Device | Estimate) -> str:
+    """The name to ask for it by, its power mode included."""
+    name = entry.device if isinstance(entry, Estimate) else entry.name
+    mode = entry.title.partition(MODE)[2]
+    return f"{name}:{mode}" if mode else name
