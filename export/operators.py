@@ -17,7 +17,7 @@ OPSETS = range(9, 21)
 DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
 
 _NAMES = """
-Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Ceil Celu
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
 Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DeformConv DepthToSpace DequantizeLinear Div
 Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm
 GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid
@@ -117,8 +117,16 @@ def _attribute(name: str, allowed: Iterable[object]) -> Rule:
     return rule
 
 
+def _cast(node: ir.Node) -> str | None:
+    # int8 constants mean quantised execution there, and may only stand before DequantizeLinear.
+    value = node.inputs[0]
+    if value is not None and value.const_value is not None and value.dtype == ir.DataType.INT8:
+        return "of an int8 constant"
+    return _attribute("to", CAST_TYPES)(node)
+
+
 RULES: Mapping[str, Rule] = {
-    "Cast": _attribute("to", CAST_TYPES),
+    "Cast": _cast,
     "CumSum": _constant_input(1),
     "Gelu": _attribute("approximate", ("none", "tanh")),
     "LayerNormalization": _one_output,
