@@ -12,8 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +21,11 @@ from mimi_edge.events import Listener, Note, silent
 from mimi_edge.export.engines.bindings import Bindings, numpy_dtype
 from mimi_edge.export.engines.cuda import Cuda, CudaError, Graph
 from mimi_edge.export.engines.explaining import explain
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from mimi_edge.export.engines.owning import Owner
 
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[str, Shape], ...]
-"""Name and shape of every input."""
+"""Name and shape of the inputs whose shape varies."""
 
 GRAPHS = 64
 """Captured graphs that are kept; each takes some device memory, so the one unused for longest goes first."""
@@ -68,7 +65,7 @@ class Call:
 
     Attributes:
         key: names this call; two calls with one key have the same shapes and addresses.
-        shapes: of the inputs.
+        shapes: of the inputs whose shape varies.
         addresses: of every input and output, on the device.
     """
 
@@ -77,7 +74,7 @@ class Call:
     addresses: Mapping[str, int]
 
 
-class Executor:
+class Executor(Owner):
     """An engine that is loaded, with its stream. A context manager.
 
     Attributes:
@@ -184,6 +181,10 @@ class Executor:
         """What it writes."""
         return tuple(port for port in self.ports if not port.is_input)
 
+    def varying(self, shapes: Mapping[str, Shape]) -> Shapes:
+        """Those of the shapes that TensorRT has to be told."""
+        return tuple((name, shape) for name, shape in shapes.items() if -1 in self.port(name).shape)
+
     def output_shapes(self, shapes: Shapes) -> dict[str, Shape]:
         """Shapes of the outputs for these shapes of the inputs."""
         context = self._context(shapes)
@@ -201,20 +202,6 @@ class Executor:
     def graph_count(self) -> int:
         """Captured graphs at the moment."""
         return len(self._graphs)
-
-    def close(self) -> None:
-        """Frees everything; the second time nothing happens.
-
-        Raises:
-            CudaError: something that still ran has failed.
-        """
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, _)
 
     # Loading.
 
@@ -236,7 +223,7 @@ class Executor:
             Port(tensor.name, tensor.mode == "input", numpy_dtype(tensor.dtype), tensor.shape, (), ())
             for tensor in tensors
         )
-        largest = self.output_shapes(tuple((name, high) for name, (_, high) in ranges.items()))
+        largest = self.output_shapes(self.varying({name: high for name, (_, high) in ranges.items()}))
         ranges |= {name: (self.port(name).shape, shape) for name, shape in largest.items()}
         return tuple(Port(port.name, port.is_input, port.dtype, port.shape, *ranges[port.name]) for port in self.ports)
 
@@ -271,8 +258,7 @@ class Executor:
         if self.scratch_bytes:
             context.set_device_memory(self._scratch.handle, self._scratch.size_bytes)
         for name, shape in shapes:
-            if -1 in self.port(name).shape:
-                self._ask(f"take {name} {list(shape)}", partial(context.set_input_shape, name, shape))
+            self._ask(f"take {name} {list(shape)}", partial(context.set_input_shape, name, shape))
         return context
 
     def _drop_context(self, shapes: Shapes) -> None:
