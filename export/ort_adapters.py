@@ -8,6 +8,7 @@ Runtime's `LoraAdapter` loads. Such a file has no room for names, so classes and
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -267,7 +268,11 @@ def _write_adapter(runtime: Any, path: Path, tensors: Mapping[str, Array], store
     adapter.set_adapter_version(ADAPTER_VERSION)
     adapter.set_model_version(MODEL_VERSION)
     adapter.set_parameters(values)
-    adapter.export_adapter(str(path.absolute()))
+    try:
+        adapter.export_adapter(str(path.absolute()))
+    except RuntimeError as error:
+        # The runtime says no more than that it could not; what keeps a file from being written is the disk.
+        raise OSError(errno.EIO, f"ONNX Runtime could not write it ({error})", str(path)) from error
 
 
 def _entry(packaged: PackagedTask, task: Task) -> OrtAdapter:
@@ -309,11 +314,19 @@ def _opened(adapters: OrtAdapterSet, runtime: Any, backend: Backend, threads: in
     model = open_graph(adapters.graph, threads=threads, backend=backend)
     loaded, options = {}, {}
     for name, task in adapters.tasks.items():
-        loaded[name] = runtime.LoraAdapter()
-        loaded[name].Load(str((adapters.folder / task.file).absolute()))
+        loaded[name] = _loaded(runtime, adapters.folder / task.file)
         options[name] = runtime.RunOptions()
         options[name].add_active_adapter(loaded[name])
     return OrtAdapterModel(adapters, model, options, loaded)
+
+
+def _loaded(runtime: Any, path: Path) -> Any:
+    adapter = runtime.LoraAdapter()
+    try:
+        adapter.Load(str(path.absolute()))
+    except Exception as error:  # the runtime's own kinds, without a common base
+        raise ArtifactError(f"ONNX Runtime {runtime_version()} refuses {path}: {error}. Export it again.") from error
+    return adapter
 
 
 def _write_manifest(adapters: OrtAdapterSet) -> None:
