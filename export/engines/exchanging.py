@@ -54,7 +54,8 @@ class Exchange(Owner):
         with ExitStack() as stack:
             self._device = {port.name: stack.enter_context(cuda.allocate(port.largest_bytes)) for port in ports}
             self._host = {port.name: stack.enter_context(_flat(cuda, port)).array for port in ports}
-            stack.push(self._leave)
+            stack.push(executor.settle)
+            stack.callback(self._forget)
             self._stack = stack.pop_all()
 
     @property
@@ -89,11 +90,8 @@ class Exchange(Owner):
             raise MimiEdgeError(f"{self._executor.name} was closed already. Load it again.")
         return self._host[name][: math.prod(shape)].reshape(shape)
 
-    def _leave(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
-        """Nothing may still copy when memory goes."""
+    def _forget(self) -> None:
         self._host = {}
-        if error is None:
-            self._executor.wait()
 
 
 class ImageFlow(Owner):

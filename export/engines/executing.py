@@ -159,6 +159,11 @@ class Executor(Owner):
         """
         self.cuda.wait(self.stream)
 
+    def settle(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        """Waits before memory goes that may still be in use; not after an error, when waiting would only fail too."""
+        if error is None:
+            self.wait()
+
     def port(self, name: str) -> Port:
         """The input or output of this name.
 
