@@ -22,11 +22,14 @@ from shared_samples import (
     shared_logits,
 )
 
+from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.graphs import load_graph
+from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.shared.graph import SharedModel, shared_model
 from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors, tensor_shapes
 from mimi_edge.export.shared.layout import Spare, layout_of, misfits, read_layout
+from mimi_edge.export.tuning import default_passes, tune
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import LoadedBackbone
@@ -237,3 +240,30 @@ def _mixed(here: World, resident: list[Task], answers: list[tuple[int, int]], im
         None, {"images": images, **bank_of(resident, here.mixed.layout), **indices}
     )[0]
     return logits
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_engines_passes_and_half_precision_keep_the_answers(mixed, family, world):
+    here = world(family)
+    shared = shared_model(here.folder / "backbone.onnx", here.plain.layout, mixed=mixed)
+    assert tune(shared.model, default_passes(Backend.TRT, Strategy.SHARED))
+    _assert_right(here, loaded(shared, here.folder, "tuned.onnx"), shared, np.float32, 1e-4)
+    to_half(shared.model, Precision.FP16)
+    _assert_right(here, loaded(shared, here.folder, "half.onnx"), shared, np.float16, 2e-2)
+
+
+def _assert_right(
+    here: World, session: Any, shared: SharedModel, kind: type[np.floating[Any]], tolerance: float
+) -> None:
+    """All tasks answer all images, with their weights in one type."""
+    answers = [(frame, task) for task in range(len(here.tasks)) for frame in range(len(IMAGES))]
+    indices = answer_indices(answers, frames=len(IMAGES), tasks=len(here.tasks))
+    bank = {name: values.astype(kind) for name, values in bank_of(here.tasks, shared.layout).items()}
+    if shared.mixed:
+        got = session.run(None, {"images": IMAGES, **bank, **indices})[0].reshape(len(here.tasks), len(IMAGES), -1)
+    else:
+        runs = [{name: values[turn] for name, values in bank.items()} for turn in range(len(here.tasks))]
+        got = [session.run(None, {"images": IMAGES, **run})[0] for run in runs]
+    for logits, expected in zip(got, here.expected, strict=True):
+        assert_answers(logits, expected, tolerance)
