@@ -82,8 +82,9 @@ def _node_faults(model: ir.Model) -> Iterator[str]:
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node, at any depth."""
-    for graph in (model.graph, *model.functions.values()):
-        yield from ir.traversal.RecursiveGraphIterator(graph)
+    yield from ir.traversal.RecursiveGraphIterator(model.graph)
+    for function in model.functions.values():
+        yield from ir.traversal.RecursiveGraphIterator(function)
 
 
 def _constant_input(index: int) -> Rule:
