@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from mimi_edge.errors import ConfigError, EngineBuildError, StoppedError
@@ -94,20 +94,22 @@ def build_engine(
     """
     progress = BuildProgress(f"Building {request.label}", listener, should_stop)
     results: list[BuiltEngine | BaseException] = []
+    finished = Event()
 
     def work() -> None:
         try:
             results.append(_build(bindings, request, timing_cache, progress))
         except BaseException as error:  # noqa: BLE001  it is raised in the thread that waits
             results.append(error)
+        finished.set()
 
-    thread = Thread(target=work, name="build", daemon=True)
-    thread.start()
+    # Waiting for an event and not for the thread: Python 3.11 takes an interrupted join for the end of the thread.
+    Thread(target=work, name="build", daemon=True).start()
     try:
-        thread.join()
+        finished.wait()
     except KeyboardInterrupt:
         progress.ask_to_stop()
-        thread.join()
+        finished.wait()
         raise
     if isinstance(results[0], BaseException):
         raise results[0]

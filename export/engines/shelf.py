@@ -351,7 +351,7 @@ def _listed_engine(path: Path, shelf: Shelf) -> tuple[bytes, Sidecar] | None:
 def _foreign_engine(path: Path) -> tuple[bytes, Sidecar]:
     beside = path.with_name(sidecar_name(path.name))
     sidecar = parse_sidecar(_read_whole(beside, LARGEST_FILE_BYTES), beside)
-    content = _read_whole(path, LARGEST_ENGINE_BYTES)
+    content = _read_whole(path, sidecar.size_bytes)
     if hashlib.sha256(content).hexdigest() != sidecar.sha256:
         raise ArtifactError(f"{path} is not the engine that {beside.name} describes (its sha256 differs). {REBUILD}")
     return content, sidecar
@@ -393,4 +393,4 @@ def _read_whole(path: Path, largest_bytes: int) -> bytes:
             raise ArtifactError(
                 f"{path} was altered: it is {found.st_size} bytes, expected {largest_bytes} at most. {REBUILD}"
             )
-        return opened.read(largest_bytes + 1)
+        return opened.read(found.st_size + 1)

@@ -133,7 +133,7 @@ def parse_sidecar(content: bytes, path: Path) -> Sidecar:
         ArtifactError: it is damaged or of a newer schema; every fault is listed.
     """
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(content.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is no sidecar of an engine ({error}). Build the engine again.") from error
     schema = document.get("schema") if isinstance(document, dict) else None
@@ -146,8 +146,10 @@ def parse_sidecar(content: bytes, path: Path) -> Sidecar:
     return _sidecar(document)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is no number")
+    return float(text)
 
 
 def _listed(faults: list[str]) -> str:

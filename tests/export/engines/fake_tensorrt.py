@@ -74,7 +74,9 @@ def surface_of(module: Any) -> dict[str, Any]:
     """The public names of a real module, as the recorded surfaces hold them."""
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("__")}
     return {
-        name: sorted(one for one in dir(value) if not one.startswith("_")) if isinstance(value, type) else "value"
+        name: sorted(one for one in dir(value) if not one.startswith("_"))
+        if isinstance(value, type)
+        else type(value).__name__
         for name, value in found.items()
     }
 
@@ -94,7 +96,7 @@ def fake_module(version: str, *, world: World | None = None, extra: dict[str, di
 
 
 def _enum(name: str, public: list[str]) -> Any:
-    return IntEnum(name, sorted(set(public) - ENUM_MARK), start=0)
+    return IntEnum(name, sorted(one for one in public if one.isupper()), start=0)
 
 
 def _class(module: Any, name: str, public: list[str], behaviour: dict[str, Any]) -> type:
