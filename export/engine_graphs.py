@@ -1,7 +1,7 @@
 """Graphs on their way to an engine: a changed graph lies for a while, under a hidden name, beside the weights it uses.
 
-It has to lie there because external data may not leave its folder, and linking the weights elsewhere does not help: onnx
-refuses external data that has several hard links. The names end in `.part`, so a package sweeps away what killed
+It has to lie there because external data may not leave its folder, and linking the weights elsewhere does not help:
+onnx refuses external data that has several hard links. The names end in `.part`, so a package sweeps away what killed
 processes left. A process that adds a task to the package sweeps too: let a runtime open the file at once.
 """
 
@@ -32,9 +32,7 @@ UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @contextmanager
-def engine_graph(
-    model: ir.Model, folder: Path, *, embedded_limit_bytes: int = EMBEDDED_LIMIT_BYTES
-) -> Iterator[Path]:
+def engine_graph(model: ir.Model, folder: Path, *, embedded_limit_bytes: int = EMBEDDED_LIMIT_BYTES) -> Iterator[Path]:
     """Gives the path of a file with the graph in it; the file is gone when the block ends, however it ends.
 
     The model itself is not changed. What it takes from other files stays there. The same model gives the same bytes.

@@ -6,8 +6,9 @@ once. What would lose too much, or overflow, stays in fp32 between two casts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -28,6 +29,8 @@ FP32_OPERATORS: Mapping[str, str] = {
     **dict.fromkeys(("ReduceLogSumExp", "GlobalAveragePool"), "reduction"),
 }
 """Operators that sum many elements without a matrix product, and what to call that."""
+QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+SCALE_INPUT = 1
 TYPE_BLIND = frozenset({"Shape", "Size"})
 """Operators that take a float and do not look at its value."""
 
@@ -157,7 +160,8 @@ def _kept(
 
 def _named(graph: ir.Graph, keep: Collection[str]) -> dict[ir.Node, str]:
     """Nodes that the names in `keep` mean."""
-    values = {value.name: value for node in graph for value in (*node.inputs, *node.outputs) if value is not None}
+    values = {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
+    values |= {value.name: value for node in graph for value in node.outputs}
     nodes = {node.name: node for node in graph}
     strangers = [name for name in keep if name not in values and name not in nodes]
     if strangers:
@@ -198,7 +202,7 @@ def _lost_constant(node: ir.Node, half: ir.DataType) -> str | None:
         number = tensor.numpy().reshape(())
         with np.errstate(over="ignore", under="ignore"):
             rounded = number.astype(half.numpy()).astype(np.float32)
-        if np.isfinite(number) and (number != 0) != (rounded != 0) or np.isfinite(number) != np.isfinite(rounded):
+        if bool(number) != bool(rounded) or np.isfinite(number) != np.isfinite(rounded):
             return f"constant: {number:g} would become {rounded:g}"
     return None
 
@@ -210,14 +214,17 @@ def _unknown_type(node: ir.Node, opset: int, half: ir.DataType) -> str | None:
     if node.domain not in {"", "ai.onnx"} or not onnx.defs.has(node.op_type, opset, ""):
         return None
     schema = onnx.defs.get_schema(node.op_type, opset, "")
-    wanted = f"tensor({half.name.lower()})"
-    # The last formal input or output stands for all that follow where an operator takes any number of them.
-    formal = [(schema.inputs, node.inputs), (schema.outputs, node.outputs)]
-    for parameters, values in formal:
-        for index, value in enumerate(values):
-            if value is not None and value.dtype is FP32 and wanted not in parameters[min(index, len(parameters) - 1)].types:
-                return f"opset {opset} knows no {half.name.lower()} here"
-    return None
+    types = {*_float_types(schema.inputs, node.inputs), *_float_types(schema.outputs, node.outputs)}
+    if all(f"tensor({half.name.lower()})" in each for each in types):
+        return None
+    return f"opset {opset} knows no {half.name.lower()} here"
+
+
+def _float_types(parameters: Sequence[Any], values: Sequence[ir.Value | None]) -> Iterator[frozenset[str]]:
+    """What each of a node's float values may be; the last parameter stands for all that follow."""
+    for index, value in enumerate(values):
+        if value is not None and value.dtype is FP32:
+            yield frozenset(parameters[min(index, len(parameters) - 1)].types)
 
 
 @dataclass
@@ -269,19 +276,22 @@ class _Conversion:
     def _convert(self, node: ir.Node) -> None:
         wanted = FP32 if node in self.kept else self.half
         if node.op_type not in TYPE_BLIND and node.op_type != "Cast":
-            for index, value in enumerate(node.inputs):
-                if value is not None and value in self._floats:
-                    node.replace_input_with(index, self._as(value, wanted))
+            self._convert_inputs(node, wanted)
         floats = [value for value in node.outputs if value in self._floats]
-        if wanted is not FP32 and floats and self._follows_its_inputs(node):
-            self._become_half(floats)
-
-    def _follows_its_inputs(self, node: ir.Node) -> bool:
-        """Whether a node's outputs become half; what makes floats of something else gives float32."""
+        if wanted is FP32 or not floats:
+            return
         if node.op_type == "Cast":
             node.attributes["to"] = ir.AttrInt64("to", int(self.half))
-            return True
-        return any(value is not None and value.dtype is self.half for value in node.inputs)
+            self._become_half(floats)
+        # What makes floats of something else, such as ConstantOfShape, goes on giving float32.
+        elif any(value is not None and value.dtype is self.half for value in node.inputs):
+            self._become_half(floats)
+
+    def _convert_inputs(self, node: ir.Node, wanted: ir.DataType) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in self._floats:
+                is_scale = node.op_type in QUANTISERS and index == SCALE_INPUT
+                node.replace_input_with(index, (self._scale if is_scale else self._as)(value, wanted))
 
     def _as(self, value: ir.Value, wanted: ir.DataType) -> ir.Value:
         """The same number in the wanted type: the value itself, or what one cast behind it gives."""
@@ -292,6 +302,19 @@ class _Conversion:
             return stored
         if (value, wanted) not in self._casts:
             self._casts[value, wanted] = self._cast(value, wanted, f"{value.name}{SUFFIXES[wanted]}")
+        return self._casts[value, wanted]
+
+    def _scale(self, value: ir.Value, wanted: ir.DataType) -> ir.Value:
+        """A scale in the wanted type, as an initializer of its own: not every parser follows a scale through a cast."""
+        tensor = value.const_value
+        if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.dtype is wanted:
+            return self._as(value, wanted)
+        if (value, wanted) not in self._casts:
+            name = f"{value.name}{SUFFIXES[wanted]}"
+            converted = ir.Tensor(tensor.numpy().astype(wanted.numpy()), dtype=wanted, name=name)
+            scale = ir.Value(name=name, shape=converted.shape, type=ir.TensorType(wanted), const_value=converted)
+            self.graph.register_initializer(scale)
+            self._casts[value, wanted] = scale
         return self._casts[value, wanted]
 
     def _cast(self, value: ir.Value, wanted: ir.DataType, name: str) -> ir.Value:
@@ -310,11 +333,14 @@ class _Conversion:
         return self._cast(output, FP32, name)
 
     def _drop_idle_conversions(self) -> None:
-        """Drops casts to fp32 of weights that are used as they are stored."""
+        """Drops casts to fp32 of weights that are used as they are stored, and scales that nothing uses any more."""
         for node in [node for node in self.graph if node.op_type == "Cast"]:
             output = node.outputs[0]
             if not output.uses() and output not in self.graph.outputs:
                 self.graph.remove(node, safe=True)
+        for scale in {value for value, _ in self._casts}:
+            if scale.name and scale.name in self.graph.initializers and not scale.uses():
+                del self.graph.initializers[scale.name]
 
 
 def _stored_as(value: ir.Value, wanted: ir.DataType) -> ir.Value | None:
