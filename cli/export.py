@@ -1,178 +1,224 @@
-"""`mimi-edge export`: from task files to a package that a device can run."""
+"""`mimi-edge export`: from task files to what a device runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mimi_edge.builtin import BACKBONE_NAME
+from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.cli.options import AsJson, Threads
-from mimi_edge.cli.output import document_or, explained, show_table
-from mimi_edge.cli.watching import watching
-from mimi_edge.errors import MimiEdgeError
-from mimi_edge.events import Listener, Note
+from mimi_edge.cli.output import explained
+from mimi_edge.errors import ConfigError
 
-if TYPE_CHECKING:
-    from mimi_edge.cli.tasks import GivenTask
-    from mimi_edge.export.exporting import Reference
-    from mimi_edge.export.packages import Package
-    from mimi_edge.tasks.task import Task
-    from mimi_edge.training.backbones import LoadedBackbone
+ONNX, ENGINES = "ONNX package", "Engines"
 
 
 class Format(str, Enum):
     """What to export to."""
 
     ONNX = "onnx"
+    TRT = "trt"
+    ORT_ADAPTER = "ort-adapter"
+
+
+DEFAULT_OUTPUT = {Format.ONNX: Path("package"), Format.ORT_ADAPTER: Path("adapters")}
 
 
 @explained
 def command(
-    tasks: Annotated[list[Path], typer.Argument(help="Run folders or task files.", show_default=False)],
-    file_format: Annotated[Format, typer.Option("--format", help="What to make.")] = Format.ONNX,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Run folders or task files for onnx; packages for trt and ort-adapter.",
+            show_default=False,
+        ),
+    ],
+    file_format: Annotated[
+        Format, typer.Option("--format", help="A package of ONNX graphs, TensorRT engines, or ONNX Runtime adapters.")
+    ] = Format.ONNX,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The package: a folder to make or to add to."),
-    ] = Path("package"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The package to make or to add to, or the folder of adapters.",
+            show_default="package, or adapters; engines lie in their package",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="trt, ort-adapter: a task of the package; may be repeated.", show_default="all"),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the images are.", show_default="where the run had them")
     ] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
     weights: Annotated[
         str | None,
-        typer.Option(help="The backbone's weights.", show_default="those of the run, else pretrained"),
+        typer.Option(
+            help="The backbone's weights.", show_default="those of the run, else pretrained", rich_help_panel=ONNX
+        ),
     ] = None,
     backbone_graph: Annotated[
         Path | None,
-        typer.Option(help="A folder with an exported backbone.onnx; then torch is not needed.", show_default=False),
+        typer.Option(
+            help="A folder with an exported backbone.onnx; then torch is not needed.",
+            show_default=False,
+            rich_help_panel=ONNX,
+        ),
     ] = None,
-    threads: Threads = None,
-    as_json: AsJson = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="What engines compute in.", show_default="fp16", rich_help_panel=ENGINES),
+    ] = None,
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option(
+            help="An engine each, one for all with adapters as inputs, or one that is refitted.",
+            show_default="per-task",
+            rich_help_panel=ENGINES,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="MIN:OPT:MAX images at a time, or one number.", show_default="1:1:8", rich_help_panel=ENGINES
+        ),
+    ] = None,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed",
+            help="shared: each answer of a batch names its own task and frame; what comes before the first adapter "
+            "runs once a frame.",
+            rich_help_panel=ENGINES,
+        ),
+    ] = False,
+    spare_neurons: Annotated[
+        int | None,
+        typer.Option(min=0, help="shared, refit: room at each site for wider tasks.", rich_help_panel=ENGINES),
+    ] = None,
+    spare_classes: Annotated[
+        int | None,
+        typer.Option(min=0, help="shared, refit: room for tasks with more classes.", rich_help_panel=ENGINES),
+    ] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(help="trt or trt-rtx.", show_default="TensorRT, else TensorRT for RTX", rich_help_panel=ENGINES),
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="trt-rtx: build for such a GPU, like 8.6, without having one; may be repeated.",
+            show_default=False,
+            rich_help_panel=ENGINES,
+        ),
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            help="Run folder of a task, for images: training images to look for overflow and to calibrate, test "
+            "images to prove the engine.",
+            show_default=False,
+            rich_help_panel=ENGINES,
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="int8: largest loss of accuracy on the validation split, as a share.",
+            show_default="0.01",
+            rich_help_panel=ENGINES,
+        ),
+    ] = None,
 ) -> None:
-    """Merge tasks into an ONNX graph each, check them against torch and their accuracy, and put them into a package.
+    """Make what a device runs, and check that it answers what was trained. What disagrees is not published.
 
-    All tasks of a package share one file of backbone weights. A graph that disagrees is not published.
+    onnx: a graph for each task in a package that shares one file of backbone weights.
+    trt: TensorRT engines in a package, for this machine's GPU.
+    ort-adapter: one graph, and a small file a task that ONNX Runtime switches to.
     """
-    from mimi_edge.cli.tasks import given_task, shared_backbone
-    from mimi_edge.export.exporting import export_onnx
-    from mimi_edge.tasks.files import read_task
-
-    assert file_format is Format.ONNX  # noqa: S101  (the only one so far)
-    given = [given_task(source) for source in tasks]
-    shared_backbone([read_task(one.path) for one in given])
-    with watching() as listener:
-        backbone = None
-        if backbone_graph is None and (_has_torch() or not output.exists()):
-            backbone, backbone_graph = _exported_backbone(given[0], weights, listener)
-        package = export_onnx(
-            [one.path for one in given],
-            output,
-            backbone_graph_dir=backbone_graph,
-            references=_references(given, data, backbone, listener),
-            threads=threads,
-            listener=listener,
-        )
-    exported = {read_task(one.path).header.name for one in given}
-    document_or(as_json, _document(package, exported), lambda: _show(package, exported))
-
-
-def _has_torch() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
-
-
-def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener) -> tuple[LoadedBackbone, Path]:
-    """The backbone that a task belongs to, loaded, and the folder of its graph."""
-    if not _has_torch():
-        raise MimiEdgeError(
-            'Exporting a backbone for the first time needs torch: pip install "mimi-edge[train]". '
-            "Without it, give --backbone-graph FOLDER, or --output with a package that has the backbone already."
-        )
-    from mimi_edge.export.backbone_graph import export_backbone
-    from mimi_edge.tasks.files import read_task
-    from mimi_edge.training.backbones import load_backbone
-    from mimi_edge.training.config import PRETRAINED
-    from mimi_edge.training.references import adapted_with
-
-    task, config = read_task(given.path), given.config
-    name = task.header.backbone.name
-    source = weights or (config.weights if config is not None else PRETRAINED)
-    listener(Note(f"Loading the backbone {name}." if name != BACKBONE_NAME else "Loading the built-in backbone."))
-    backbone = load_backbone(name, source, seed=config.seed if config is not None else 0)
-    adapted_with(backbone, task).release()
-    return backbone, export_backbone(backbone, listener=listener).folder
-
-
-def _references(given: list[GivenTask], data: str | None, backbone: LoadedBackbone | None, listener: Listener) -> Any:
-    """What each task's graph is held against: torch where it is at hand, the test split where it is."""
-    from mimi_edge.cli.tasks import decoded_split
-    from mimi_edge.export.exporting import Reference
-    from mimi_edge.tasks.files import read_task
-
-    by_name = {read_task(one.path).header.name: one for one in given}
-
-    def reference(task: Task) -> Reference:
-        split = decoded_split(by_name[task.header.name], data, listener)
-        logits = None
-        if backbone is not None:
-            from mimi_edge.training.references import reference_logits
-
-            logits = reference_logits(backbone, task)
-        if split is None:
-            listener(Note(f"{task.header.name}: no --data, so its accuracy cannot be checked."))
-            return Reference(logits=logits)
-        return Reference(logits=logits, images=split.images, labels=split.labels)
-
-    return reference
-
-
-def _document(package: Package, names: set[str]) -> dict[str, Any]:
-    chosen = {name: task for name, task in package.tasks.items() if name in names}
-    return {
-        "package": str(package.folder),
-        "backbone_bytes": package.backbone_graph.stat().st_size + package.backbone_weights.stat().st_size,
-        "tasks": {
-            name: {
-                "graph": str(task.graph),
-                "graph_bytes": task.graph.stat().st_size,
-                "task_file": str(task.task_file),
-                "task_file_bytes": task.task_file.stat().st_size,
-                "check": dict(task.check),
-            }
-            for name, task in chosen.items()
-        },
+    onnx = {"--weights": weights, "--backbone-graph": backbone_graph}
+    engines = {
+        "--precision": precision,
+        "--strategy": strategy,
+        "--batch": batch,
+        "--mixed": mixed or None,
+        "--spare-neurons": spare_neurons,
+        "--spare-classes": spare_classes,
+        "--backend": backend,
+        "--compute-capability": compute_capability,
+        "--run": run,
+        "--max-accuracy-drop": max_accuracy_drop,
     }
+    _check_options(
+        file_format,
+        {Format.ONNX: onnx, Format.TRT: engines},
+        {"--output": (output, (Format.ONNX, Format.ORT_ADAPTER)), "--task": (task, (Format.TRT, Format.ORT_ADAPTER))}
+        | {"--data": (data, (Format.ONNX, Format.TRT))},
+    )
+    place = output or DEFAULT_OUTPUT.get(file_format, Path())
+    if file_format is Format.ONNX:
+        from mimi_edge.cli.formats.onnx import export as export_onnx
 
-
-def _show(package: Package, names: set[str]) -> None:
-    document = _document(package, names)
-    rows = [
-        (
-            name,
-            f"{task['task_file_bytes']:,}",
-            f"{task['graph_bytes']:,}",
-            outputs_in_words(task["check"].get("outputs")),
-            accuracy_in_words(task["check"].get("accuracy")),
+        export_onnx(
+            sources,
+            place,
+            data=data,
+            weights=weights,
+            backbone_graph=backbone_graph,
+            threads=threads,
+            as_json=as_json,
         )
-        for name, task in document["tasks"].items()
+    elif file_format is Format.ORT_ADAPTER:
+        from mimi_edge.cli.formats.ort_adapter import export as export_adapters
+
+        export_adapters(sources, place, tasks=task or None, threads=threads, as_json=as_json)
+    else:
+        from mimi_edge.cli.formats.engines import AskedEngines
+        from mimi_edge.cli.formats.engines import export as export_engines
+
+        asked = AskedEngines(
+            precision=precision or Precision.FP16,
+            strategy=strategy or Strategy.PER_TASK,
+            batch=batch or "1:1:8",
+            mixed=mixed,
+            spare_neurons=spare_neurons or 0,
+            spare_classes=spare_classes or 0,
+            backend=backend,
+            compute_capabilities=tuple(compute_capability or ()),
+            max_accuracy_drop=0.01 if max_accuracy_drop is None else max_accuracy_drop,
+        )
+        export_engines(sources, asked, tasks=task or None, runs=run or (), data=data, threads=threads, as_json=as_json)
+
+
+def _check_options(
+    chosen: Format,
+    of_one: Mapping[Format, Mapping[str, Any]],
+    of_several: Mapping[str, tuple[Any, tuple[Format, ...]]],
+) -> None:
+    """Refuses options that the chosen format would not look at.
+
+    Raises:
+        ConfigError: there are some; all are named.
+    """
+    given = [
+        (option, (its_format,))
+        for its_format, options in of_one.items()
+        for option, value in options.items()
+        if value is not None and value != []
     ]
-    columns = ("task", "task file, bytes", "graph, bytes", "against torch", "test accuracy of the graph")
-    show_table(f"Package {package.folder}, backbone {document['backbone_bytes']:,} bytes", columns, rows)
-
-
-def outputs_in_words(check: object) -> str:
-    """What the comparison with torch found, in a few words."""
-    if not isinstance(check, dict):
-        return str(check)
-    same = f"{check['same_top1']}/{check['images']} same top-1"
-    return f"{same}, logits within {check['relative_difference']:.1e} (allowed {check['tolerance']:g})"
-
-
-def accuracy_in_words(check: object) -> str:
-    """What the count over the test split found, in a few words."""
-    if not isinstance(check, dict):
-        return str(check)
-    return f"{check['accuracy']:.2%}, task file {check['expected_right'] / check['images']:.2%}"
+    given += [(option, formats) for option, (value, formats) in of_several.items() if value is not None and value != []]
+    wrong = [(option, formats) for option, formats in given if chosen not in formats]
+    if wrong:
+        listed = "\n".join(f"  - {option} is of {', '.join(one.value for one in formats)}" for option, formats in wrong)
+        raise ConfigError(f"--format {chosen.value} does not go with:\n{listed}\nLeave them out, or choose the format.")

@@ -121,6 +121,20 @@ def given_of_package(
     return given
 
 
+def only_package(folders: Sequence[Path]) -> Package:
+    """The one package that was given.
+
+    Raises:
+        ArtifactError: it is damaged.
+        ConfigError: several were given.
+    """
+    from mimi_edge.export.packages import read_package
+
+    if len(folders) != 1:
+        raise ConfigError(f"This takes one package at a time; got {len(folders)}. Run it once for each.")
+    return read_package(folders[0])
+
+
 def shared_backbone(tasks: list[Task]) -> str:
     """The content hash of the one backbone that tasks belong to.
 

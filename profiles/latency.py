@@ -163,6 +163,12 @@ def measure(
     return {name: Samples(tuple(timed.samples[name]), tuple(warm[name]), settled) for name in runnables}
 
 
+def measured_ratio(measured: Runnable, reference: Runnable, *, rounds: int = 200, listener: Listener = silent) -> Ratio:
+    """Times two runnables in turns and gives the ratio of their medians with its interval."""
+    samples = measure({"measured": measured, "reference": reference}, rounds=rounds, listener=listener)
+    return ratio_of_medians(samples["measured"].latency_ns, samples["reference"].latency_ns)
+
+
 def summarise(latency_ns: Sequence[int]) -> LatencySummary:
     """Percentiles, mean and extremes of samples in nanoseconds."""
     values_ms = np.asarray(latency_ns, np.float64) / NANOSECONDS_PER_MS

@@ -1,0 +1,1 @@
+"""What `mimi-edge export` can make, a module for each format."""

@@ -1,0 +1,58 @@
+"""`mimi-edge export --format ort-adapter`: for those who stay on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mimi_edge.cli.output import document_or, show_table
+from mimi_edge.cli.watching import watching
+
+
+def export(
+    packages: Sequence[Path], output: Path, *, tasks: Sequence[str] | None, threads: int | None, as_json: bool
+) -> None:
+    """Writes one graph with overridable adapters and a `.onnx_adapter` file for each task; says what was found.
+
+    Args:
+        packages: one package.
+        output: folder to make.
+        tasks: names of those to export; all by default.
+        threads: of ONNX Runtime, which compares the answers.
+        as_json: print JSON.
+
+    Raises:
+        ConfigError: several packages were given.
+    """
+    from mimi_edge.cli.tasks import only_package
+    from mimi_edge.export.ort_adapters import export_ort_adapters
+
+    package = only_package(packages)
+    with watching() as listener:
+        made = export_ort_adapters(package, output, tasks, threads=threads, listener=listener)
+    entries = {
+        name: {
+            "file": str(made.folder / entry.file),
+            "file_bytes": (made.folder / entry.file).stat().st_size,
+            "task_file_bytes": package.task(name).task_file.stat().st_size,
+            "check": dict(entry.check),
+        }
+        for name, entry in made.tasks.items()
+    }
+    shared = sum(path.stat().st_size for path in made.folder.iterdir()) - sum(
+        int(entry["file_bytes"]) for entry in entries.values()
+    )
+    document = {"folder": str(made.folder), "graph": str(made.graph), "shared_bytes": shared, "tasks": entries}
+    rows = [
+        (name, f"{entry['file_bytes']:,}", f"{entry['task_file_bytes']:,}", _in_words(entry["check"]))
+        for name, entry in entries.items()
+    ]
+    title = f"Adapters for ONNX Runtime in {made.folder}, shared by all {shared:,} bytes"
+    columns = ("task", "adapter file, bytes", "task file, bytes", "against the merged graph")
+    document_or(as_json, document, lambda: show_table(title, columns, rows))
+
+
+def _in_words(check: object) -> str:
+    if not isinstance(check, dict) or "relative_difference" not in check:
+        return str(check)
+    return f"logits within {check['relative_difference']:.1e} (allowed {check['tolerance']:g})"
