@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mimi_edge.choices import Backend
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say, show_table
 from mimi_edge.cli.watching import watching
@@ -16,12 +17,24 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 
 @explained
 def command(
-    package: Annotated[Path, typer.Argument(help="A package, or one merged .onnx graph.", show_default=False)],
+    package: Annotated[
+        Path,
+        typer.Argument(help="A package, a folder of adapters, or one merged .onnx graph.", show_default=False),
+    ],
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
     ] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="What computes the answers; trt and trt-rtx use the package's engines.")
+    ] = Backend.ORT_CPU,
+    engine: Annotated[
+        Path | None, typer.Option(help="An engine for the package's tasks, from elsewhere.", show_default=False)
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Use that engine although no package vouches for it: engines are code.")
+    ] = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +43,17 @@ def command(
 
     bad: dict[Path, ConfigError] = {}
     with watching() as listener:
-        predictions = predict(package, images, task or None, threads=threads, on_bad=bad.__setitem__, listener=listener)
+        predictions = predict(
+            package,
+            images,
+            task or None,
+            backend=backend,
+            engine=engine,
+            trust=trust,
+            threads=threads,
+            on_bad=bad.__setitem__,
+            listener=listener,
+        )
     rows = [
         (str(one.path), one.task, one.label, f"{one.probability:.1%}", _runners_up(one.top[1:3])) for one in predictions
     ]

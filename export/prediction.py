@@ -1,4 +1,4 @@
-"""Classifies image files with a package or a merged graph."""
+"""Classifies image files with a package, a graph, adapters or engines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.choices import Backend
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
-from mimi_edge.export.graphs import GraphTask
-from mimi_edge.export.onnx_runtime import OnnxModel, open_graph
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.serving import ServedTask, serving
 from mimi_edge.images.preprocessing import fit, normalise
 from mimi_edge.images.reading import read_rgb
 from mimi_edge.tasks.stores import Floats
@@ -51,8 +49,10 @@ def predict(
     image_paths: Sequence[Path],
     tasks: Sequence[str] | None = None,
     *,
-    threads: int | None = None,
     backend: Backend = Backend.ORT_CPU,
+    engine: Path | None = None,
+    trust: bool = False,
+    threads: int | None = None,
     batch: int = BATCH,
     on_bad: OnBad | None = None,
     listener: Listener = silent,
@@ -60,11 +60,13 @@ def predict(
     """Classifies images.
 
     Args:
-        source: a package, or one merged `.onnx` graph with what it refers to beside it.
+        source: a package, a folder of ONNX Runtime adapters, or one merged `.onnx` graph beside what it refers to.
         image_paths: the files.
-        tasks: names of the package's tasks; None is all of them.
+        tasks: names of the source's tasks; None is all of them.
+        backend: what computes the answers.
+        engine: an engine for the package's tasks, instead of one from its shelf.
+        trust: use that engine even if it is on no shelf.
         threads: of ONNX Runtime.
-        backend: one of ONNX Runtime's.
         batch: images that go through at once.
         on_bad: hears of images that cannot be used; without it the first one raises.
         listener: hears how far it is.
@@ -73,41 +75,29 @@ def predict(
         For each task in turn, one prediction for each usable image, in the order of the paths.
 
     Raises:
-        ArtifactError: the package or graph is damaged or has no task.
-        ConfigError: the package has no such task, or an image cannot be used.
-        MimiEdgeError: ONNX Runtime is not installed.
+        ArtifactError: the source is damaged or has no task, or an engine is not to be trusted.
+        ConfigError: there is no such task, or an image cannot be used.
+        MimiEdgeError: the backend is not installed, or cannot run here.
     """
-    graphs = _graphs(source, tasks)
-    total = len(graphs) * len(image_paths)
+    found = serving(source, tasks, backend=backend, engine=engine, trust=trust, threads=threads, listener=listener)
+    total = len(found.tasks) * len(image_paths)
     bad: set[Path] = set()
     predictions: list[Prediction] = []
-    for turn, graph in enumerate(graphs):
-        # One task at a time: several sessions would hold several copies of the backbone.
-        model = open_graph(graph, threads=threads, backend=backend)
+    for turn, task in enumerate(found.served()):
         for start in range(0, len(image_paths), batch):
-            listener(Advance(STAGE, turn * len(image_paths) + start, total, {"task": _task(model).name}))
+            listener(Advance(STAGE, turn * len(image_paths) + start, total, {"task": task.name}))
             chosen = [path for path in image_paths[start : start + batch] if path not in bad]
-            usable = list(_usable(model, chosen, bad, on_bad))
-            predictions += _predictions(model, usable)
+            predictions += _predictions(task, list(_usable(task, chosen, bad, on_bad)))
     listener(Advance(STAGE, total, total))
     return predictions
 
 
-def _graphs(source: Path, tasks: Sequence[str] | None) -> list[Path]:
-    if source.is_dir():
-        package = read_package(source)
-        return [package.task(name).graph for name in (package.tasks if tasks is None else tasks)]
-    if tasks is not None:
-        raise ConfigError(f"{source} is one graph with its own task; give a package to choose among tasks.")
-    return [source]
-
-
 def _usable(
-    model: OnnxModel, paths: Sequence[Path], bad: set[Path], on_bad: OnBad | None
+    task: ServedTask, paths: Sequence[Path], bad: set[Path], on_bad: OnBad | None
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     for path in paths:
         try:
-            yield path, fit(read_rgb(path), model.info.preprocessing)
+            yield path, fit(read_rgb(path), task.preprocessing)
         except ConfigError as error:
             if on_bad is None:
                 raise
@@ -115,21 +105,14 @@ def _usable(
             on_bad(path, error)
 
 
-def _predictions(model: OnnxModel, usable: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[Prediction]:
+def _predictions(task: ServedTask, usable: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[Prediction]:
     if not usable:
         return
-    images = normalise(np.stack([image for _, image in usable]), model.info.preprocessing)
-    task = _task(model)
-    for (path, _), probabilities in zip(usable, softmax(model.run(images)), strict=True):
+    images = normalise(np.stack([image for _, image in usable]), task.preprocessing)
+    for (path, _), probabilities in zip(usable, softmax(task.run(images)), strict=True):
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         top = tuple((task.classes[index], float(probabilities[index])) for index in best)
         yield Prediction(path, task.name, *top[0], top)
-
-
-def _task(model: OnnxModel) -> GraphTask:
-    if model.info.task is None:
-        raise ArtifactError(f"{model.path} is a bare backbone without a task; merge one: mimi-edge export")
-    return model.info.task
 
 
 def softmax(logits: Floats) -> Floats:
