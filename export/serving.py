@@ -148,14 +148,13 @@ def _engines(
 
     package = read_package(folder)
     names = list(package.tasks) if tasks is None else [package.task(name).name for name in tasks]
-    if engine is not None:
-        paths = dict.fromkeys(names, engine)
-    else:
-        paths = {name: one.path for name, one in engines_for(package, names, backend, listener=listener).items()}
+    groups = {engine: names} if engine is not None else {}
+    if engine is None:
+        for name, one in engines_for(package, names, backend, listener=listener).items():
+            groups.setdefault(one.path, []).append(name)
 
     def served() -> Iterator[ServedTask]:
-        for path in dict.fromkeys(paths.values()):
-            together = [name for name in names if paths[name] == path]
+        for path, together in groups.items():
             with opened(path, package, together, trust=trust, listener=listener) as answer:
                 for name in together:
                     header = read_task(package.task(name).task_file).header
@@ -166,6 +165,4 @@ def _engines(
                         lambda images, name=name, answer=answer: answer(name, images)[LOGITS],
                     )
 
-    return Serving(
-        tuple(name for path in dict.fromkeys(paths.values()) for name in names if paths[name] == path), served
-    )
+    return Serving(tuple(name for together in groups.values() for name in together), served)
