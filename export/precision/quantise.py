@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.events import Advance, Listener, silent
+from mimi_edge.events import Listener, silent
 from mimi_edge.export.graphs import INPUT, LOGITS, load_graph
+from mimi_edge.export.precision.ranges import Feeds, batches
 from mimi_edge.files import write_whole
 from mimi_edge.tasks.files import SUFFIX as TASK_SUFFIX
 from mimi_edge.tasks.stores import Floats
@@ -45,6 +46,8 @@ OPTIONS: Mapping[str, Any] = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "AddQDQPairToWeight": True,
+    # The library's own remark: TensorRT wants a pair for each product, where several have the same input.
+    "DedicatedQDQPair": True,
     "QuantizeBias": False,
     "MatMulConstBOnly": True,
     "OpTypesToExcludeOutputQuantization": sorted(PRODUCTS),
@@ -109,7 +112,7 @@ def quantise(
     *,
     rest: Precision = Precision.FP16,
     keep: Collection[str] = (),
-    feeds: Mapping[str, NDArray[Any]] | None = None,
+    feeds: Feeds | None = None,
     listener: Listener = silent,
 ) -> QuantisedLayers:
     """Writes the INT8 form of an fp32 graph beside it.
@@ -146,7 +149,7 @@ def quantised_model(
     *,
     rest: Precision = Precision.FP16,
     keep: Collection[str] = (),
-    feeds: Mapping[str, NDArray[Any]] | None = None,
+    feeds: Feeds | None = None,
     listener: Listener = silent,
 ) -> tuple[ir.Model, QuantisedLayers]:
     """Makes the INT8 form of an fp32 graph in memory; arguments and errors are those of `quantise`."""
@@ -162,7 +165,8 @@ def quantised_model(
     chosen, left = _products(source)
     if not chosen:
         raise ConfigError(f"{graph} has no product with a weight of the backbone, so there is nothing to quantise.")
-    model = _with_pairs(source, chosen, _Batches(source, images, feeds or {}, listener))
+    model = _with_pairs(source, chosen, _Reader(batches(source, images, feeds or {}, BATCH, STAGE, listener)))
+    _release_others(model, frozenset(chosen))
     _put_back(model, source)
     _raise_scales(model)
     kept = to_half(model, rest, keep)
@@ -248,32 +252,18 @@ def _is_the_tasks(node: ir.Node, weight: ir.Value) -> bool:
     return isinstance(tensor, onnx_ir.ExternalTensor) and str(tensor.location).endswith(TASK_SUFFIX)
 
 
-class _Batches:
+@dataclass(frozen=True)
+class _Reader:
     """What ONNX Runtime's calibration asks for its next inputs."""
 
-    def __init__(self, model: ir.Model, images: Floats, feeds: Mapping[str, NDArray[Any]], listener: Listener) -> None:
-        self._rows = _rows(model, images, feeds, listener)
+    rows: Iterator[dict[str, NDArray[Any]]]
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """One batch, None at the end."""
-        return next(self._rows, None)
+        return next(self.rows, None)
 
 
-def _rows(
-    model: ir.Model, images: Floats, feeds: Mapping[str, NDArray[Any]], listener: Listener
-) -> Iterator[dict[str, NDArray[Any]]]:
-    shapes = {value.name: value.shape for value in model.graph.inputs}
-    batch = shapes[INPUT]
-    by_image = {name for name, shape in shapes.items() if shape and batch and shape[0] == batch[0]}
-    for start in range(0, len(images), BATCH):
-        listener(Advance(STAGE, start, len(images)))
-        stop = start + BATCH
-        fed = {name: array[start:stop] if name in by_image else array for name, array in feeds.items()}
-        yield {INPUT: np.ascontiguousarray(images[start:stop], np.float32), **fed}
-    listener(Advance(STAGE, len(images), len(images)))
-
-
-def _with_pairs(source: ir.Model, chosen: list[str], batches: _Batches) -> ir.Model:
+def _with_pairs(source: ir.Model, chosen: list[str], reader: _Reader) -> ir.Model:
     """The graph with quantise-dequantise pairs; the library holds all weights in memory and works in a folder apart."""
     import onnx_ir
 
@@ -289,7 +279,7 @@ def _with_pairs(source: ir.Model, chosen: list[str], batches: _Batches) -> ir.Mo
         library.quantize_static(
             folder / "fp32.onnx",
             folder / "int8.onnx",
-            batches,
+            reader,
             quant_format=library.QuantFormat.QDQ,
             per_channel=True,
             activation_type=library.QuantType.QInt8,
@@ -313,6 +303,20 @@ def _hold_in_memory(model: ir.Model) -> None:
         tensor = value.const_value
         if isinstance(tensor, onnx_ir.ExternalTensor):
             value.const_value = onnx_ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+
+
+def _release_others(model: ir.Model, chosen: frozenset[str]) -> None:
+    """Gives what is not quantised the exact value: the library hands everybody the one that went through a pair.
+
+    Swin V2's residual stream is the input of a product too.
+    """
+    for node in [node for node in model.graph if node.op_type == "DequantizeLinear"]:
+        quantising = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if quantising is None:
+            continue
+        for user, index in tuple(node.outputs[0].uses()):
+            if user.name not in chosen:
+                user.replace_input_with(index, quantising.inputs[0])
 
 
 def _put_back(model: ir.Model, source: ir.Model) -> None:

@@ -14,7 +14,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.graphs import INPUT, load_graph
-from mimi_edge.export.onnx_runtime import OnnxModel, open_graph
+from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.tasks.stores import Floats
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def value_ranges(
     if not len(images):
         raise ConfigError("Ranges of values need images, and there are none. Give some of the task's training images.")
     model = load_graph(graph)
+    fed_batches = batches(model, images, feeds or {}, batch, STAGE, listener)
     moved, watched = _watched(model)
     ranges = _constant_ranges(model)
     _append_reductions(model, watched)
     with engine_graph(model, graph.parent) as path:
         opened = open_graph(path, threads=threads)
-    for fed in _batches(opened, images, feeds or {}, batch, listener):
+    for fed in fed_batches:
         for name, largest in zip(watched, opened.session.run(list(watched.values()), fed), strict=True):
             # numpy's maximum, unlike Python's, hands on what is not a number.
             ranges[name] = float(np.maximum(ranges.get(name, 0.0), largest))
@@ -77,6 +78,32 @@ def value_ranges(
         ranges[name] = ranges[source]
     _check_numbers(ranges, graph)
     return ranges
+
+
+def batches(
+    model: ir.Model, images: Floats, feeds: Feeds, batch: int, stage: str, listener: Listener
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """What to feed a graph, some images at a time, telling how far it is.
+
+    Raises:
+        ConfigError: an input has no value; raised at once, not when the first batch is asked for.
+    """
+    inputs = {value.name: value.shape for value in model.graph.inputs if value.name not in model.graph.initializers}
+    missing = sorted(str(name) for name in set(inputs) - {INPUT} - set(feeds))
+    if missing:
+        raise ConfigError(f"The graph has inputs beside the images; give values for {', '.join(missing)}.")
+    image_shape = inputs[INPUT]
+    by_image = {name for name, shape in inputs.items() if shape and image_shape and shape[0] == image_shape[0]}
+
+    def rows() -> Iterator[dict[str, NDArray[Any]]]:
+        for start in range(0, len(images), batch):
+            listener(Advance(stage, start, len(images)))
+            stop = start + batch
+            fed = {name: array[start:stop] if name in by_image else array for name, array in feeds.items()}
+            yield {INPUT: np.ascontiguousarray(images[start:stop], np.float32), **fed}
+        listener(Advance(stage, len(images), len(images)))
+
+    return rows()
 
 
 def overflowing(ranges: Mapping[str, float], precision: Precision, margin: float = MARGIN) -> dict[str, str]:
@@ -156,22 +183,6 @@ def _append_reductions(model: ir.Model, watched: Mapping[str, str]) -> None:
         model.graph.extend([size, onnx_ir.node("ReduceMax", size.outputs, {"keepdims": 0}, outputs=[output])])
         outputs.append(output)
     model.graph.outputs.extend(reversed(outputs))
-
-
-def _batches(
-    opened: OnnxModel, images: Floats, feeds: Feeds, batch: int, listener: Listener
-) -> Iterator[dict[str, NDArray[Any]]]:
-    inputs = {entry.name: entry.shape for entry in opened.session.get_inputs()}
-    missing = sorted(set(inputs) - {INPUT} - set(feeds))
-    if missing:
-        raise ConfigError(f"{opened.path.name} has inputs beside the images; give values for {', '.join(missing)}.")
-    by_image = {name for name, shape in inputs.items() if shape and shape[0] == inputs[INPUT][0]}
-    for start in range(0, len(images), batch):
-        listener(Advance(STAGE, start, len(images)))
-        stop = start + batch
-        fed = {name: array[start:stop] if name in by_image else array for name, array in feeds.items()}
-        yield {INPUT: np.ascontiguousarray(images[start:stop], np.float32), **fed}
-    listener(Advance(STAGE, len(images), len(images)))
 
 
 def _check_numbers(ranges: Mapping[str, float], graph: Path) -> None:

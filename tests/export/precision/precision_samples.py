@@ -19,7 +19,7 @@ ROUND_OFF = {Precision.FP16: 2.0**-11, Precision.BF16: 2.0**-8}
 ROUNDINGS = 8
 """Between image and logit of a tiny graph lie two or three blocks with some ten roundings each on the residual stream.
 Thirty independent errors add up like the square root of thirty, 5.5; the rest is for logits that happen to be smaller
-than what they are the sum of. A lost or wrong weight is off by a good part of the largest logit, hundreds of times that.
+than what they are the sum of. A lost or wrong weight is off by a good part of the largest logit: a hundred times that.
 """
 PLANTED = 5e4
 
