@@ -35,7 +35,8 @@ POWER_MODES = "etc/nvpmodel.conf"
 GPU_NAME = re.compile(r"gpu-gpc-0|[\w.]*\.(gpu|ga10b|gv11b|gp10b)")
 LEAST_DEGREES = -40
 """Colder than a Jetson may be: a zone that says -256 is one without a sensor."""
-FAN = "fan"
+NO_THROTTLING = ("fan", "tcc offset")
+"""Cooling devices, in small letters, that slow nothing down: fans, and a setting of Intel's that is mostly in force."""
 POWER_EVENTS = {1: "under-voltage", 2: "average over-current", 3: "instantaneous over-current"}
 KB = 1024
 
@@ -190,7 +191,8 @@ def throttling(root: Path = ROOT) -> Throttling:
     active = {}
     for device in below(root, "sys/class/thermal/cooling_device*"):
         name, state = text_of(device / "type"), number_of(device / "cur_state")
-        if name and state and FAN not in name:
+        harmless = any(word in (name or "").lower() for word in NO_THROTTLING)
+        if name and state is not None and state > 0 and not harmless:
             active[name] = state
     events = {}
     for number, kind in POWER_EVENTS.items():

@@ -69,6 +69,8 @@ def open_jtop(interval_s: float = 0.5) -> JtopMeter:
     client = module.jtop(interval=interval_s)
     try:
         client.start()
+        if not client.ok():  # it also waits for the first figures
+            raise OSError("it sends nothing")
         return JtopMeter(client)
     except Exception as error:  # jtop's own kinds, without a common base, and those of its socket
         client.close()

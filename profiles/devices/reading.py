@@ -85,17 +85,16 @@ def _loader(faults: list[str]) -> Any:
         pass
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        seen: list[Any] = []
-        for key in keys:
-            if key in seen:
-                faults.append(f"{key!r} is given twice (the second time before line {node.end_mark.line + 1})")
-            seen.append(key)
-        return {
-            key: loader.construct_object(value, deep=True)
-            for key, (_, value) in zip(keys, node.value, strict=True)
-            if isinstance(key, str | int | float | None)
-        }
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node)
+            if not isinstance(key, str | int | float):
+                faults.append(f"{key!r} is no key (line {key_node.start_mark.line + 1})")
+            elif key in found:
+                faults.append(f"{key!r} is given twice (line {key_node.start_mark.line + 1})")
+            else:
+                found[key] = loader.construct_object(value_node, deep=True)
+        return found
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     return Loader
