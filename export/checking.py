@@ -21,6 +21,9 @@ Round-off alone gives 1e-7 to 1e-6 on the families supported (ViT, DeiT, Swin, S
 that leaves room for other processors' order of sums, and is far below what one wrong weight matrix gives.
 """
 BATCH = 32
+NAMES = ("The exported graph", "torch")
+"""What messages call the graph and its reference."""
+ADVICE = "Install the versions in constraints.txt, and export again."
 
 
 class Runnable(Protocol):
@@ -76,7 +79,15 @@ class AccuracyCheck:
         return self.right / self.images
 
 
-def check_outputs(model: Runnable, reference: Floats, images: Floats, tolerance: float = TOLERANCE) -> OutputCheck:
+def check_outputs(
+    model: Runnable,
+    reference: Floats,
+    images: Floats,
+    tolerance: float = TOLERANCE,
+    *,
+    names: tuple[str, str] = NAMES,
+    advice: str = ADVICE,
+) -> OutputCheck:
     """Compares a graph's logits with the reference's.
 
     Args:
@@ -84,20 +95,37 @@ def check_outputs(model: Runnable, reference: Floats, images: Floats, tolerance:
         reference: logits [n, C] for the same images.
         images: normalised, [n, 3, S, S].
         tolerance: as a share of the largest logit.
+        names: of the graph and of the reference, for messages.
+        advice: what to do about a mismatch.
 
     Raises:
         ExportMismatchError: they differ by more, or in the best class where it is not a near-tie.
     """
+    check = measure_outputs(model, reference, images, tolerance, names=names)
+    # Written so that a difference that is not a number fails too.
+    if not (check.relative_difference <= tolerance and check.same_top1 + check.near_ties == len(images)):
+        raise ExportMismatchError(f"{_output_mismatch(check, names)} {advice}")
+    return check
+
+
+def measure_outputs(
+    model: Runnable, reference: Floats, images: Floats, tolerance: float, *, names: tuple[str, str] = NAMES
+) -> OutputCheck:
+    """The figures of `check_outputs`, whatever they are.
+
+    Raises:
+        ExportMismatchError: the logits have another shape.
+    """
     got = np.concatenate([model.run(images[start:stop]) for start, stop in _batches(len(images))])
     if got.shape != reference.shape:
         raise ExportMismatchError(
-            f"The exported graph gives outputs {list(got.shape)}; torch gives {list(reference.shape)}. Export again."
+            f"{names[0]} gives outputs {list(got.shape)}; {names[1]} gives {list(reference.shape)}. Export again."
         )
     scale = float(np.abs(reference).max())
     difference = float(np.abs(got - reference).max())
     other = got.argmax(axis=1) != reference.argmax(axis=1)
     ties = other & (_margins(reference) <= tolerance * scale)
-    check = OutputCheck(
+    return OutputCheck(
         images=len(images),
         largest_difference=difference,
         relative_difference=difference / scale if scale else difference,
@@ -105,10 +133,11 @@ def check_outputs(model: Runnable, reference: Floats, images: Floats, tolerance:
         same_top1=int((~other).sum()),
         near_ties=int(ties.sum()),
     )
-    # Written so that a difference that is not a number fails too.
-    if not (check.relative_difference <= tolerance and check.same_top1 + check.near_ties == len(images)):
-        raise ExportMismatchError(_output_mismatch(check))
-    return check
+
+
+def count_right(model: Runnable, images: NDArray[np.uint8], labels: NDArray[Any], preprocessing: Preprocessing) -> int:
+    """How many images a graph gets right; images [n, S, S, 3] as `fit` makes them, labels [n] indices of classes."""
+    return int((_split_logits(model, images, preprocessing).argmax(axis=1) == labels).sum())
 
 
 def check_accuracy(
@@ -119,6 +148,8 @@ def check_accuracy(
     preprocessing: Preprocessing,
     *,
     tolerance: float = TOLERANCE,
+    name: str = NAMES[0],
+    advice: str = "Export again.",
 ) -> AccuracyCheck:
     """Counts a graph's right answers over a whole split and compares with what the task file says.
 
@@ -129,6 +160,8 @@ def check_accuracy(
         expected: of the same split, from the task file.
         preprocessing: of the task.
         tolerance: what counts as a near-tie, as a share of the largest logit.
+        name: of the graph, for messages.
+        advice: what to do about a mismatch.
 
     Raises:
         ExportMismatchError: the counts differ by more than there are near-ties, or the split has another size.
@@ -138,9 +171,7 @@ def check_accuracy(
             f"The task file's accuracy is of {expected.images} images, the split has {len(images)}. "
             "Export with the data that the task was trained with."
         )
-    logits = np.concatenate(
-        [model.run(normalise(images[start:stop], preprocessing)) for start, stop in _batches(len(images))]
-    )
+    logits = _split_logits(model, images, preprocessing)
     check = AccuracyCheck(
         images=len(images),
         right=int((logits.argmax(axis=1) == labels).sum()),
@@ -150,11 +181,17 @@ def check_accuracy(
     )
     if not np.isfinite(logits).all() or abs(check.right - check.expected_right) > check.near_ties:
         raise ExportMismatchError(
-            f"The exported graph gets {check.right} of {check.images} images right, the task file says "
-            f"{check.expected_right}, and only {check.near_ties} are near-ties. Export again; if it stays so, check "
+            f"{name} gets {check.right} of {check.images} images right, the task file says "
+            f"{check.expected_right}, and only {check.near_ties} are near-ties. {advice} If it stays so, check "
             "that the images are those the task was trained with."
         )
     return check
+
+
+def _split_logits(model: Runnable, images: NDArray[np.uint8], preprocessing: Preprocessing) -> Floats:
+    return np.concatenate(
+        [model.run(normalise(images[start:stop], preprocessing)) for start, stop in _batches(len(images))]
+    )
 
 
 def _margins(logits: Floats) -> Floats:
@@ -169,10 +206,9 @@ def _batches(count: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + BATCH, count)
 
 
-def _output_mismatch(check: OutputCheck) -> str:
+def _output_mismatch(check: OutputCheck, names: tuple[str, str]) -> str:
     return (
-        f"The exported graph does not answer what torch answers on {check.images} images: expected a difference of at "
+        f"{names[0]} does not answer what {names[1]} answers on {check.images} images: expected a difference of at "
         f"most {check.tolerance:g} of the largest logit, got {check.relative_difference:.3g}; same top-1 on "
-        f"{check.same_top1}, near-ties {check.near_ties}. Nothing was published. "
-        "Install the versions in constraints.txt, and export again."
+        f"{check.same_top1}, near-ties {check.near_ties}. Nothing was published."
     )

@@ -24,10 +24,10 @@ tiny (float[{rows}, 3, 4, 4] images{inputs}) => (float[{answers}, {classes}] log
     "blocks.0.mid" = MatMul(tokens, "blocks.0.weight")
     "blocks.0.mlp" = Tanh("blocks.0.mid")
     {first}
-    "blocks.1.mid" = MatMul(after0, "blocks.1.weight")
+    "blocks.1.mid" = MatMul("blocks.0.mlp.adapted", "blocks.1.weight")
     "blocks.1.mlp" = Tanh("blocks.1.mid")
     {second}
-    features = ReduceMean <keepdims = 0> (after1, token_axis)
+    features = ReduceMean <keepdims = 0> ("blocks.1.mlp.adapted", token_axis)
     {head}
 }}
 """
@@ -35,7 +35,7 @@ ADAPTER = """
     "{site}.into" = MatMul({value}, "{site}.down")
     "{site}.hidden" = Gelu("{site}.into")
     "{site}.out_of" = MatMul("{site}.hidden", "{site}.up")
-    {out} = Add({value}, "{site}.out_of")
+    "{site}.adapted" = Add({value}, "{site}.out_of")
 """
 MIXED_ADAPTER = """
     "{site}.down.own" = Gather <axis = 0> ("{site}.down", task_of_answer)
@@ -43,7 +43,7 @@ MIXED_ADAPTER = """
     "{site}.into" = MatMul({value}, "{site}.down.own")
     "{site}.hidden" = Gelu("{site}.into")
     "{site}.out_of" = MatMul("{site}.hidden", "{site}.up.own")
-    {out} = Add({value}, "{site}.out_of")
+    "{site}.adapted" = Add({value}, "{site}.out_of")
 """
 HEAD = 'logits = Gemm <transB = 1> (features, "head.weight", "head.bias")'
 MIXED_HEAD = """
@@ -84,8 +84,8 @@ def own_graph(path: Path, weights: Weights, *, backbone: Weights | None = None) 
         answers="batch",
         inputs="",
         classes=CLASSES,
-        first=ADAPTER.format(site=SITES[0], value='"blocks.0.mlp"', out="after0"),
-        second=ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"', out="after1"),
+        first=ADAPTER.format(site=SITES[0], value='"blocks.0.mlp"'),
+        second=ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"'),
         head=HEAD,
     )
     return _saved(path, text, {**(backbone or backbone_weights()), **weights})
@@ -98,8 +98,8 @@ def shared_graph(path: Path) -> Path:
         answers="batch",
         inputs=_inputs(task_weights(0), ""),
         classes=CLASSES,
-        first=ADAPTER.format(site=SITES[0], value='"blocks.0.mlp"', out="after0"),
-        second=ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"', out="after1"),
+        first=ADAPTER.format(site=SITES[0], value='"blocks.0.mlp"'),
+        second=ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"'),
         head=HEAD,
     )
     return _saved(path, text, backbone_weights())
@@ -114,8 +114,8 @@ def mixed_graph(path: Path) -> Path:
         inputs=indices + _inputs(task_weights(0), "tasks, "),
         classes=CLASSES,
         first='frame0 = Gather <axis = 0> ("blocks.0.mlp", frame_of_answer)\n'
-        + MIXED_ADAPTER.format(site=SITES[0], value="frame0", out="after0"),
-        second=MIXED_ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"', out="after1"),
+        + MIXED_ADAPTER.format(site=SITES[0], value="frame0"),
+        second=MIXED_ADAPTER.format(site=SITES[1], value='"blocks.1.mlp"'),
         head=MIXED_HEAD,
     )
     return _saved(path, text, backbone_weights())
