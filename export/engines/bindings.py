@@ -142,6 +142,10 @@ class Bindings:
             raise EngineBuildError(f"{self.name} cannot do this: it has no builder flag {name}. Use another version.")
         return getattr(self.module.BuilderFlag, name)
 
+    def keep_fp32_exact(self, config: Any) -> None:
+        """Keeps fp32 from being computed in TF32, which is what TensorRT does by default and has 10 bits like fp16."""
+        config.clear_flag(self.module.BuilderFlag.TF32)
+
     def limit_workspace(self, config: Any, size_bytes: int) -> None:
         """Sets how much device memory kernels may use to work in."""
         config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size_bytes)

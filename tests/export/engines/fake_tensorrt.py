@@ -207,7 +207,7 @@ def _create_config(self: Any) -> Any:
     return _made(
         self._module,
         "IBuilderConfig",
-        flags_set=set(),
+        flags_set={self._module.BuilderFlag.TF32},  # on by default, as in the real ones
         profiles=[],
         pools={},
         cache=None,
@@ -350,6 +350,7 @@ BEHAVIOUR: dict[str, dict[str, Any]] = {
     },
     "IBuilderConfig": {
         "set_flag": lambda self, flag: self._flags_set.add(flag),
+        "clear_flag": lambda self, flag: self._flags_set.discard(flag),
         "add_optimization_profile": lambda self, profile: self._profiles.append(profile),
         "set_memory_pool_limit": lambda self, pool, size: self._pools.__setitem__(pool, size),
         "create_timing_cache": _create_timing_cache,
