@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +89,10 @@ def read_options() -> argparse.Namespace:
     options.add_argument("--loads", type=int, default=4, help="load every graph so often (default %(default)s)")
     options.add_argument("--batch", type=int, default=1, help="(default %(default)s)")
     options.add_argument("--threads", type=int, help="of ONNX Runtime (default: it chooses)")
+    options.add_argument(
+        "--cpu-time", action="store_true", help="count processor time, where others use the machine; take --threads 1"
+    )
+    options.add_argument("--kept", nargs="*", choices=PASSES, help="the kept passes (default: those of the runtime)")
     names = [backend.value for backend in RUNTIMES]
     options.add_argument(
         "--backend", choices=names, default=names[0], help="what runs the graphs (default %(default)s)"
@@ -119,7 +124,8 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         size = backbone.info.input_size
         images = np.random.default_rng(options.seed).standard_normal((options.batch, 3, size, size), np.float32)
         backend = Backend(options.backend)
-        graphs = written(merged.path, variants(default_passes(backend)))
+        kept = default_passes(backend) if options.kept is None else options.kept
+        graphs = written(merged.path, variants(kept))
         graphs[AGAIN] = graphs[TUNED]
         yield from rows(
             label, sampled(graphs, partial(RUNTIMES[backend], images=images, options=options), options), note
@@ -131,10 +137,11 @@ def sampled(
 ) -> dict[str, Samples]:
     """Times all graphs in turns, loading them anew before each share of the rounds."""
     rounds = -(-options.rounds // options.loads)
+    clock = time.process_time_ns if options.cpu_time else time.perf_counter_ns
     shares = []
     for turn in range(options.loads):
         runnables = {name: load(path) for name, path in graphs.items()}
-        shares.append(measure(runnables, rounds=rounds, seed=options.seed + turn, warm_up=WARM_UP))
+        shares.append(measure(runnables, rounds=rounds, seed=options.seed + turn, warm_up=WARM_UP, clock=clock))
     return {name: joined([share[name] for share in shares]) for name in graphs}
 
 

@@ -33,11 +33,14 @@ PASSES: Mapping[str, Pass] = MappingProxyType(
 )
 """Every pass that may be left out, in the order in which they run; `fold_task_weights` always runs before them."""
 
-CPU_PASSES = ("split_projections",)
-"""Those that made ONNX Runtime on a CPU faster."""
+CPU_PASSES: tuple[str, ...] = ()
+"""Those that made ONNX Runtime on a CPU faster, beyond what loading the same graph twice differs by: none."""
 
 ENGINE_PASSES = ("fold_query_scale", "split_projections", "fold_attention_bias", "fold_down_projection")
-"""Those that only take nodes away from what a GPU does. No GPU has measured them yet."""
+"""Those that leave an engine fewer products, additions or copies, and no more multiplications.
+
+No GPU has measured them yet: `benchmarks/passes.py` there decides for all of PASSES.
+"""
 
 MIXES_TASK_INTO_BACKBONE = frozenset({"fold_down_projection", "fold_mlp_down_projection"})
 """After these the task's weights cannot be changed by themselves."""
