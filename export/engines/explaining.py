@@ -80,6 +80,11 @@ CAUSES = (
         "refittable nor stripped: --strategy per-task or shared.",
     ),
     Cause(
+        r"CHECK\(sm_vers_\.size\(\) == 1\)",
+        "this kind of engine can be built only for one compute capability at a time",
+        "Name one, or build it on the GPU that it is for.",
+    ),
+    Cause(
         r"OutOfMemory|out of memory|could not be allocated|allocation failed|MEM_ALLOC_FAILED|insufficient memory"
         r"|memory is insufficient",
         "the GPU's memory is not enough",

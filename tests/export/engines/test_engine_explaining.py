@@ -93,6 +93,12 @@ SAID = [
         "LD_LIBRARY_PATH",
     ),
     (
+        "MyelinCheckException: kernel_gen.cpp:1249: CHECK(sm_vers_.size() == 1) failed.",
+        EngineBuildError,
+        "only for one compute capability",
+        "Name one",
+    ),
+    (
         "Could not find any implementation for node {ForeignNode[a...b]}.",
         EngineBuildError,
         "no kernel",
