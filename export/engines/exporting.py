@@ -18,6 +18,7 @@ from mimi_edge.export.engines.bindings import Bindings, load_bindings
 from mimi_edge.export.engines.building import BuiltEngine, build_engine
 from mimi_edge.export.engines.cuda import Cuda, open_cuda, why_no_gpu
 from mimi_edge.export.engines.drafts import Draft, TypedGraph, drafted, typed
+from mimi_edge.export.engines.proofs import proof_of
 from mimi_edge.export.engines.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.shelf import SUFFIX, ShelvedEngine, engine_name, publish
 from mimi_edge.export.engines.sidecars import Sidecar
@@ -179,7 +180,7 @@ def export_engines(
     jobs = [[name] for name in names] if options.strategy is Strategy.PER_TASK else [names]
     made = []
     for job in jobs:
-        work = _Work(package, options, machine, images, speed, threads, should_stop, listener)
+        work = EngineWork(package, options, machine, images, speed, threads, should_stop, listener)
         made.append(work.export(job))
     return made
 
@@ -196,7 +197,7 @@ def _machine(options: EngineOptions) -> Machine:
 
 
 @dataclass(frozen=True)
-class _Work:
+class EngineWork:
     """What every job of one export has at hand."""
 
     package: Package
@@ -217,17 +218,16 @@ class _Work:
             names[0] if options.strategy is Strategy.PER_TASK else None,
             mixed=options.mixed,
         )
-        draft = self._draft(names)
-        graph = self._typed(draft, names)
-        built = self._built(draft, graph, label)
-        from mimi_edge.export.engines.proofs import proof_of
-
+        draft = self.draft(names)
+        graph = self.typed(draft)
+        built = self.built(draft, graph, label)
         check = proof_of(self, draft, graph, built)
         sidecar = self._sidecar(label, draft, graph, built, check)
         self.listener(Note(f"Built {label}: {built.size_bytes:,} bytes in {built.seconds:.1f} s."))
         return publish(self.package.folder, sidecar, built.write)
 
-    def _draft(self, names: Sequence[str]) -> Draft:
+    def draft(self, names: Sequence[str]) -> Draft:
+        """The fp32 graph of the engine of these tasks."""
         options = self.options
         sites = read_graph_info(self.package.backbone_graph).sites
         return drafted(
@@ -240,16 +240,17 @@ class _Work:
             precision=options.precision,
         )
 
-    def _typed(self, draft: Draft, names: Sequence[str]) -> TypedGraph:
-        needed = self.options.precision in {Precision.FP16, Precision.INT8}
-        training = (
-            {name: some for name in names if (some := self.images(name).training()) is not None} if needed else {}
-        )
+    def typed(self, draft: Draft) -> TypedGraph:
+        """The draft's graph in the number formats that were asked for; the draft's model is used up."""
+        names = [task.header.name for task in draft.tasks]
+        looked_at = names if self.options.precision in {Precision.FP16, Precision.INT8} else ()
+        training = {name: some for name in looked_at if (some := self.images(name).training()) is not None}
         return typed(
             draft, self.package, self.options.precision, training, threads=self.threads, listener=self.listener
         )
 
-    def _built(self, draft: Draft, graph: TypedGraph, label: str) -> BuiltEngine:
+    def built(self, draft: Draft, graph: TypedGraph, label: str, marked: tuple[str, ...] = ()) -> BuiltEngine:
+        """The engine, in memory; with some values as outputs too."""
         machine, options = self.machine, self.options
         where = machine.cuda.device.name if machine.cuda is not None else "sm " + " ".join(options.compute_capabilities)
         with engine_graph(graph.model, self.package.folder) as path:
@@ -257,6 +258,7 @@ class _Work:
                 path,
                 ranges=options.ranges(len(draft.tasks)),
                 refittable=graph.refittable,
+                marked=marked,
                 compute_capabilities=options.compute_capabilities,
                 label=label,
             )

@@ -63,7 +63,7 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.15", **parts: An
     monkeypatch.setattr(cuda, "libraries", lambda: iter([made.gpu.library]))
     monkeypatch.setattr(cuda, "driver_library", lambda: None)
     ready = made.bindings
-    monkeypatch.setattr(bindings, "load_bindings", lambda backend=None: ready)
+    monkeypatch.setattr(bindings, "_loaded", lambda _backend: ready)
     return made
 
 

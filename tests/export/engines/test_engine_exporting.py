@@ -1,0 +1,204 @@
+"""From a package to proven engines on its shelf, on fakes that really compute; and refused where they answer wrong."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import fake_runtime
+import numpy as np
+import pytest
+from export_samples import random_images, random_task, task_file, torch_logits
+
+from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError
+from mimi_edge.export.engines import exporting, proofs
+from mimi_edge.export.engines.exporting import EngineOptions, Labelled, TaskImages, export_engines
+from mimi_edge.export.engines.requests import BatchRange
+from mimi_edge.export.engines.shelf import read_shelf
+from mimi_edge.export.packages import create_or_extend, read_package
+from mimi_edge.export.serving import serving
+from mimi_edge.tasks.files import read_task
+from mimi_edge.tasks.stores import Store
+
+TASKS = {"few": 3, "many": 7}
+STRATEGIES = [(Strategy.PER_TASK, False), (Strategy.SHARED, False), (Strategy.SHARED, True), (Strategy.REFIT, False)]
+
+
+@pytest.fixture(scope="module")
+def packaged(exported, tmp_path_factory):
+    """A package of the tiny Swin with two very different tasks; the first block has no adapter."""
+    backbone, graph = exported("swin")
+    folder = tmp_path_factory.mktemp("packaged")
+    files = []
+    for seed, (name, classes) in enumerate(TASKS.items()):
+        neurons = {site.name: (index + seed) * 3 % 7 for index, site in enumerate(backbone.sites)}
+        neurons |= dict.fromkeys([site.name for site in backbone.sites[:2]], 0)
+        task = random_task(backbone, neurons, store=Store.FP16, classes=classes, name=name, seed=seed)
+        files.append(task_file(folder, task))
+    create_or_extend(folder / "package", graph.folder, files)
+    return backbone, folder / "package"
+
+
+@pytest.fixture
+def package(packaged, tmp_path):
+    backbone, folder = packaged
+    shutil.copytree(folder, tmp_path / "package")
+    return backbone, read_package(tmp_path / "package")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A GPU that loses nothing: what was taken of it was given back."""
+    made = fake_runtime.install(monkeypatch)
+    yield made
+    made.gpu.check()
+
+
+def grey_levels(name):
+    return np.random.default_rng(len(name)).integers(0, 256, (6, 32, 32, 3), np.uint8)
+
+
+def images_of(name):
+    labels = np.zeros(6, np.int64)
+    return TaskImages(lambda: grey_levels(name), lambda: Labelled(grey_levels(name), labels), lambda: None)
+
+
+@pytest.mark.parametrize(("strategy", "mixed"), STRATEGIES)
+def test_engines_answer_as_torch_does_and_say_so(package, machine, strategy, mixed):
+    backbone, folder = package[0], package[1].folder
+    options = EngineOptions(Precision.FP32, strategy, BatchRange(1, 2, 4), mixed=mixed)
+    made = export_engines(package[1], options)
+    assert len(made) == (len(TASKS) if strategy is Strategy.PER_TASK else 1)
+    assert read_shelf(folder).keys() == {one.name for one in made}
+    proven = {name: found for one in made for name, found in one.sidecar.check["outputs"].items()}
+    assert proven.keys() == TASKS.keys()
+    assert all(found["same_top1"] == found["images"] for found in proven.values())
+    assert {one.sidecar.prefix_blocks for one in made} == {1 if mixed else 0}
+    images = random_images(5)
+    for task in serving(folder, backend=Backend.TRT).served():
+        expected = torch_logits(backbone, read_task(folder / f"{task.name}.safetensors"), images)
+        got = task.run(images)
+        assert got.shape == (5, TASKS[task.name])
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("strategy", "mixed"), STRATEGIES)
+def test_half_precision_keeps_what_it_must_and_looks_at_training_images(package, machine, strategy, mixed):
+    options = EngineOptions(Precision.FP16, strategy, BatchRange(1, 2, 4), mixed=mixed)
+    one = export_engines(package[1], options, images=images_of)[0]
+    assert "softmax" in one.sidecar.kept_fp32.values()
+    assert (
+        "6 training images of 1 task" in one.sidecar.check["overflow looked for on"]
+        or "12 training images of 2" in (one.sidecar.check["overflow looked for on"])
+    )
+    dtypes = {tensor.name: tensor.dtype for tensor in one.sidecar.tensors}
+    assert dtypes.pop("images") == dtypes.pop("logits") == "float32"
+    assert set(dtypes.values()) <= {"float16", "int32"}
+
+
+def test_a_task_that_fits_needs_no_new_engine_and_one_that_does_not_is_told(package, machine, tmp_path):
+    backbone, opened = package
+    export_engines(opened, EngineOptions(Precision.FP32, Strategy.SHARED, spare_neurons=1, spare_classes=1))
+    folder = opened.folder
+    fits = random_task(backbone, {backbone.sites[-1].name: 2}, classes=8, name="new", seed=9)
+    wide = random_task(backbone, {backbone.sites[-1].name: 30}, classes=4, name="wide", seed=9)
+    files = [task_file(tmp_path, fits), task_file(tmp_path, wide)]
+    create_or_extend(folder, None, files)
+    images = random_images(2)
+    expected = torch_logits(backbone, fits, images)
+    for task in serving(folder, ["new"], backend=Backend.TRT).served():
+        assert np.abs(task.run(images) - expected).max() <= 1e-4 * np.abs(expected).max()
+    with pytest.raises(ConfigError, match=r"no trt engine for wide\. Build one"):
+        serving(folder, ["wide"], backend=Backend.TRT)
+
+
+def test_a_wrong_engine_is_refused_with_the_layer_and_the_good_one_stays(package, machine, monkeypatch):
+    opened = package[1]
+    options = EngineOptions(Precision.FP32)
+    before = export_engines(opened, options, tasks=["many"])[0]
+    broken = package[0].sites[3].name
+    real = exporting.typed
+
+    def damaged(draft, *arguments, **keywords):
+        graph = real(draft, *arguments, **keywords)
+        node = next(node for node in graph.model.graph for value in node.outputs if value.name == f"{broken}.adapted")
+        node.replace_input_with(1, node.inputs[0])
+        return graph
+
+    monkeypatch.setattr(exporting, "typed", damaged)
+    with pytest.raises(ExportMismatchError, match=f"first wrong layer is {broken}.adapted"):
+        export_engines(opened, options, tasks=["many"])
+    assert read_shelf(opened.folder)[before.name].sidecar == before.sidecar
+
+
+def test_int8_that_loses_too_much_or_is_slower_is_not_offered(package, machine, monkeypatch):
+    opened = package[1]
+    options = EngineOptions(Precision.INT8, max_accuracy_drop=1.0)
+    ratio = type("Ratio", (), {"value": 0.8, "low": 0.7, "high": 0.9})()
+    made = export_engines(opened, options, tasks=["few"], images=images_of, speed=lambda *_: ratio)[0]
+    assert any("at least as fast" in reason for reason in made.sidecar.check["int8"])
+    slower = type("Ratio", (), {"value": 1.3, "low": 1.2, "high": 1.4})()
+    with pytest.raises(ExportMismatchError, match=r"not worth having.*slower"):
+        export_engines(opened, options, tasks=["few"], images=images_of, speed=lambda *_: slower)
+    monkeypatch.setattr(proofs, "accuracy_drop", lambda *_: 0.2)
+    with pytest.raises(ExportMismatchError, match=r"drops by 0\.2000"):
+        export_engines(opened, replace(options, max_accuracy_drop=0.1), tasks=["few"], images=images_of)
+
+
+def test_int8_leaves_adapters_and_head_alone(package, machine):
+    opened = package[1]
+    draft = exporting.drafted(opened, ["many"], Strategy.PER_TASK, precision=Precision.INT8)
+    graph = exporting.typed(draft, opened, Precision.INT8, {"many": grey_levels("many")})
+    task = read_task(opened.task("many").task_file)
+    touched = {
+        value.name
+        for node in graph.model.graph
+        if node.op_type == "QuantizeLinear"
+        for value in node.inputs
+        if value is not None
+    }
+    assert touched
+    assert not touched & set(task.tensors)
+
+
+def test_contradictions_are_listed_together():
+    with pytest.raises(ConfigError, match=r"(?s)mixed batches.*room for other tasks"):
+        EngineOptions(mixed=True, spare_neurons=1)
+
+
+def test_without_a_gpu_the_sidecar_says_that_nothing_ran(package, monkeypatch):
+    """TensorRT for RTX builds here for real."""
+    opened = package[1]
+    options = EngineOptions(Precision.FP16, backend=Backend.TRT_RTX, compute_capabilities=("8.6", "12.0"))
+    (one,) = export_engines(opened, options, tasks=["few"])
+    assert one.sidecar.check["outputs"].startswith("not run: ")
+    assert one.sidecar.compute_capabilities == ("8.6", "12.0")
+    assert (one.sidecar.gpu, one.sidecar.backend) == (None, Backend.TRT_RTX)
+    with pytest.raises(ConfigError, match=r"--compute-capability"):
+        export_engines(opened, replace(options, compute_capabilities=()), tasks=["few"])
+
+
+def test_an_engine_from_elsewhere_needs_trust(package, machine, tmp_path):
+    opened = package[1]
+    (one,) = export_engines(opened, EngineOptions(Precision.FP32), tasks=["few"])
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(one.path.parent, elsewhere)
+    (elsewhere / "manifest.json").unlink()
+    foreign = elsewhere / one.path.name
+    with pytest.raises(ArtifactError, match=r"--trust"):
+        next(serving(opened.folder, ["few"], engine=foreign).served())
+    (task,) = serving(opened.folder, ["few"], engine=foreign, trust=True).served()
+    assert task.name == "few"
+
+
+def test_an_engine_of_a_task_that_changed_is_not_used(package, machine, tmp_path):
+    backbone, opened = package
+    export_engines(opened, EngineOptions(Precision.FP32), tasks=["few"])
+    again = random_task(backbone, {backbone.sites[0].name: 1}, classes=3, name="few", seed=77)
+    create_or_extend(opened.folder, None, [task_file(Path(tmp_path), again)])
+    said = []
+    with pytest.raises(ConfigError, match="no trt engine for few"):
+        serving(opened.folder, ["few"], backend=Backend.TRT, listener=lambda event: said.append(event.text))
+    assert "before the task few changed" in said[0]
