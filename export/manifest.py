@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ RESERVED_NAMES = frozenset({"backbone", "manifest"})
 LONGEST_NAME_BYTES = 200
 """File systems allow 255 bytes; what is written beside a file adds some to its name."""
 CONTROL_CATEGORIES = frozenset({"Cc", "Cs"})
+KEPT = ".previous"
+"""Folder in a package that holds the files which the last installation replaced, named after their sha256."""
+REMOVABLE_SUFFIXES = (".onnx", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class TaskEntry:
 
 
 @dataclass(frozen=True)
+class KeptTask:
+    """The version of a task that the last installation replaced."""
+
+    task: FileEntry
+    graph: FileEntry
+    check: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a package consists of.
 
@@ -49,6 +61,9 @@ class Manifest:
         files: by name.
         tasks: by name.
         pending: files of which a new version lies in the folder under `staged_name` and is still to be renamed.
+        leaving: files that belonged to tasks which are gone, and are still to be removed.
+        previous: what the last installation replaced, by task; None for a task that it added. Empty where there is
+            nothing to go back to.
     """
 
     backbone: BackboneIdentity
@@ -56,6 +71,24 @@ class Manifest:
     files: Mapping[str, FileEntry]
     tasks: Mapping[str, TaskEntry]
     pending: tuple[str, ...] = field(default=())
+    leaving: tuple[str, ...] = field(default=())
+    previous: Mapping[str, KeptTask | None] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether files still are to be renamed or removed."""
+        return bool(self.pending or self.leaving)
+
+    @property
+    def kept_files(self) -> dict[str, FileEntry]:
+        """The files in the folder `KEPT`, by name."""
+        kept = [one for one in self.previous.values() if one is not None]
+        return {entry.sha256: entry for one in kept for entry in (one.task, one.graph)}
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the version before the last installation takes."""
+        return sum(entry.size_bytes for entry in self.kept_files.values())
 
 
 def staged_name(name: str) -> str:
@@ -88,12 +121,26 @@ def check_task_name(name: str) -> str:
     return name
 
 
+def clashes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Names that some file systems take for one: they differ only in case or in how Unicode spells them."""
+    alike: dict[str, set[str]] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+        alike.setdefault(folded, set()).add(name)
+    return [tuple(sorted(group)) for group in alike.values() if len(group) > 1]
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes a manifest whole.
 
     Raises:
         OSError: the disk is full; the old manifest stays.
     """
+    write_whole(folder / MANIFEST, document_bytes(manifest_document(manifest)))
+
+
+def manifest_document(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON holds it."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "backbone": asdict(manifest.backbone) | {"input_size": manifest.input_size},
@@ -102,8 +149,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     }
     if manifest.pending:
         document["pending"] = sorted(manifest.pending)
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
-    write_whole(folder / MANIFEST, (text + "\n").encode())
+    if manifest.leaving:
+        document["leaving"] = sorted(manifest.leaving)
+    if manifest.previous:
+        document["previous"] = {
+            name: None if kept is None else asdict(kept) for name, kept in manifest.previous.items()
+        }
+    return document
+
+
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """The one way in which a manifest is written."""
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -116,13 +173,13 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         document = json.loads(path.read_text("utf-8"))
         newer = int(document["schema"]) > SCHEMA
-        manifest = None if newer else _parsed(document)
+        manifest = None if newer else parsed_manifest(document)
     except OSError as error:
         raise ArtifactError(
             f"{folder} is not a package: cannot read its {MANIFEST} ({error.strerror}). "
             "Make one with: mimi-edge export --format onnx"
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged ({error!r}). Export the package again.") from error
     if manifest is None:
         raise ArtifactError(
@@ -133,16 +190,33 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _parsed(document: dict[str, Any]) -> Manifest:
+def parsed_manifest(document: dict[str, Any]) -> Manifest:
+    """A manifest out of JSON.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it lacks something, or something is of another kind.
+    """
     backbone = dict(document["backbone"])
     input_size = int(backbone.pop("input_size"))
     return Manifest(
         backbone=BackboneIdentity(**backbone),
         input_size=input_size,
-        files={name: FileEntry(entry["sha256"], int(entry["size_bytes"])) for name, entry in document["files"].items()},
+        files={name: _file_entry(entry) for name, entry in document["files"].items()},
         tasks={name: TaskEntry(**entry) for name, entry in document["tasks"].items()},
-        pending=tuple(document.get("pending", ())),
+        pending=tuple(map(str, document.get("pending", ()))),
+        leaving=tuple(map(str, document.get("leaving", ()))),
+        previous={name: _kept_task(kept) for name, kept in document.get("previous", {}).items()},
     )
+
+
+def _file_entry(document: dict[str, Any]) -> FileEntry:
+    return FileEntry(str(document["sha256"]), int(document["size_bytes"]))
+
+
+def _kept_task(document: dict[str, Any] | None) -> KeptTask | None:
+    if document is None:
+        return None
+    return KeptTask(_file_entry(document["task"]), _file_entry(document["graph"]), document["check"])
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:
@@ -155,5 +229,13 @@ def _check_names(path: Path, manifest: Manifest) -> None:
         if name not in manifest.files
     ]
     wrong += [name for name in manifest.pending if name not in manifest.files]
+    wrong += [name for name in manifest.leaving if not _may_leave(name, manifest)]
+    wrong += [f"previous: {name}" for name in manifest.previous if name not in manifest.tasks]
+    wrong += [f"{KEPT}: {name}" for name in manifest.kept_files if not is_plain_name(name) or name.startswith(".")]
     if wrong:
         raise ArtifactError(f"{path} names what is not in the package: {', '.join(wrong[:5])}. Export it again.")
+
+
+def _may_leave(name: str, manifest: Manifest) -> bool:
+    """A manifest may ask for the removal of a task's files, and of no other."""
+    return is_plain_name(name) and name.endswith(REMOVABLE_SUFFIXES) and name not in manifest.files

@@ -4,40 +4,48 @@
 
 A package is valid at every moment. A new one is built beside and renamed. A task that joins an existing one is staged
 under hidden names, announced in the manifest, and then renamed; whoever opens the package after an interruption there
-finishes the renaming.
+finishes the renaming. A task that is installed leaves the version it replaced to go back to (`archives.keeping`).
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
+from mimi_edge.export.archives.keeping import before, stage_kept
+from mimi_edge.export.committing import (
+    backbone_entries,
+    committing,
+    create_from,
+    extend,
+    finish,
+    settled_manifest,
+    sweep,
+)
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, read_backbone_graph
 from mimi_edge.export.manifest import (
     MANIFEST,
+    FileEntry,
     Manifest,
     TaskEntry,
     check_task_name,
+    clashes,
     file_entry,
     read_manifest,
-    staged_name,
-    write_manifest,
 )
 from mimi_edge.export.merge import merge
-from mimi_edge.export.staging import locked, settle, settle_file, staging_folder
+from mimi_edge.export.staging import locked, staging_folder
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import SUFFIX, read_task
 from mimi_edge.tasks.task import BackboneIdentity
 
 GRAPH_SUFFIX = ".onnx"
-LEFTOVER_SUFFIXES = frozenset({".new", ".part"})
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,28 @@ class Package:
         return self.tasks[name]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What an installation, or going back, did to a package's tasks; all by name, in the order of their names.
+
+    Attributes:
+        added: tasks that were not there before.
+        replaced: tasks that were there in another version.
+        removed: tasks that are gone.
+        unchanged: tasks that were there already as they were to be.
+        kept_bytes: what the version before takes; 0 where there is none to go back to.
+    """
+
+    added: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    kept_bytes: int = 0
+
+
+Fill = Callable[[Package, Path], Mapping[str, TaskEntry]]
+"""Puts task files and merged graphs for a package into a staging folder, and says what it put there."""
+
 Check = Callable[[PackagedTask], Mapping[str, Any]]
 """Looks at a task before it is published and gives figures for the manifest; raising keeps it from being published."""
 
@@ -113,12 +143,12 @@ def read_package(folder: Path, *, verify: bool = True) -> Package:
     Raises:
         ArtifactError: a file is missing, altered, truncated, of a newer schema, or refers to what it must not.
     """
-    manifest = _settled_manifest(folder)
+    manifest = settled_manifest(folder)
     try:
         return _checked(folder, manifest, verify)
     except ArtifactError:
         # Another process may have replaced a task between our two looks.
-        later = _settled_manifest(folder)
+        later = settled_manifest(folder)
         if later == manifest:
             raise
         return _checked(folder, later, verify)
@@ -153,6 +183,92 @@ def create_or_extend(
             entries = _stage(source, staging, dict(zip(names, task_files, strict=True)), check, listener)
             if _publish(staging, package, entries):
                 return read_package(package, verify=False)
+
+
+def create(package: Path, fill: Callable[[Path], Mapping[str, TaskEntry]]) -> Package:
+    """Makes a package of a backbone and tasks that already are as they should be.
+
+    Args:
+        package: folder of the package, which must not exist or be empty.
+        fill: puts the backbone, the task files and the merged graphs into a staging folder.
+
+    Raises:
+        ConfigError: there is something of that name.
+        OSError: the disk is full; nothing is left.
+    """
+    with staging_folder(package) as staging:
+        entries = fill(staging)
+        if (package / MANIFEST).exists() or not create_from(staging, package, entries):
+            raise ConfigError(f"Another process made {package} meanwhile. Install again to add to it.")
+    return read_package(package, verify=False)
+
+
+def install(package: Path, fill: Fill) -> Change:
+    """Adds tasks to a package, or replaces those of the same name, and keeps what was replaced to go back to.
+
+    Tasks that the package has already, byte for byte, are left alone; if all are, the version before stays.
+
+    Raises:
+        ArtifactError: the package is damaged, or its backbone was replaced meanwhile.
+        ConfigError: a name differs from that of a task in the package only in case or spelling.
+        OSError: the disk is full; the package is as it was.
+    """
+    existing = read_package(package)
+    shared = backbone_entries(read_manifest(package))
+    with staging_folder(package) as staging:
+        entries = fill(existing, staging)
+        with locked(package):
+            return _install(staging, package, shared, entries)
+
+
+def roll_back(package: Path) -> Change:
+    """Takes the last installation back: what it replaced returns, what it added goes.
+
+    Raises:
+        ArtifactError: there is no package, or what was kept is damaged; nothing was changed.
+        ConfigError: there is nothing to go back to.
+        OSError: the disk is full; the package is as it was.
+    """
+    read_manifest(package)
+    with locked(package):
+        manifest = finish(package, read_manifest(package))
+        if not manifest.previous:
+            raise ConfigError(
+                f"{package} keeps no earlier version. One is kept when mimi-edge install-task adds or replaces tasks, "
+                "until it is gone back to or tasks are exported into the package."
+            )
+        sweep(package, manifest)
+        changed = before(manifest)
+        with committing(package, changed):
+            stage_kept(package, manifest, changed)
+    names = sorted(manifest.previous)
+    return Change(
+        replaced=tuple(name for name in names if manifest.previous[name] is not None),
+        removed=tuple(name for name in names if manifest.previous[name] is None),
+    )
+
+
+def _install(staging: Path, package: Path, shared: Mapping[str, FileEntry], entries: Mapping[str, TaskEntry]) -> Change:
+    manifest = finish(package, read_manifest(package))
+    if alike := clashes([*manifest.tasks, *entries]):
+        listed = "; ".join(", ".join(map(repr, group)) for group in alike)
+        raise ConfigError(
+            f"Names that differ only in case or in their Unicode spelling cannot be in one package: {listed}. "
+            "Train the task again under another --name."
+        )
+    fresh = {name: entry for name, entry in sorted(entries.items()) if _differs(staging, manifest, entry)}
+    if fresh and not extend(staging, package, shared, fresh, keeping=True):
+        raise ArtifactError(f"The backbone of {package} was replaced meanwhile. Install again.")
+    return Change(
+        added=tuple(name for name in fresh if name not in manifest.tasks),
+        replaced=tuple(name for name in fresh if name in manifest.tasks),
+        unchanged=tuple(sorted(entries.keys() - fresh.keys())),
+        kept_bytes=read_manifest(package).kept_bytes,
+    )
+
+
+def _differs(staging: Path, manifest: Manifest, entry: TaskEntry) -> bool:
+    return any(manifest.files.get(name) != file_entry(staging / name) for name in (entry.task, entry.graph))
 
 
 def _task_names(task_files: Sequence[Path]) -> list[str]:
@@ -212,82 +328,10 @@ def _stage(
 def _publish(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> bool:
     """Gives staged files their final names; False if another process made the package meanwhile."""
     if (package / MANIFEST).exists():
+        shared = {name: file_entry(staging / name) for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
         with locked(package):
-            return _extend(staging, package, entries)
-    info = read_backbone_graph(staging).info
-    files = {path.name: file_entry(path) for path in sorted(staging.iterdir()) if path.name != MANIFEST}
-    write_manifest(staging, Manifest(info.backbone, info.input_size, files, dict(entries)))
-    settle(staging)
-    try:
-        staging.rename(package)
-    except OSError:
-        if (package / MANIFEST).exists():
-            return False
-        raise
-    return True
-
-
-def _extend(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> bool:
-    manifest = _finish(package, read_manifest(package))
-    _sweep(package)
-    shared = {name: file_entry(staging / name) for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
-    if any(manifest.files.get(name) != entry for name, entry in shared.items()):
-        return False
-    names = sorted(name for entry in entries.values() for name in (entry.task, entry.graph))
-    files = {**manifest.files, **{name: file_entry(staging / name) for name in names}}
-    tasks = {**manifest.tasks, **entries}
-    try:
-        for name in names:
-            settle_file(staging / name)
-            (staging / name).rename(package / staged_name(name))
-        write_manifest(package, replace(manifest, files=files, tasks=tasks, pending=tuple(names)))
-    except BaseException:
-        if not read_manifest(package).pending:
-            _sweep(package)
-        raise
-    _finish(package, read_manifest(package))
-    return True
-
-
-def _finish(folder: Path, manifest: Manifest) -> Manifest:
-    """Renames what a manifest announces, and then writes that it is done; the caller holds the lock.
-
-    Raises:
-        ArtifactError: the folder cannot be written.
-    """
-    if not manifest.pending:
-        return manifest
-    try:
-        for name in manifest.pending:
-            staged = folder / staged_name(name)
-            if staged.exists() and sha256_of(staged) == manifest.files[name].sha256:
-                staged.replace(folder / name)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder} was being added to when that was interrupted, and cannot be written now ({error.strerror}). "
-            "Open it once where it can be, or export it again."
-        ) from error
-    done = replace(manifest, pending=())
-    with suppress(OSError):
-        # The files are in place; a manifest that still announces them does no harm.
-        write_manifest(folder, done)
-    return done
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what interrupted processes left under hidden names; the caller holds the lock and nothing is pending."""
-    for path in folder.iterdir():
-        if path.name.startswith(".") and path.suffix in LEFTOVER_SUFFIXES:
-            path.unlink(missing_ok=True)
-
-
-def _settled_manifest(folder: Path) -> Manifest:
-    """The manifest, after finishing what an interrupted process announced in it."""
-    manifest = read_manifest(folder)
-    if not manifest.pending:
-        return manifest
-    with locked(folder):
-        return _finish(folder, read_manifest(folder))
+            return extend(staging, package, shared, entries)
+    return create_from(staging, package, entries)
 
 
 def _checked(folder: Path, manifest: Manifest, verify: bool) -> Package:
@@ -299,6 +343,22 @@ def _checked(folder: Path, manifest: Manifest, verify: bool) -> Package:
 
 
 def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
+    if faults := file_faults(folder, manifest, verify=verify):
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ArtifactError(f"Package {folder} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+
+
+def file_faults(
+    folder: Path, manifest: Manifest, *, verify: bool = True, heard: Callable[[int], None] | None = None
+) -> list[str]:
+    """Everything in which a package's files are not what its manifest says.
+
+    Args:
+        folder: of the package.
+        manifest: of it.
+        verify: hash the files, too.
+        heard: is told the size in bytes of each file, once it was looked at.
+    """
     faults = []
     for name, expected in manifest.files.items():
         path = folder / name
@@ -308,10 +368,11 @@ def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
             faults.append(f"{name}: expected {expected.size_bytes} bytes, got {path.stat().st_size}")
         elif verify and sha256_of(path) != expected.sha256:
             faults.append(f"{name} is not what was packaged: its sha256 differs")
-    faults += [f"{name} is not listed" for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS) if name not in manifest.files]
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"Package {folder} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+        if heard is not None:
+            heard(expected.size_bytes)
+    return faults + [
+        f"{name} is not listed" for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS) if name not in manifest.files
+    ]
 
 
 def _check_graphs(package: Package) -> None:
