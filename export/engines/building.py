@@ -23,6 +23,7 @@ from mimi_edge.export.engines.timing_caches import CacheUse, TimingCache
 from mimi_edge.export.graphs import load_graph
 
 LISTED = 10
+STARTING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,23 +94,33 @@ def build_engine(
         KeyboardInterrupt: Ctrl-C; the build was stopped.
     """
     progress = BuildProgress(f"Building {request.label}", listener, should_stop)
-    results: list[BuiltEngine | BaseException] = []
-    finished = Event()
+    return _beside(lambda: _build(bindings, request, timing_cache, progress), progress)
 
-    def work() -> None:
+
+def _beside(work: Callable[[], BuiltEngine], progress: BuildProgress) -> BuiltEngine:
+    """Runs a build in a thread and waits for its end, also after Ctrl-C, which asks it to stop."""
+    results: list[BuiltEngine | BaseException] = []
+    begun, finished = Event(), Event()
+
+    def run() -> None:
+        begun.set()
         try:
-            results.append(_build(bindings, request, timing_cache, progress))
+            if not progress.stopped:
+                results.append(work())
         except BaseException as error:  # noqa: BLE001  it is raised in the thread that waits
             results.append(error)
-        finished.set()
+        finally:
+            finished.set()
 
     # Waiting for an event and not for the thread: Python 3.11 takes an interrupted join for the end of the thread.
-    Thread(target=work, name="build", daemon=True).start()
     try:
+        Thread(target=run, name="build", daemon=True).start()
         finished.wait()
     except KeyboardInterrupt:
         progress.ask_to_stop()
-        finished.wait()
+        # It may have come before the thread was there; one that comes now finds that it is to stop.
+        if begun.wait(STARTING_SECONDS):
+            finished.wait()
         raise
     if isinstance(results[0], BaseException):
         raise results[0]

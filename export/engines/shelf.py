@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -45,6 +45,8 @@ FOLDER = "engines"
 SUFFIX = ".engine"
 PART = ".part"
 ABANDONED_SECONDS = 3600
+
+Found = TypeVar("Found")
 REBUILD = "Build it again: mimi-edge export --format trt PACKAGE"
 
 
@@ -310,7 +312,7 @@ def _wrong(shelf: Shelf) -> Iterator[str]:
     yield from (repr(name) for name in shelf.pending if name not in known_files)
 
 
-def _retried(folder: Path, look: Callable[[Shelf], Any]) -> Any:
+def _retried(folder: Path, look: Callable[[Shelf], Found]) -> Found:
     """Looks again where another process changed the shelf between our two looks."""
     while True:
         shelf = _read(folder)

@@ -308,7 +308,7 @@ def _tensor_faults(tensors: list[Any]) -> Iterator[str]:
 def _is_shape(value: Any) -> bool:
     if not _is_list(value, lambda size: _is_count(size, smallest=-1) and size != 0) or len(value) > HIGHEST_RANK:
         return False
-    return math.prod(size for size in value if size > 0) <= LARGEST_TENSOR
+    return bool(math.prod(size for size in value if size > 0) <= LARGEST_TENSOR)
 
 
 def _shown(value: Any) -> str:
