@@ -78,6 +78,7 @@ class FakeCuda:
         fail: function name -> codes of its next calls; 0 lets one through.
         calls: how often each function was called.
         faults: what was done wrong.
+        capturable: whether TensorRT for RTX says that its work can be captured.
         clock_ms: time by the device's clock; each piece of work takes a quarter.
     """
 
@@ -88,6 +89,7 @@ class FakeCuda:
     fail: dict[str, list[int]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    capturable: bool = True
     clock_ms: float = 0.0
     live: dict[int, Memory] = field(default_factory=dict)
     streams: dict[int, FakeStream] = field(default_factory=dict)

@@ -213,6 +213,7 @@ def behaviour(gpu: FakeCuda) -> dict[str, dict[str, Any]]:
             "set_tensor_address": _set_address,
             "set_device_memory": lambda self, address, size: setattr(self._run, "memory", (address, size)),
             "execute_async_v3": _execute,
+            "is_stream_capturable": lambda self, stream: gpu.capturable,
         },
         "Refitter": {
             "__init__": _start_refitter,

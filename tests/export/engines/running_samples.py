@@ -121,6 +121,25 @@ def mixed_graph(path: Path) -> Path:
     return _saved(path, text, backbone_weights())
 
 
+def half(path: Path, source: Path) -> Path:
+    """The same graph with everything between images and logits in fp16, tasks' weights that are inputs included."""
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), tensor.name))
+    for value in model.graph.input:
+        if value.name != "images" and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    for node in model.graph.node:
+        node.input[:] = ["half_images" if name == "images" else name for name in node.input]
+        node.output[:] = ["half_logits" if name == "logits" else name for name in node.output]
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["images"], ["half_images"], to=onnx.TensorProto.FLOAT16))
+    model.graph.node.append(onnx.helper.make_node("Cast", ["half_logits"], ["logits"], to=onnx.TensorProto.FLOAT))
+    onnx.save(model, path)
+    return path
+
+
 def _inputs(weights: Weights, front: str) -> str:
     return "".join(f', float[{front}{", ".join(map(str, values.shape))}] "{name}"' for name, values in weights.items())
 

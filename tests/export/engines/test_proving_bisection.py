@@ -11,7 +11,7 @@ import pytest
 from fake_runtime import machine
 from hypothesis import given
 from hypothesis import strategies as st
-from running_samples import CLASSES, SITES, WIDTH, backbone_weights, built, images, own_graph, task_weights
+from running_samples import CLASSES, SITES, WIDTH, backbone_weights, built, half, images, own_graph, task_weights
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.bisecting import bisect, candidates, compare, mark_outputs
@@ -89,22 +89,6 @@ def test_the_layer_with_one_wrong_weight_is_named(right, tmp_path, layer, marks)
     assert found.between == 0
     assert f"The first wrong layer is {layer}" in found.sentence()
     assert found.document()["first_bad"] == layer
-
-
-def half(path: Path, source: Path) -> Path:
-    """Everything between images and logits in fp16."""
-    model = onnx.load(source)
-    for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == np.float32:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), tensor.name))
-    for node in model.graph.node:
-        node.input[:] = ["half_images" if name == "images" else name for name in node.input]
-        node.output[:] = ["half_logits" if name == "logits" else name for name in node.output]
-    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["images"], ["half_images"], to=onnx.TensorProto.FLOAT16))
-    model.graph.node.append(onnx.helper.make_node("Cast", ["half_logits"], ["logits"], to=onnx.TensorProto.FLOAT))
-    onnx.save(model, path)
-    return path
 
 
 def test_the_layer_that_overflows_in_fp16_is_named(tmp_path):

@@ -113,6 +113,15 @@ def test_without_capture_the_answers_stay_right_and_it_is_said(graph, failure):
     computer.gpu.check()
 
 
+def test_what_tensorrt_for_rtx_cannot_capture_is_not_tried(graph):
+    computer = machine("rtx-1.7", gpu=FakeCuda(capturable=False))
+    with opened(computer, graph) as runner:
+        np.testing.assert_allclose(runner.run(images(2)), reference(graph, images(2)), rtol=1e-5, atol=1e-6)
+        assert "cannot capture" in runner.executor.why_no_graphs
+    assert computer.gpu.calls["cudaStreamBeginCapture"] == 0
+    computer.gpu.check()
+
+
 def test_marked_outputs_come_too(graph):
     computer = machine()
     plan = built(computer.bindings, graph, outputs=[SITES[0]])
