@@ -244,7 +244,7 @@ def test_refittable_engines(rtx, workplace_of):
 
 def test_a_refittable_engine_for_several_kinds_of_gpu_is_refused_with_a_reason(rtx, workplace_of):
     """Which of the two reasons comes first is up to chance."""
-    with pytest.raises(EngineBuildError, match="only for one compute capability|needs a working NVIDIA driver"):
+    with pytest.raises(EngineBuildError, match=r"only for one compute capability|needs a working NVIDIA driver"):
         build_engine(rtx, refit_request(workplace_of("vit"), *CAPABILITIES))
 
 
