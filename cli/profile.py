@@ -17,7 +17,7 @@ from mimi_edge.events import Listener
 if TYPE_CHECKING:
     from mimi_edge.export.packages import Package
     from mimi_edge.images.dataset import DecodedSplit
-    from mimi_edge.profiles.reports import GraphLatency, ProfileReport, TaskProfile
+    from mimi_edge.profiles.first_reports import GraphLatency, ProfileReport, TaskProfile
 
 
 @explained
@@ -50,7 +50,7 @@ def command(
 
     from mimi_edge.export.packages import read_package
     from mimi_edge.files import write_whole
-    from mimi_edge.profiles.reports import profile_package, report_document
+    from mimi_edge.profiles.first_reports import profile_package, report_document
 
     batches = _batches(batch)
     opened = read_package(package)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     "mimi-edge",
@@ -41,6 +42,11 @@ class Environment:
         providers: the runtime's execution providers, in order of preference.
         load_average: runnable processes over the last minute when the measurement began, None where unknown. Above 0.5
             or so something else was running too.
+        git_revision: of the checkout that the working directory is in, with `+` where files differ from it; None where
+            it is in none.
+        gpu: what its driver tells, None without one.
+        board: kind, name, power mode, temperatures and so on.
+        marks: sentences on what makes the measurement doubtful; empty where nothing does.
     """
 
     cpu: str
@@ -52,6 +58,10 @@ class Environment:
     packages: Mapping[str, str]
     providers: tuple[str, ...]
     load_average: float | None
+    git_revision: str | None = None
+    gpu: Mapping[str, Any] | None = None
+    board: Mapping[str, Any] | None = None
+    marks: tuple[str, ...] = ()
 
 
 def current_environment(*, threads: int | None = None, providers: Sequence[str] = ()) -> Environment:

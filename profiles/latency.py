@@ -68,7 +68,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Percentiles (linear interpolation), mean and extremes in milliseconds of `count` samples."""
+    """Percentiles (linear interpolation), mean, extremes and jitter in milliseconds of `count` samples.
+
+    Jitter is the median of the absolute differences of successive samples: what somebody feels who asks for one answer
+    after the other. Unlike a standard deviation or a range of percentiles it does not grow when clocks or temperature
+    drift slowly, and single outliers do not move it. Of one sample it is 0.
+    """
 
     p50_ms: float
     p90_ms: float
@@ -76,6 +81,7 @@ class LatencySummary:
     mean_ms: float
     min_ms: float
     max_ms: float
+    jitter_ms: float
     count: int
 
 
@@ -170,7 +176,7 @@ def measured_ratio(measured: Runnable, reference: Runnable, *, rounds: int = 200
 
 
 def summarise(latency_ns: Sequence[int]) -> LatencySummary:
-    """Percentiles, mean and extremes of samples in nanoseconds."""
+    """Percentiles, mean, extremes and jitter of samples in nanoseconds."""
     values_ms = np.asarray(latency_ns, np.float64) / NANOSECONDS_PER_MS
     p50, p90, p99 = np.percentile(values_ms, (50, 90, 99))
     return LatencySummary(
@@ -180,6 +186,7 @@ def summarise(latency_ns: Sequence[int]) -> LatencySummary:
         mean_ms=float(values_ms.mean()),
         min_ms=float(values_ms.min()),
         max_ms=float(values_ms.max()),
+        jitter_ms=float(np.median(np.abs(np.diff(values_ms)))) if len(values_ms) > 1 else 0.0,
         count=len(values_ms),
     )
 

@@ -1,333 +1,462 @@
-"""What a package costs, measured: bytes, accuracy and latency of the bare backbone and of every task's merged graph.
+"""What was measured, where and how: the report, and the JSON document it is kept in (schema 2, `docs/reports.md`).
 
-The JSON form has `schema` 1. It holds `environment`, `seed`, `storage`, `tasks` (name, bytes, neurons by site, accuracy
-by split as the task file says, accuracy of the graph or null) and `latencies`: an entry for each graph and batch, with
-`task` null for the bare backbone, every sample in nanoseconds, a summary in milliseconds, and the ratio of medians to
-the backbone's at the same batch with its confidence interval. The summary is there for readers; this module works it
-out from the samples.
+Every sample is kept. Summaries, rates and sizes in all are in the document for readers; this module works them out from
+the samples, so a document cannot contradict itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import numpy as np
-
-from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.decoding import DecodedSplit
-from mimi_edge.profiles.accuracy import Run, top1_accuracy
-from mimi_edge.profiles.environment import Environment, current_environment
-from mimi_edge.profiles.latency import (
-    LatencySummary,
-    Ratio,
-    Samples,
-    WarmUp,
-    measure,
-    ratio_of_medians,
-    summarise,
-)
-from mimi_edge.profiles.storage import PackageStorage, TaskStorage, package_storage
-from mimi_edge.tasks.files import read_task
-from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import SplitAccuracy, Task
+from mimi_edge.profiles.devices.roofline import LABEL, Estimate
+from mimi_edge.profiles.environment import Environment
+from mimi_edge.profiles.latency import LatencySummary, Ratio, Samples, summarise
+from mimi_edge.profiles.storage import PackageStorage, TaskStorage
+from mimi_edge.tasks.task import SplitAccuracy
 
-if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
-
-SCHEMA = 1
-DEFAULT_ROUNDS = 100
-"""Samples of each graph: as few as still have a p99."""
+SCHEMA = 2
+KINDS = ("backbone", "task", "graph", "engine", "peer")
+ESTIMATE_FIELDS = ("device", "title", "precision", "batch", "bounds_ms", "launch_assumption")
 
 
 @dataclass(frozen=True)
-class TaskProfile:
-    """What one task takes and is worth.
+class Failure:
+    """How the measurement of one artefact ended before its time.
 
     Attributes:
-        name: of the task.
-        storage: bytes of its two files.
-        neurons: of every site of the backbone, in network order; 0 where a site was emptied.
-        stored_accuracy: by split, as the task file says.
-        graph_accuracy: of the merged graph in its runtime; None where no images were given.
+        stage: what it was doing: `open`, `accuracy`, `latency, batch 8`, ...
+        message: what it said last.
+        exit_code: of its process, negative for a signal; None where it had to be ended, or only refused.
     """
 
-    name: str
-    storage: TaskStorage
-    neurons: Mapping[str, int]
-    stored_accuracy: Mapping[str, SplitAccuracy]
-    graph_accuracy: SplitAccuracy | None
+    stage: str
+    message: str
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)
-class GraphLatency:
-    """How long one graph takes for one batch, from images in host memory to outputs in host memory.
+class MeasuredAccuracy:
+    """Top-1 accuracy of the very artefact, in its runtime.
 
     Attributes:
-        task: whose merged graph it is; None for the bare backbone.
+        split: of the task's data.
+        images: in it.
+        right: of those.
+    """
+
+    split: str
+    images: int
+    right: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.right <= self.images or self.images < 1:
+            raise ConfigError(f"Of at least one image, between none and all are right; got {self}.")
+
+    @property
+    def accuracy(self) -> float:
+        """A share of 0..1."""
+        return self.right / self.images
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What it takes, on one thread, to make an image file's content ready for the artefact; nanoseconds an image.
+
+    Attributes:
+        source: which images: `test split`, or `made up` where none were given.
+        read_ns: to decode an image, one value each.
+        fit_ns: to resize and crop it.
+        normalise_ns: to scale and normalise it, and to put channels first.
+    """
+
+    source: str
+    read_ns: tuple[int, ...]
+    fit_ns: tuple[int, ...]
+    normalise_ns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.read_ns) == len(self.fit_ns) == len(self.normalise_ns) > 0:
+            raise ConfigError("The time of preprocessing needs the same images, one or more, in each of its steps.")
+
+    @property
+    def total_ns(self) -> tuple[int, ...]:
+        """All three steps, by image."""
+        return tuple(map(sum, zip(self.read_ns, self.fit_ns, self.normalise_ns, strict=True)))
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Largest memory of an artefact's process, and the floor below it.
+
+    The floor is taken in that process when the runtime is loaded and, on a GPU, its context made, before the artefact
+    is opened. Bytes of the process, not of the machine.
+
+    Attributes:
+        host_floor_bytes: resident memory then.
+        host_peak_bytes: largest resident memory until its end.
+        device_floor_bytes: of the GPU used by the process then; None without a GPU, or where the driver does not tell.
+        device_peak_bytes: largest seen until its end.
+    """
+
+    host_floor_bytes: int
+    host_peak_bytes: int
+    device_floor_bytes: int | None = None
+    device_peak_bytes: int | None = None
+
+    @property
+    def host_bytes(self) -> int:
+        """What the artefact added to the host's memory at most."""
+        return max(0, self.host_peak_bytes - self.host_floor_bytes)
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What it added to the GPU's memory at most."""
+        if self.device_floor_bytes is None or self.device_peak_bytes is None:
+            return None
+        return max(0, self.device_peak_bytes - self.device_floor_bytes)
+
+
+@dataclass(frozen=True)
+class EnergyUse:
+    """Joules while one artefact ran alone, over and over.
+
+    Attributes:
+        joules: in all that time, idle included.
+        seconds: of it.
+        images: that were answered in it.
+        idle_watts: of the machine at rest, measured before.
+        method: `counter` of the device, or `trapezoid` over sampled watts.
+        samples: readings in that time.
+        meter: what was read, and what that covers.
+    """
+
+    joules: float
+    seconds: float
+    images: int
+    idle_watts: float
+    method: str
+    samples: int
+    meter: str
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or not self.seconds > 0:
+            raise ConfigError(f"Energy is of at least one image and of some time; got {self}.")
+
+    @property
+    def mean_watts(self) -> float:
+        """Over that time, idle included."""
+        return self.joules / self.seconds
+
+    @property
+    def joules_per_image(self) -> float:
+        """Above idle: what the machine would have used doing nothing is subtracted."""
+        return (self.joules - self.idle_watts * self.seconds) / self.images
+
+
+@dataclass(frozen=True)
+class RatioTo:
+    """Median latency of an artefact over that of another at the same batch, with a bootstrap interval.
+
+    Attributes:
+        to: name of the other artefact.
+        ratio: value and interval.
+    """
+
+    to: str
+    ratio: Ratio
+
+    @property
+    def seen(self) -> bool:
+        """Whether the interval leaves 1 out; if not, no difference was seen."""
+        return self.ratio.difference_seen
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One artefact at one batch, from images in host memory to outputs in host memory.
+
+    Attributes:
         batch: images at a time.
-        samples: all of them.
-        ratio: of its median to the bare backbone's at this batch; None for the backbone itself.
+        samples: all of them, in the order in which they were taken.
+        ratio: to the report's reference; None for the reference itself, or where that has no samples.
+        energy: None where it was not measured.
+        estimate: what the device's data sheet promises, None where there is none. Never a measurement.
     """
 
-    task: str | None
     batch: int
     samples: Samples
-    ratio: Ratio | None
+    ratio: RatioTo | None = None
+    energy: EnergyUse | None = None
+    estimate: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.samples.latency_ns:
+            raise ConfigError(f"A measurement has a batch and samples; got batch {self.batch}.")
 
     @property
     def summary(self) -> LatencySummary:
-        """Percentiles, mean and extremes."""
+        """Percentiles, mean, extremes and jitter."""
         return summarise(self.samples.latency_ns)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images over the time that their inferences took, one batch after the other."""
+        return self.batch * 1000 / self.summary.mean_ms
 
 
 @dataclass(frozen=True)
-class ProfileReport:
-    """What was measured, and where.
+class MeasuredArtefact:
+    """One thing that was measured: a bare backbone, a task, a graph, an engine, or a peer to compare with.
 
     Attributes:
-        environment: machine and software.
-        seed: of images and of the order of measurement.
-        storage: bytes of the package.
-        tasks: in the order of the package.
-        latencies: by batch, the backbone's first.
+        name: of it in this report, where no other has the same.
+        kind: one of `KINDS`.
+        task: that it answers for, None for a bare backbone.
+        backend: that ran it, such as `ort-cpu`.
+        precision: that it computes in, such as `fp32`.
+        strategy: of an engine: `per-task`, `shared` or `refit`; None for everything else.
+        files: sizes in bytes of the files it needs to run, each once, by path.
+        neurons: of every site of the backbone, in network order; None where they are not known.
+        gflops: 2 x multiply-accumulates of one image in 1000^3, None where they cannot be counted.
+        stored_accuracy: by split, as the task file says.
+        accuracy: of this very artefact, measured; None where no images were given.
+        preprocessing: its time, apart from the latency.
+        memory: None where it was not measured.
+        failure: what ended it; what was measured before is still here.
+        measurements: by batch.
     """
 
-    environment: Environment
-    seed: int
-    storage: PackageStorage
-    tasks: tuple[TaskProfile, ...]
-    latencies: tuple[GraphLatency, ...]
+    name: str
+    kind: str
+    backend: str
+    task: str | None = None
+    precision: str = "fp32"
+    strategy: str | None = None
+    files: Mapping[str, int] = field(default_factory=dict)
+    neurons: Mapping[str, int] | None = None
+    gflops: float | None = None
+    stored_accuracy: Mapping[str, SplitAccuracy] = field(default_factory=dict)
+    accuracy: MeasuredAccuracy | None = None
+    preprocessing: Preparation | None = None
+    memory: MemoryUse | None = None
+    failure: Failure | None = None
+    measurements: tuple[Measurement, ...] = ()
 
-    def latency(self, task: str | None, batch: int = 1) -> GraphLatency:
-        """The measurement of a task's graph, or with None of the bare backbone's, at one batch.
+    def __post_init__(self) -> None:
+        if not self.name or self.kind not in KINDS:
+            raise ConfigError(
+                f"An artefact has a name and a kind of {', '.join(KINDS)}; got {self.name!r}, {self.kind!r}."
+            )
+        batches = [one.batch for one in self.measurements]
+        if len(set(batches)) < len(batches):
+            raise ConfigError(f"{self.name} has batches measured twice: {batches}.")
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files, as they lie."""
+        return sum(self.files.values())
+
+    def at(self, batch: int) -> Measurement | None:
+        """The measurement at a batch, None where there is none."""
+        return next((one for one in self.measurements if one.batch == batch), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the profiler.
+
+    Attributes:
+        made: when it began, ISO 8601 with a zone.
+        seed: of images and of the order of measurement.
+        environment: machine and software.
+        method: how latency was measured: `rounds`, `burst`, `warm_up` and so on, for readers.
+        artefacts: the first that was measured is the reference of the ratios.
+        storage: of the package, where one package was given.
+        ledger: of a fleet, as `mimi_edge.profiles.ledger` makes it.
+    """
+
+    made: str
+    seed: int
+    environment: Environment
+    artefacts: tuple[MeasuredArtefact, ...]
+    method: Mapping[str, Any] = field(default_factory=dict)
+    storage: PackageStorage | None = None
+    ledger: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.artefacts]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"A report has artefacts, each with a name of its own; got {', '.join(names) or 'none'}.")
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """All that were measured, in order."""
+        return tuple(dict.fromkeys(measured.batch for one in self.artefacts for measured in one.measurements))
+
+    @property
+    def failed(self) -> tuple[MeasuredArtefact, ...]:
+        """Artefacts whose measurement did not end well."""
+        return tuple(one for one in self.artefacts if one.failure is not None)
+
+    def artefact(self, name: str) -> MeasuredArtefact:
+        """One by its name.
 
         Raises:
-            KeyError: it was not measured.
+            KeyError: there is none.
         """
-        for found in self.latencies:
-            if (found.task, found.batch) == (task, batch):
-                return found
-        raise KeyError((task, batch))
+        for one in self.artefacts:
+            if one.name == name:
+                return one
+        raise KeyError(name)
 
 
-def profile_package(
-    package: Package,
-    *,
-    tasks: Sequence[str] | None = None,
-    batches: Sequence[int] = (1,),
-    rounds: int = DEFAULT_ROUNDS,
-    splits: Mapping[str, DecodedSplit] | None = None,
-    threads: int | None = None,
-    backend: Backend = Backend.ORT_CPU,
-    seed: int = 0,
-    warm_up: WarmUp | None = None,
-    listener: Listener = silent,
-) -> ProfileReport:
-    """Measures a package in ONNX Runtime.
-
-    All graphs of a batch are measured in one interleaved run, so all of them are in memory at the same time.
-
-    Args:
-        package: whose files are measured as they lie.
-        tasks: names of those to measure; all by default.
-        batches: images at a time, one interleaved run for each.
-        rounds: samples of each graph and batch.
-        splits: decoded images by the name of the task, for the accuracy of its graph.
-        threads: of the runtime; by default it chooses.
-        backend: one of ONNX Runtime's.
-        seed: of images and of the order of measurement.
-        warm_up: when graphs count as warm.
-        listener: hears how far it is.
-
-    Raises:
-        ConfigError: the package lacks a task, or a number makes no sense.
-        ArtifactError: a file of the package is damaged.
-        MimiEdgeError: ONNX Runtime is not installed.
-    """
-    from mimi_edge.export.onnx_runtime import PROVIDERS
-
-    chosen = _chosen(package, tasks, splits or {})
-    _check_numbers(batches, rounds)
-    environment = current_environment(threads=threads, providers=PROVIDERS[backend])
-    storage = package_storage(package)
-    sites = _site_names(package)
-    read = {name: read_task(package.tasks[name].task_file) for name in chosen}
-    graphs: dict[str | None, Run] = {None: _opened(package.backbone_graph, threads, backend)}
-    graphs |= {name: _opened(package.tasks[name].graph, threads, backend) for name in chosen}
-    profiles = [
-        TaskProfile(
-            name=name,
-            storage=storage.tasks[name],
-            neurons={site: read[name].neurons.get(site, 0) for site in sites},
-            stored_accuracy=dict(read[name].header.accuracy),
-            graph_accuracy=_graph_accuracy(read[name], graphs[name], (splits or {}).get(name), listener),
-        )
-        for name in chosen
-    ]
-    turns = _TurnTaking(rounds, seed, warm_up, listener)
-    latencies = [
-        found for batch in batches for found in _latencies(graphs, _noise(batch, package.input_size, seed), turns)
-    ]
-    return ProfileReport(environment, seed, storage, tuple(profiles), tuple(latencies))
-
-
-def report_document(report: ProfileReport) -> dict[str, Any]:
-    """The report as JSON has it; see this module's first lines."""
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as JSON has it."""
     return {
         "schema": SCHEMA,
-        "environment": asdict(report.environment) | {"providers": list(report.environment.providers)},
+        "made": report.made,
         "seed": report.seed,
-        "storage": asdict(report.storage)
-        | {
-            "backbone_bytes": report.storage.backbone_bytes,
-            "full_models_bytes": report.storage.full_models_bytes,
-        },
-        "tasks": [_task_document(task) for task in report.tasks],
-        "latencies": [_latency_document(latency) for latency in report.latencies],
+        "method": dict(report.method),
+        "environment": environment_document(report.environment),
+        "storage": None if report.storage is None else _storage_document(report.storage),
+        "ledger": None if report.ledger is None else dict(report.ledger),
+        "artefacts": [_artefact_document(one) for one in report.artefacts],
     }
 
 
-def report_from_document(document: Mapping[str, Any]) -> ProfileReport:
-    """The report that `report_document` made a document of.
+def report_from_document(document: Mapping[str, Any]) -> Report:
+    """The report that `report_document` made a document of; one of schema 1 is taken over.
 
     Raises:
         ArtifactError: it is no such document, or of a newer format.
     """
-    if not isinstance(schema := document.get("schema"), int) or schema > SCHEMA:
+    schema = document.get("schema") if isinstance(document, Mapping) else None
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ArtifactError(
             f"This is no report that can be read here: expected schema up to {SCHEMA}, got {schema!r}. "
             "Measure again, or upgrade: pip install --upgrade mimi-edge"
         )
     try:
-        environment = document["environment"]
-        return ProfileReport(
-            environment=Environment(**environment | {"providers": tuple(environment["providers"])}),
-            seed=document["seed"],
-            storage=_storage_from(document["storage"]),
-            tasks=tuple(_task_from(entry) for entry in document["tasks"]),
-            latencies=tuple(_latency_from(entry) for entry in document["latencies"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+        if schema == 1:
+            from mimi_edge.profiles.first_reports import taken_over
+
+            document = taken_over(document)
+        return _report_from(document)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, ConfigError) as error:
         raise ArtifactError(f"This report lacks or misspells something ({error!r}). Measure again.") from error
 
 
-def _chosen(package: Package, tasks: Sequence[str] | None, splits: Mapping[str, DecodedSplit]) -> list[str]:
-    chosen = list(package.tasks) if tasks is None else list(dict.fromkeys(tasks))
-    unknown = sorted({*chosen, *splits} - set(package.tasks))
-    if unknown or not chosen:
-        raise ConfigError(
-            f"This package has the tasks {', '.join(package.tasks) or 'none'}; "
-            f"got {', '.join(unknown) or 'no task'}. Name one of them, or export a task first."
-        )
-    return chosen
+def environment_document(environment: Environment) -> dict[str, Any]:
+    """An environment as JSON has it."""
+    return asdict(environment) | {"providers": list(environment.providers), "marks": list(environment.marks)}
 
 
-def _check_numbers(batches: Sequence[int], rounds: int) -> None:
-    if not batches or min(batches) < 1 or rounds < 1:
-        raise ConfigError(f"Expected batches and rounds of at least 1, got batches {list(batches)}, rounds {rounds}.")
+def summary_document(latency_ns: Sequence[int]) -> dict[str, Any]:
+    """Percentiles, mean, extremes and jitter of samples, as JSON has them."""
+    return asdict(summarise(latency_ns))
 
 
-def _site_names(package: Package) -> list[str]:
-    from mimi_edge.export.graphs import read_graph_info
-
-    return [site.name for site in read_graph_info(package.backbone_graph).sites]
+# Writing.
 
 
-def _opened(graph: Path, threads: int | None, backend: Backend) -> Run:
-    from mimi_edge.export.onnx_runtime import open_graph
-
-    return open_graph(graph, threads=threads, backend=backend).run
-
-
-def _graph_accuracy(task: Task, run: Run, split: DecodedSplit | None, listener: Listener) -> SplitAccuracy | None:
-    if split is None:
-        return None
-    stage = f"accuracy of {task.header.name}"
-    return top1_accuracy(run, split, task.header.preprocessing, listener=listener, stage=stage)
-
-
-def _noise(batch: int, size: int, seed: int) -> Floats:
-    """Images [B, 3, S, S] of noise: how long a dense network takes does not depend on what it sees."""
-    return np.random.default_rng(seed).standard_normal((batch, 3, size, size), np.float32)
-
-
-@dataclass(frozen=True)
-class _TurnTaking:
-    """How graphs are measured in turns."""
-
-    rounds: int
-    seed: int
-    warm_up: WarmUp | None
-    listener: Listener
-
-
-def _latencies(graphs: Mapping[str | None, Run], images: Floats, turns: _TurnTaking) -> Iterator[GraphLatency]:
-    """One interleaved run of all graphs on the same images; the backbone's is called None and comes first."""
-    batch = len(images)
-    # Positions for names: a task may be called anything.
-    runnables = {str(index): partial(run, images) for index, run in enumerate(graphs.values())}
-    measured = measure(
-        runnables,
-        rounds=turns.rounds,
-        seed=turns.seed,
-        warm_up=turns.warm_up,
-        listener=turns.listener,
-        stage=f"latency, batch {batch}",
-    )
-    backbone = measured["0"]
-    if not backbone.settled:
-        turns.listener(Note(f"Batch {batch}: the warm-up ended before latencies were steady. The machine is busy."))
-    for task, samples in zip(graphs, measured.values(), strict=True):
-        ratio = None if task is None else ratio_of_medians(samples.latency_ns, backbone.latency_ns, seed=turns.seed)
-        yield GraphLatency(task, batch, samples, ratio)
-
-
-def _task_document(task: TaskProfile) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        **asdict(task.storage),
-        "neurons": dict(task.neurons),
-        "stored_accuracy": {split: asdict(value) for split, value in task.stored_accuracy.items()},
-        "graph_accuracy": None if task.graph_accuracy is None else asdict(task.graph_accuracy),
+def _storage_document(storage: PackageStorage) -> dict[str, Any]:
+    return asdict(storage) | {
+        "backbone_bytes": storage.backbone_bytes,
+        "full_models_bytes": storage.full_models_bytes,
     }
 
 
-def _task_from(entry: Mapping[str, Any]) -> TaskProfile:
-    graph_accuracy = entry["graph_accuracy"]
-    return TaskProfile(
-        name=entry["name"],
-        storage=TaskStorage(entry["task_file_bytes"], entry["graph_bytes"]),
-        neurons=dict(entry["neurons"]),
-        stored_accuracy={split: SplitAccuracy(**value) for split, value in entry["stored_accuracy"].items()},
-        graph_accuracy=None if graph_accuracy is None else SplitAccuracy(**graph_accuracy),
-    )
-
-
-def _latency_document(latency: GraphLatency) -> dict[str, Any]:
+def _artefact_document(artefact: MeasuredArtefact) -> dict[str, Any]:
     return {
-        "task": latency.task,
-        "batch": latency.batch,
-        "summary": asdict(latency.summary),
-        "ratio": None if latency.ratio is None else asdict(latency.ratio),
-        "latency_ns": list(latency.samples.latency_ns),
-        "warm_up_ns": list(latency.samples.warm_up_ns),
-        "settled": latency.samples.settled,
+        "name": artefact.name,
+        "kind": artefact.kind,
+        "task": artefact.task,
+        "backend": artefact.backend,
+        "precision": artefact.precision,
+        "strategy": artefact.strategy,
+        "files": dict(artefact.files),
+        "size_bytes": artefact.size_bytes,
+        "neurons": None if artefact.neurons is None else dict(artefact.neurons),
+        "gflops": artefact.gflops,
+        "stored_accuracy": {split: asdict(value) for split, value in artefact.stored_accuracy.items()},
+        "accuracy": _with(artefact.accuracy, "accuracy"),
+        "preprocessing": None if artefact.preprocessing is None else _preparation_document(artefact.preprocessing),
+        "memory": _with(artefact.memory, "host_bytes", "device_bytes"),
+        "failure": _with(artefact.failure),
+        "measurements": [_measurement_document(one) for one in artefact.measurements],
     }
 
 
-def _latency_from(entry: Mapping[str, Any]) -> GraphLatency:
-    return GraphLatency(
-        task=entry["task"],
-        batch=entry["batch"],
-        samples=Samples(tuple(entry["latency_ns"]), tuple(entry["warm_up_ns"]), entry["settled"]),
-        ratio=None if entry["ratio"] is None else Ratio(**entry["ratio"]),
+def _with(value: Any, *derived: str) -> dict[str, Any] | None:
+    """A dataclass and some of its properties, as JSON has them; None stays None."""
+    return None if value is None else asdict(value) | {name: getattr(value, name) for name in derived}
+
+
+def _preparation_document(preparation: Preparation) -> dict[str, Any]:
+    return {
+        "source": preparation.source,
+        "images": len(preparation.total_ns),
+        "summary": summary_document(preparation.total_ns),
+        **{
+            step: {"samples_ns": list(samples_ns), "summary": summary_document(samples_ns)}
+            for step, samples_ns in _steps(preparation)
+        },
+    }
+
+
+def _steps(preparation: Preparation) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "read", preparation.read_ns
+    yield "fit", preparation.fit_ns
+    yield "normalise", preparation.normalise_ns
+
+
+def _measurement_document(measurement: Measurement) -> dict[str, Any]:
+    ratio = measurement.ratio
+    return {
+        "batch": measurement.batch,
+        "summary": asdict(measurement.summary),
+        "images_per_second": measurement.images_per_second,
+        "ratio": None if ratio is None else {"to": ratio.to, **asdict(ratio.ratio), "seen": ratio.seen},
+        "energy": _with(measurement.energy, "joules_per_image", "mean_watts"),
+        "estimate": None if measurement.estimate is None else _estimate_document(measurement.estimate),
+        "settled": measurement.samples.settled,
+        "latency_ns": list(measurement.samples.latency_ns),
+        "warm_up_ns": list(measurement.samples.warm_up_ns),
+    }
+
+
+def _estimate_document(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "label": LABEL,
+        **{name: getattr(estimate, name) for name in ESTIMATE_FIELDS},
+        "bounds_ms": dict(estimate.bounds_ms),
+        "bound": estimate.bound,
+        "ms": estimate.ms,
+        "images_per_second": estimate.images_per_s,
+    }
+
+
+# Reading.
+
+
+def _report_from(document: Mapping[str, Any]) -> Report:
+    storage, ledger = document["storage"], document["ledger"]
+    return Report(
+        made=str(document["made"]),
+        seed=int(document["seed"]),
+        environment=_environment_from(document["environment"]),
+        artefacts=tuple(_artefact_from(entry) for entry in document["artefacts"]),
+        method=dict(document["method"]),
+        storage=None if storage is None else _storage_from(storage),
+        ledger=None if ledger is None else dict(ledger),
     )
+
+
+def _environment_from(entry: Mapping[str, Any]) -> Environment:
+    return Environment(**{**entry, "providers": tuple(entry["providers"]), "marks": tuple(entry["marks"])})
 
 
 def _storage_from(entry: Mapping[str, Any]) -> PackageStorage:
@@ -336,4 +465,48 @@ def _storage_from(entry: Mapping[str, Any]) -> PackageStorage:
         backbone_weights_bytes=entry["backbone_weights_bytes"],
         package_bytes=entry["package_bytes"],
         tasks={name: TaskStorage(**task) for name, task in entry["tasks"].items()},
+    )
+
+
+def _artefact_from(entry: Mapping[str, Any]) -> MeasuredArtefact:
+    neurons = entry["neurons"]
+    return MeasuredArtefact(
+        name=entry["name"],
+        kind=entry["kind"],
+        task=entry["task"],
+        backend=entry["backend"],
+        precision=entry["precision"],
+        strategy=entry["strategy"],
+        files=dict(entry["files"]),
+        neurons=None if neurons is None else dict(neurons),
+        gflops=entry["gflops"],
+        stored_accuracy={split: SplitAccuracy(**value) for split, value in entry["stored_accuracy"].items()},
+        accuracy=_without(MeasuredAccuracy, entry["accuracy"]),
+        preprocessing=None if entry["preprocessing"] is None else _preparation_from(entry["preprocessing"]),
+        memory=_without(MemoryUse, entry["memory"]),
+        failure=_without(Failure, entry["failure"]),
+        measurements=tuple(_measurement_from(one) for one in entry["measurements"]),
+    )
+
+
+def _without(kind: Any, entry: Mapping[str, Any] | None) -> Any:
+    """A dataclass from its document, whose derived values are left out; what it needs must be there."""
+    if entry is None:
+        return None
+    return kind(**{name: entry[name] for name in kind.__dataclass_fields__})
+
+
+def _preparation_from(entry: Mapping[str, Any]) -> Preparation:
+    steps = (tuple(entry[step]["samples_ns"]) for step in ("read", "fit", "normalise"))
+    return Preparation(entry["source"], *steps)
+
+
+def _measurement_from(entry: Mapping[str, Any]) -> Measurement:
+    ratio, estimate = entry["ratio"], entry["estimate"]
+    return Measurement(
+        batch=entry["batch"],
+        samples=Samples(tuple(entry["latency_ns"]), tuple(entry["warm_up_ns"]), entry["settled"]),
+        ratio=None if ratio is None else RatioTo(ratio["to"], _without(Ratio, ratio)),
+        energy=_without(EnergyUse, entry["energy"]),
+        estimate=None if estimate is None else Estimate(**{name: estimate[name] for name in ESTIMATE_FIELDS}),
     )

@@ -10,9 +10,9 @@ from mimi_edge.events import Advance, Note
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.images.decoding import DecodedSplit
 from mimi_edge.images.preprocessing import normalise
-from mimi_edge.profiles import reports
+from mimi_edge.profiles import first_reports as reports
+from mimi_edge.profiles.first_reports import profile_package, report_document, report_from_document
 from mimi_edge.profiles.latency import WarmUp
-from mimi_edge.profiles.reports import profile_package, report_document, report_from_document
 from mimi_edge.profiles.storage import package_storage
 from mimi_edge.tasks.task import SplitAccuracy
 
