@@ -58,7 +58,18 @@ def on_onnx_runtime(graph: Path, images: Floats, options: argparse.Namespace) ->
     return partial(open_graph(graph, threads=options.threads).run, images)
 
 
-RUNTIMES: Mapping[Backend, Runtime] = {Backend.ORT_CPU: on_onnx_runtime}
+def on_tensorrt(graph: Path, images: Floats, options: argparse.Namespace) -> Runnable:
+    """A graph as an fp16 engine on the GPU that is here."""
+    from on_gpu import on_tensorrt as as_engine
+
+    return as_engine(graph, images, Backend(options.backend))
+
+
+RUNTIMES: Mapping[Backend, Runtime] = {
+    Backend.ORT_CPU: on_onnx_runtime,
+    Backend.TRT: on_tensorrt,
+    Backend.TRT_RTX: on_tensorrt,
+}
 
 
 @dataclass(frozen=True)

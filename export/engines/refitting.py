@@ -241,12 +241,26 @@ class RefitRunner(Owner):
             ConfigError: no task is in use, or the images have another shape.
             MimiEdgeError: the device failed.
         """
-        if self._current is None:
-            names = ", ".join(self._tasks) or "add one"
-            raise ConfigError(f"{self.executor.name} has no task in use. Say which: {names}.")
-        classes, _ = self._tasks[self._current]
+        classes = self._classes()
         outputs = self.runner.run_all(images)
         return outputs | {LOGITS: np.ascontiguousarray(outputs[LOGITS][:, :classes])}
+
+    def load(self, images: Floats) -> int:
+        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
+
+        Raises:
+            ConfigError: the images have another shape, or are more than the largest batch.
+        """
+        return self.runner.load(images)
+
+    def launch(self, batch: int) -> None:
+        """Starts the engine, with the task in use, on what is on the device; does not wait.
+
+        Raises:
+            ConfigError: no task is in use.
+        """
+        self._classes()
+        self.runner.launch(batch)
 
     @property
     def refittable(self) -> Sequence[str]:
@@ -257,6 +271,13 @@ class RefitRunner(Owner):
     def memory(self) -> DeviceMemory:
         """What the engine takes on the device; tasks that are not in use take none."""
         return self.runner.memory
+
+    def _classes(self) -> int:
+        """Of the task in use."""
+        if self._current is None:
+            names = ", ".join(self._tasks) or "add one"
+            raise ConfigError(f"{self.executor.name} has no task in use. Say which: {names}.")
+        return self._tasks[self._current][0]
 
     def _found(self, task: str) -> tuple[int, dict[str, NDArray[Any]]]:
         if task not in self._tasks:
