@@ -26,7 +26,6 @@ from mimi_edge.export.precision.half import to_half
 from mimi_edge.profiles.latency import Runnable
 from mimi_edge.tasks.stores import Floats
 
-
 UNTIL_THE_END = ExitStack()
 atexit.register(UNTIL_THE_END.close)
 
