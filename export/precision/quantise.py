@@ -3,7 +3,8 @@
 Quantised are the products with the backbone's weights: those of `MatMul` and `Gemm`, and the patch embedding's `Conv`.
 Weights have a scale for each output channel, activations one each; both are symmetric, and biases stay as they are. The
 weights stay float, in their file, behind the pair: TensorRT quantises them when it builds. A task's adapters and head
-are left alone. They are under a hundredth of the work, and they are what the task learned.
+are left alone: they are a few hundredths of the work, and they are what the task learned. Where a pass has put an
+adapter's first product into the backbone's, as further columns of it, those columns are quantised with the rest.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
-from mimi_edge.export.graphs import INPUT, LOGITS, load_graph
+from mimi_edge.export.graphs import INPUT, LOGITS, graph_info, load_graph
 from mimi_edge.export.precision.ranges import Feeds, batches
 from mimi_edge.files import write_whole
-from mimi_edge.tasks.files import SUFFIX as TASK_SUFFIX
 from mimi_edge.tasks.stores import Floats
+from mimi_edge.tasks.task import DOWN, HEAD_WEIGHT, UP
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,6 +38,8 @@ STAGE = "calibrate INT8"
 BATCH = 8
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm"})
 WEIGHT_INPUT = 1
+FOLDED = ".fp32"
+"""What a pass adds to the name of a task's tensor that it turned into fp32 and whose own name is still taken."""
 SMALLEST_SCALE = 2.0**-15
 """Of a channel or an activation: below it, 1 / scale is more than fp16 holds. It costs channels whose largest weight is
 under 0.004 a little accuracy."""
@@ -162,7 +165,7 @@ def quantised_model(
     if find_spec("onnxruntime") is None:
         raise MimiEdgeError('INT8 is calibrated in ONNX Runtime. Install it: pip install "mimi-edge[cpu]"')
     source = load_graph(graph)
-    chosen, left = _products(source)
+    chosen, left = _products(source, _task_tensors(source, graph))
     if not chosen:
         raise ConfigError(f"{graph} has no product with a weight of the backbone, so there is nothing to quantise.")
     model = _with_pairs(source, chosen, _Reader(batches(source, images, feeds or {}, BATCH, STAGE, listener)))
@@ -219,8 +222,8 @@ def _speed_verdict(ratio: SpeedRatio | None) -> tuple[bool, str]:
     return False, f"slower: {figures}"
 
 
-def _products(model: ir.Model) -> tuple[list[str], list[str]]:
-    """Names of the products with a weight: those to quantise, and the adapters and the head."""
+def _products(model: ir.Model, tensors: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Names of the products with a weight: those to quantise, and the adapters' and the head's."""
     weights = _weights(model.graph)
     chosen: list[str] = []
     left: list[str] = []
@@ -229,7 +232,7 @@ def _products(model: ir.Model) -> tuple[list[str], list[str]]:
         if weight is None or weight not in weights:
             continue
         node.name = node.name or f"product.{index}"
-        (left if _is_the_tasks(node, weight) else chosen).append(node.name)
+        (left if _is_the_tasks(node, weight, tensors) else chosen).append(node.name)
     return chosen, left
 
 
@@ -242,14 +245,16 @@ def _weights(graph: ir.Graph) -> set[ir.Value]:
     return found
 
 
-def _is_the_tasks(node: ir.Node, weight: ir.Value) -> bool:
-    """Whether a product is the head's or an adapter's; computed weights are: a stored fp16, or one that is padded."""
-    import onnx_ir
+def _task_tensors(model: ir.Model, path: Path) -> frozenset[str]:
+    """What weights of a task may be called: as in the task file, or by what a pass made of them."""
+    parts = (site.name + part for site in graph_info(model, path).sites for part in (DOWN, UP))
+    return frozenset(name + suffix for name in (HEAD_WEIGHT, *parts) for suffix in ("", FOLDED))
 
-    tensor = weight.const_value
-    if tensor is None or any(value.name == LOGITS for value in node.outputs):
-        return True
-    return isinstance(tensor, onnx_ir.ExternalTensor) and str(tensor.location).endswith(TASK_SUFFIX)
+
+def _is_the_tasks(node: ir.Node, weight: ir.Value, tensors: frozenset[str]) -> bool:
+    """Whether a product is the head's or an adapter's; what is computed or given from outside is a task's too."""
+    is_head = any(value.name == LOGITS for value in node.outputs)
+    return is_head or weight.const_value is None or weight.name in tensors
 
 
 @dataclass(frozen=True)

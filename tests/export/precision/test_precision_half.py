@@ -15,9 +15,11 @@ from precision_samples import merged, relative_difference, saved, tolerance
 
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError
+from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.half import KeptLayer, to_half
+from mimi_edge.export.tuning import tune
 from mimi_edge.tasks.stores import Store
 
 FP32, FP16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -86,6 +88,19 @@ def test_weights_stay_in_their_files_behind_one_cast_each(family, store, exporte
             assert users <= {"Cast", "Mul", "LayerNormalization", "Clip"}
         if value.dtype is FP16:
             assert "Cast" not in users
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graph_made_ready_for_an_engine_answers_the_same_in_fp16(family, exported, tmp_path):
+    path = merged(exported, tmp_path, family, Store.INT8)
+    model = load_graph(path)
+    tune(model)
+    to_half(model, Precision.FP16)
+    images = random_images(3)
+    with engine_graph(model, tmp_path) as half:
+        onnx.checker.check_model(str(half), full_check=True)
+        got = open_graph(half).run(images)
+    assert relative_difference(got, open_graph(path).run(images)) <= tolerance(Precision.FP16)
 
 
 def test_every_float_between_input_and_output_has_one_of_the_two_types(exported, tmp_path):

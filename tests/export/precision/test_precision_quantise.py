@@ -15,6 +15,7 @@ from precision_samples import merged, relative_difference
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
+from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.quantise import (
@@ -24,6 +25,7 @@ from mimi_edge.export.precision.quantise import (
     quantise,
     quantised_model,
 )
+from mimi_edge.export.tuning import tune
 from mimi_edge.tasks.stores import Store
 
 TOLERANCE = 0.1
@@ -86,6 +88,22 @@ def test_products_with_the_backbones_weights_are_quantised_and_no_others(store, 
     assert not set(layers.left) & set(layers.quantised)
 
 
+@pytest.mark.parametrize("store", list(Store))
+def test_adapters_and_head_are_left_alone_in_a_graph_made_ready_for_an_engine(store, exported, tmp_path):
+    path = merged(exported, tmp_path, "swin", store)
+    model = load_graph(path)
+    tune(model)
+    images = random_images(8)
+    with engine_graph(model, tmp_path) as ready:
+        quantised, layers = quantised_model(ready, images)
+        assert "head" in layers.left
+        assert any(name.endswith(".out_of") for name in layers.left)
+        assert not [name for name in layers.quantised if name.endswith((".into", ".out_of", "head"))]
+        with engine_graph(quantised, tmp_path) as int8:
+            got = open_graph(int8).run(images)
+    assert relative_difference(got, open_graph(path).run(images)) <= TOLERANCE
+
+
 def test_weights_stay_float_in_their_file_and_have_a_scale_for_each_channel(graph):
     model, layers = quantised_model(graph, random_images(4), rest=Precision.FP16)
     pairs = _pairs(model)
@@ -103,11 +121,9 @@ def test_weights_stay_float_in_their_file_and_have_a_scale_for_each_channel(grap
         assert product.inputs[1].dtype is product.inputs[0].dtype is ir.DataType.FLOAT16
         assert pairs[f"{name}:0"].inputs[1].const_value.numpy().shape == ()
         assert all(value.dtype is not ir.DataType.INT32 for value in product.inputs)
-    scales = [node.inputs[1].const_value for node in model.graph if node.op_type.endswith("quantizeLinear")]
-    assert all(scale is not None and scale.numpy().astype(np.float32).min() >= SMALLEST_SCALE for scale in scales)
 
 
-def test_channel_of_zeros_stays_finite_in_fp16(graph):
+def test_scales_and_what_divides_by_them_stay_finite_in_fp16(graph):
     model = load_graph(graph)
     weight = next(node for node in model.graph if node.op_type == "MatMul").inputs[1]
     array = np.array(weight.const_value.numpy())
@@ -120,6 +136,10 @@ def test_channel_of_zeros_stays_finite_in_fp16(graph):
     out = graph.with_name("int8.onnx")
     quantise(path, out, images)
     assert relative_difference(open_graph(out).run(images), open_graph(path).run(images)) <= TOLERANCE
+    pairs = [node for node in load_graph(out).graph if node.op_type in {"QuantizeLinear", "DequantizeLinear"}]
+    scales = np.concatenate([node.inputs[1].const_value.numpy().astype(np.float64).ravel() for node in pairs])
+    assert scales.min() >= SMALLEST_SCALE
+    assert np.isfinite((1 / scales).astype(np.float16)).all()
 
 
 def test_same_graph_and_images_give_the_same_bytes_and_leave_the_graph_alone(graph):
