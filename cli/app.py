@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mimi_edge
-from mimi_edge.cli import devices, export, inspect, plan, predict, profile, train
+from mimi_edge.cli import devices, export, inspect, install_task, pack, plan, predict, profile, train, verify
 
 app = typer.Typer(
     name="mimi-edge",
@@ -42,3 +42,6 @@ app.command("profile")(profile.command)
 app.command("predict")(predict.command)
 app.command("inspect")(inspect.command)
 app.command("devices")(devices.command)
+app.command("pack")(pack.command)
+app.command("verify")(verify.command)
+app.command("install-task")(install_task.command)

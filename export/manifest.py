@@ -179,7 +179,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is not a package: cannot read its {MANIFEST} ({error.strerror}). "
             "Make one with: mimi-edge export --format onnx"
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged ({error!r}). Export the package again.") from error
     if manifest is None:
         raise ArtifactError(

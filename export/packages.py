@@ -121,8 +121,8 @@ class Change:
     kept_bytes: int = 0
 
 
-Fill = Callable[[Package, Path], Mapping[str, TaskEntry]]
-"""Puts task files and merged graphs for a package into a staging folder, and says what it put there."""
+Fill = Callable[[Path], Mapping[str, TaskEntry]]
+"""Puts task files and their merged graphs into a staging folder, and says what it put there."""
 
 Check = Callable[[PackagedTask], Mapping[str, Any]]
 """Looks at a task before it is published and gives figures for the manifest; raising keeps it from being published."""
@@ -185,12 +185,12 @@ def create_or_extend(
                 return read_package(package, verify=False)
 
 
-def create(package: Path, fill: Callable[[Path], Mapping[str, TaskEntry]]) -> Package:
+def create(package: Path, fill: Fill) -> Package:
     """Makes a package of a backbone and tasks that already are as they should be.
 
     Args:
         package: folder of the package, which must not exist or be empty.
-        fill: puts the backbone, the task files and the merged graphs into a staging folder.
+        fill: puts the backbone into the staging folder, too.
 
     Raises:
         ConfigError: there is something of that name.
@@ -213,10 +213,10 @@ def install(package: Path, fill: Fill) -> Change:
         ConfigError: a name differs from that of a task in the package only in case or spelling.
         OSError: the disk is full; the package is as it was.
     """
-    existing = read_package(package)
+    read_package(package)
     shared = backbone_entries(read_manifest(package))
     with staging_folder(package) as staging:
-        entries = fill(existing, staging)
+        entries = fill(staging)
         with locked(package):
             return _install(staging, package, shared, entries)
 

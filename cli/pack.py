@@ -1,0 +1,70 @@
+"""`mimi-edge pack`: one file that brings a package, or tasks of one, to a device without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.cli.watching import watching
+
+if TYPE_CHECKING:
+    from mimi_edge.export.archives.packing import Packed
+
+
+@explained
+def command(
+    package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The archive to write.", show_default="PACKAGE.tar, or PACKAGE-tasks.tar"),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
+    ] = None,
+    delta: Annotated[
+        bool, typer.Option("--delta", help="Only the tasks, for a device that has the backbone already.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pack a package into one archive, the same bytes each time. Engines stay: a device builds its own."""
+    from mimi_edge.export.archives.packing import pack
+
+    out = output or Path(f"{package.resolve().name}{'-tasks' if delta else ''}.tar")
+    with watching() as listener:
+        packed = pack(package, out, tasks=task or None, with_backbone=not delta, listener=listener)
+    document_or(as_json, _document(packed), lambda: _show(packed))
+
+
+def _document(packed: Packed) -> dict[str, Any]:
+    contents = packed.contents
+    return {
+        "archive": str(packed.path),
+        "kind": contents.kind,
+        "size_bytes": packed.size_bytes,
+        "sha256": packed.sha256,
+        "backbone_sha256": contents.manifest.backbone.sha256,
+        "tasks": sorted(contents.manifest.tasks),
+        "files": {member.name: member.entry.size_bytes for member in contents.members},
+    }
+
+
+def _show(packed: Packed) -> None:
+    contents = packed.contents
+    rows = [(member.name, f"{member.entry.size_bytes:,}") for member in contents.members]
+    show_table(f"Archive {packed.path}", ("file", "bytes"), rows)
+    backbone = contents.manifest.backbone
+    show_facts(
+        f"In all {packed.size_bytes:,} bytes",
+        {
+            "sha256": packed.sha256,
+            "backbone": f"{backbone.name}, content {backbone.sha256[:12]}, "
+            + ("not in it: the device must have it" if contents.needs else "in it"),
+            "there": f"mimi-edge install-task {quote(packed.path.name)} package",
+        },
+    )
