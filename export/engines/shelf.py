@@ -327,7 +327,7 @@ def _shelved(package: Path, shelf: Shelf, name: str) -> ShelvedEngine:
     entry = shelf.entries[name]
     folder = package / FOLDER
     sidecar = _sidecar(folder, shelf, entry)
-    if not os.path.lexists(_current(folder, shelf, entry.engine)):
+    if not any(os.path.lexists(path) for path in _places(folder, shelf, entry.engine)):
         raise ArtifactError(f"{folder / entry.engine} is missing. {REBUILD}")
     return ShelvedEngine(name, folder / entry.engine, sidecar, stale_reason(package, sidecar))
 
@@ -362,7 +362,7 @@ def _foreign_engine(path: Path) -> tuple[bytes, Sidecar]:
 def _verified(folder: Path, shelf: Shelf, entry: ShelfEntry, name: str) -> bytes:
     """The bytes of a listed file, read once."""
     known = entry.files[name]
-    content = _read_whole(_current(folder, shelf, name), known.size_bytes)
+    content = _read_current(folder, shelf, name, known.size_bytes)
     if len(content) != known.size_bytes or hashlib.sha256(content).hexdigest() != known.sha256:
         raise ArtifactError(
             f"{folder / name} was altered: its size or sha256 is not what {MANIFEST} says, and --trust does not help "
@@ -371,9 +371,21 @@ def _verified(folder: Path, shelf: Shelf, entry: ShelfEntry, name: str) -> bytes
     return content
 
 
-def _current(folder: Path, shelf: Shelf, name: str) -> Path:
-    staged = folder / staged_name(name)
-    return staged if name in shelf.pending and os.path.lexists(staged) else folder / name
+def _places(folder: Path, shelf: Shelf, name: str) -> tuple[Path, ...]:
+    """Where a file may lie; another process may be renaming it from the first place to the second."""
+    return (folder / staged_name(name), folder / name) if name in shelf.pending else (folder / name,)
+
+
+def _read_current(folder: Path, shelf: Shelf, name: str, largest_bytes: int) -> bytes:
+    *staged, final = _places(folder, shelf, name)
+    for path in staged:
+        with suppress(_MissingError):
+            return _read_whole(path, largest_bytes)
+    return _read_whole(final, largest_bytes)
+
+
+class _MissingError(ArtifactError):
+    """There is no such file."""
 
 
 def _read_whole(path: Path, largest_bytes: int) -> bytes:
@@ -386,7 +398,8 @@ def _read_whole(path: Path, largest_bytes: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise ArtifactError(f"Cannot read {path} ({reason}). {REBUILD}") from error
+        kind = _MissingError if error.errno == errno.ENOENT else ArtifactError
+        raise kind(f"Cannot read {path} ({reason}). {REBUILD}") from error
     with open(descriptor, "rb") as opened:  # noqa: PTH123  a path could be another file by now
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
