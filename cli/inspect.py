@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from mimi_edge.export.engines.shelf import ShelvedEngine
 
 MANIFEST = "manifest.json"
 RUN_CONFIG = "config.json"
@@ -91,10 +94,11 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
 
 
 def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    from mimi_edge.export.engines.shelf import read_shelf
     from mimi_edge.export.packages import read_package
     from mimi_edge.tasks.files import read_task
 
-    package = read_package(path)
+    package, shelf = read_package(path), read_shelf(path)
     headers = {name: read_task(task.task_file).header for name, task in package.tasks.items()}
     document: dict[str, Any] = {
         "kind": "package",
@@ -112,6 +116,7 @@ def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
             }
             for name, task in package.tasks.items()
         },
+        "engines": {name: _engine(engine) for name, engine in shelf.items()},
     }
 
     def show() -> None:
@@ -135,8 +140,23 @@ def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
                 "input": f"{package.input_size} x {package.input_size} pixels",
             },
         )
+        for name, engine in document["engines"].items():
+            show_facts(f"Engine {name}", {key.replace("_", " "): value for key, value in engine.items() if value})
 
     return document, show
+
+
+def _engine(engine: ShelvedEngine) -> dict[str, Any]:
+    sidecar = engine.sidecar
+    return {
+        "engine_file": engine.path.name,
+        "engine_bytes": sidecar.size_bytes,
+        "backend": f"{sidecar.backend.value} {sidecar.version}",
+        "built_for": sidecar.gpu or f"compute capability {', '.join(sidecar.compute_capabilities)}",
+        "tasks": ", ".join(sidecar.tasks),
+        "batches": ", ".join(f"{name} {sizes}" for name, sizes in sidecar.ranges.items()),
+        "stale": engine.stale,
+    }
 
 
 def _graph(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:

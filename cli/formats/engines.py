@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.choices import Backend, Precision, Strategy
-from mimi_edge.cli.output import document_or, show_table
+from mimi_edge.cli.output import document_or, show_facts
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 
@@ -143,20 +144,29 @@ def _document(engine: ShelvedEngine) -> dict[str, Any]:
 
 
 def _show(built: Mapping[Path, Sequence[ShelvedEngine]]) -> None:
-    for folder, engines in built.items():
-        rows = [
-            (
-                engine.name,
-                ", ".join(sorted(engine.sidecar.tasks)),
-                f"{engine.sidecar.size_bytes:,}",
-                f"{engine.sidecar.build_seconds:.1f} s, timing cache {engine.sidecar.timing_cache}",
-                len(engine.sidecar.kept_fp32),
-                check_in_words(engine.sidecar.check),
-            )
-            for engine in engines
-        ]
-        columns = ("engine", "tasks", "bytes", "build", "layers in fp32", "checked")
-        show_table(f"Engines in {folder / 'engines'}", columns, rows)
+    for engines in built.values():
+        for engine in engines:
+            show_facts(f"Engine {engine.name}", _facts(engine))
+
+
+def _facts(engine: ShelvedEngine) -> dict[str, str]:
+    sidecar = engine.sidecar
+    where = sidecar.gpu or "compute capability " + ", ".join(sidecar.compute_capabilities)
+    facts = {
+        "file": f"{engine.path}, {sidecar.size_bytes:,} bytes",
+        "tasks": ", ".join(sorted(sidecar.tasks)),
+        "built": f"in {sidecar.build_seconds:.1f} s for {where}, timing cache: {sidecar.timing_cache}",
+        "layers in fp32": _counted(sidecar.kept_fp32.values()) if sidecar.kept_fp32 else "none kept",
+        "blocks once a frame": str(sidecar.prefix_blocks),
+        "against ONNX Runtime": check_in_words(sidecar.check),
+    }
+    return facts if sidecar.mixed else {name: fact for name, fact in facts.items() if name != "blocks once a frame"}
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    """How many layers stay in fp32 for which kind of reason."""
+    counts = Counter(reason.partition(":")[0] for reason in reasons)
+    return ", ".join(f"{count} for {reason}" for reason, count in counts.most_common())
 
 
 def check_in_words(check: object) -> str:

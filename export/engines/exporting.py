@@ -298,7 +298,7 @@ class EngineWork:
             prefix_blocks=draft.saved_blocks,
             build_seconds=built.seconds,
             timing_cache=built.timing_cache.value,
-            check={"overflow looked for on": graph.looked_at, **check},
+            check={"overflow_looked_for_on": graph.looked_at, **check},
             mimi_edge=mimi_edge.__version__,
         )
 

@@ -95,11 +95,8 @@ def _proofs(work: EngineWork, draft: Draft, built: BuiltEngine, why: str | None)
 
 def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
     reference = _reference(work, task)
-    report = work.images(task.header.name).test()
+    report, judge = work.images(task.header.name).test(), _judge(work, task)
     images = _compared(task, report)
-    split = None
-    if report is not None:
-        split = Split("test", report.images, report.labels, task.header.accuracy.get("test"))
     return prove(
         OfTask(answer, task.header.name),
         reference,
@@ -107,11 +104,23 @@ def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
         work.options.precision,
         name=f"The engine of {task.header.name}",
         preprocessing=task.header.preprocessing,
-        report=split,
-        # INT8 was judged before, on the validation split; here its figures are reported.
-        max_accuracy_drop=1.0,
+        report=_split("test", report, task),
+        judge=_split("val", judge, task),
+        # Images that may choose nothing cannot judge either.
+        max_accuracy_drop=1.0 if judge is None else work.options.max_accuracy_drop,
         find_worst=lambda: _worst(work, draft, task, reference, images[:1]),
     )
+
+
+def _judge(work: EngineWork, task: Task) -> Labelled | None:
+    """What INT8 is judged by."""
+    return work.images(task.header.name).validation() if work.options.precision is Precision.INT8 else None
+
+
+def _split(name: str, images: Labelled | None, task: Task) -> Split | None:
+    if images is None:
+        return None
+    return Split(name, images.images, images.labels, task.header.accuracy.get(name))
 
 
 def _reference(work: EngineWork, task: Task) -> OnnxModel:

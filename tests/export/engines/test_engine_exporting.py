@@ -90,8 +90,8 @@ def test_half_precision_keeps_what_it_must_and_looks_at_training_images(package,
     one = export_engines(package[1], options, images=images_of)[0]
     assert "softmax" in one.sidecar.kept_fp32.values()
     assert (
-        "6 training images of 1 task" in one.sidecar.check["overflow looked for on"]
-        or "12 training images of 2" in (one.sidecar.check["overflow looked for on"])
+        "6 training images of 1 task" in one.sidecar.check["overflow_looked_for_on"]
+        or "12 training images of 2" in (one.sidecar.check["overflow_looked_for_on"])
     )
     dtypes = {tensor.name: tensor.dtype for tensor in one.sidecar.tensors}
     assert dtypes.pop("images") == dtypes.pop("logits") == "float32"
@@ -202,3 +202,21 @@ def test_an_engine_of_a_task_that_changed_is_not_used(package, machine, tmp_path
     with pytest.raises(ConfigError, match="no trt engine for few"):
         serving(opened.folder, ["few"], backend=Backend.TRT, listener=lambda event: said.append(event.text))
     assert "before the task few changed" in said[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.trt
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+@pytest.mark.parametrize(("strategy", "mixed"), STRATEGIES)
+def test_on_a_gpu_every_strategy_is_proven_and_answers(package, strategy, mixed, precision):
+    backbone, opened = package
+    options = EngineOptions(precision, strategy, BatchRange(1, 2, 4), mixed=mixed, backend=Backend.TRT)
+    made = export_engines(opened, options, images=images_of)
+    proven = {name: found for one in made for name, found in one.sidecar.check["outputs"].items()}
+    assert proven.keys() == TASKS.keys()
+    assert all(one.sidecar.gpu for one in made)
+    images = random_images(5)
+    tolerance = 1e-3 if precision is Precision.FP32 else 2e-2
+    for task in serving(opened.folder, backend=Backend.TRT).served():
+        expected = torch_logits(backbone, read_task(opened.folder / f"{task.name}.safetensors"), images)
+        assert np.abs(task.run(images) - expected).max() <= tolerance * np.abs(expected).max()
