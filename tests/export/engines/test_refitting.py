@@ -86,6 +86,7 @@ def test_weights_that_the_engine_joined_with_others_are_named(graph):
 def test_a_failed_refit_leaves_no_task_in_use(graph):
     computer = machine()
     with filled(opened(computer, graph)) as runner:
+        runner.use("dogs")
         computer.gpu.fail["refit"] = [1]
         with pytest.raises(MimiEdgeError):
             runner.use("cats")

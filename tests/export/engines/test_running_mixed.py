@@ -95,6 +95,7 @@ def test_a_full_bank_doubles_and_keeps_what_it_holds(folder):
         sizes = []
         for name, classes in TASKS.items():
             runner.add(name, task_weights(SEEDS[name]), classes)
+            assert runner.executor.graph_count == 0  # they had the old addresses
             sizes.append(computer.gpu.used_bytes)
             image = images(1)[0]
             for known, logits in runner.all_tasks(image).items():

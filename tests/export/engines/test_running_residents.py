@@ -166,7 +166,10 @@ def test_no_task_in_use_is_said(graph):
         with pytest.raises(ConfigError, match=r"no task in use.*cats, dogs, mugs"):
             runner.run(images(1))
         runner.use("dogs")
+        runner.run(images(1))
+        assert runner.executor.graph_count == 1
         runner.remove("dogs")
+        assert runner.executor.graph_count == 0
         with pytest.raises(ConfigError, match="no task in use"):
             runner.run(images(1))
     computer.gpu.check()
