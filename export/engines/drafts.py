@@ -22,6 +22,7 @@ from mimi_edge.export.precision.ranges import overflowing, value_ranges
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER, bank_of, task_tensors
 from mimi_edge.export.shared.layout import NO_SPARE, SharedLayout, Spare, layout_of
 from mimi_edge.export.tuning import MIXES_TASK_INTO_BACKBONE, default_passes, tune
+from mimi_edge.files import MEGABYTE
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
@@ -30,6 +31,7 @@ from mimi_edge.tasks.task import Task
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+PROTOBUF_LIMIT_BYTES = 1900 * MEGABYTE
 IMAGES_AT_ONCE = 8
 """A mixed graph answers them all in one pass, for each has its own place in the batch."""
 
@@ -235,7 +237,8 @@ def _quantised(
             "INT8 needs training images to calibrate on. Give the run that made the task: --run FOLDER, "
             "or where its images are: --data FOLDER."
         )
-    with engine_graph(draft.model, package.folder) as graph:
+    # What passes changed stays inside the graph's own file: the quantised model lives longer than a file beside it.
+    with engine_graph(draft.model, package.folder, embedded_limit_bytes=PROTOBUF_LIMIT_BYTES) as graph:
         ranges = value_ranges(graph, images[0], threads=threads, listener=listener)
         keep = overflowing(ranges, Precision.INT8)
         model, layers = quantised_model(graph, images[0], keep=keep, listener=listener)
