@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mimi_edge
-from mimi_edge.cli import devices, export, inspect, install_task, pack, plan, predict, profile, train, verify
+from mimi_edge.cli import devices, doctor, export, inspect, install_task, pack, plan, predict, profile, train, verify
 
 app = typer.Typer(
     name="mimi-edge",
@@ -45,3 +45,4 @@ app.command("devices")(devices.command)
 app.command("pack")(pack.command)
 app.command("verify")(verify.command)
 app.command("install-task")(install_task.command)
+app.command("doctor")(doctor.command)

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.parts import install_line, library_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,6 +89,39 @@ def show_facts(title: str, facts: Mapping[str, object]) -> None:
     for name, value in facts.items():
         table.add_row(_plain(name), _plain(value))
     _print_table(table)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to know, and what to do about it.
+
+    Attributes:
+        head: a word or two.
+        text: what it is.
+        line: to type; None where there is none.
+        style: of the head.
+    """
+
+    head: str
+    text: str
+    line: str | None = None
+    style: str = "bold"
+
+
+def show_advice(title: str, entries: Sequence[Advice]) -> None:
+    """Prints what to do for people; a line to type is never broken, so that it can be copied whole."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    width = None if console.is_terminal else max(console.width, NARROWEST)
+    console.print(Padding(Text(title, "bold"), (0, 0, 0, 1)), width=width)
+    for entry in entries:
+        head = Text(entry.head + ": ", entry.style)
+        console.print(Padding(head.append_text(_plain(entry.text)), (1, 0, 0, 2)), width=width)
+        if entry.line is not None:
+            console.print(Text.assemble("      ", _plain(entry.line)), soft_wrap=True)
 
 
 def _table(title: str, *, show_header: bool = True) -> Table:
@@ -170,21 +205,11 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
-_PARTS: Mapping[str, str] = {
-    "torch": "train",
-    "torchvision": "train",
-    "timm": "train",
-    "onnxscript": "train",
-    "matplotlib": "train",
-    "onnxruntime": "cpu",
-}
-
-
 def _missing_part(error: ImportError) -> str:
     """Names the line that installs what is missing; a missing module of our own is a broken installation."""
     module = (error.name or "").split(".")[0]
-    part = _PARTS.get(module)
-    what = f'pip install "mimi-edge[{part}]"' if part else "pip install --force-reinstall mimi-edge"
+    library = library_of(module)
+    what = install_line(None if library is None else library.part)
     if not isinstance(error, ModuleNotFoundError):
         return f"{module or 'A library'} is installed and cannot be loaded: {error}. Install it again: {what}"
     return f"This needs {module or error}, which is not installed here. Install it: {what}"
