@@ -172,32 +172,20 @@ def test_progress_is_told(rtx, workplace_of):
 
 
 @pytest.mark.slow
-def test_the_builtin_backbone(rtx, workplace_of):
-    place = workplace_of("builtin")
-    whole, model = built(rtx, place, Strategy.PER_TASK, Precision.FP32)
-    check(whole, model, Precision.FP32)
-    half, model = built(rtx, place, Strategy.SHARED, Precision.FP16, mixed=True)
-    check(half, model, Precision.FP16)
-    assert half.size_bytes < whole.size_bytes
-
-
-@pytest.mark.slow
-def test_swin_t(rtx, workplace_of):
-    place = workplace_of("swin_tiny_patch4_window7_224")
-    sizes = {}
-    for strategy, mixed, precision in [
-        (Strategy.PER_TASK, PLAIN, Precision.FP32),
-        (Strategy.PER_TASK, PLAIN, Precision.FP16),
-        (Strategy.SHARED, MIXED, Precision.FP16),
-    ]:
-        made, model = built(rtx, place, strategy, precision, mixed=mixed)
-        check(made, model, precision)
-        sizes[strategy, precision] = made.size_bytes
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+@pytest.mark.parametrize(
+    ("strategy", "mixed"), [(Strategy.PER_TASK, PLAIN), (Strategy.SHARED, PLAIN), (Strategy.SHARED, MIXED)]
+)
+@pytest.mark.parametrize("backbone", ["builtin", "swin_tiny_patch4_window7_224"])
+def test_real_backbones(rtx, workplace_of, backbone, strategy, mixed, precision):
+    place = workplace_of(backbone)
+    made, model = built(rtx, place, strategy, precision, mixed=mixed)
+    check(made, model, precision)
     weights = (place.folder / "backbone.weights").stat().st_size
-    whole = sizes[Strategy.PER_TASK, Precision.FP32]
-    assert whole > weights * 0.9
-    for strategy in (Strategy.PER_TASK, Strategy.SHARED):
-        assert sizes[strategy, Precision.FP16] < whole * 0.65, "the weights are not half as large"
+    if precision is Precision.FP32:
+        assert made.size_bytes > weights * 0.9
+    elif backbone != "builtin":  # whose kernels take as much room as its weights
+        assert made.size_bytes < weights * 0.75, "the weights are not half as large"
 
 
 # What needs a driver: tried, and skipped with what was said.
