@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from disk_trouble import full_at_every_write, killed_at
 from export_samples import (
     assert_close,
     random_images,
@@ -28,9 +25,6 @@ from mimi_edge.export.packages import create_or_extend, read_package
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.stores import Store
 
-DIED = 77
-WRITES = [(os, "fsync"), (os, "replace"), (os, "rename"), (Path, "rename"), (Path, "replace"), (shutil, "copyfile")]
-
 
 @pytest.fixture
 def sources(workplace):
@@ -42,45 +36,6 @@ def sources(workplace):
         place.mkdir()
         files[key] = task_file(place, random_task(backbone, some_neurons(backbone), name=name, seed=seed))
     return backbone, folder, files
-
-
-@contextmanager
-def _before_each_write(act: Callable[[], None]) -> Iterator[None]:
-    """Calls `act` before everything that changes the disk for good."""
-    patch = pytest.MonkeyPatch()
-    for owner, name in WRITES:
-        real = getattr(owner, name)
-
-        def acting(*arguments, real=real, **keywords):
-            act()
-            return real(*arguments, **keywords)
-
-        patch.setattr(owner, name, acting)
-    try:
-        yield
-    finally:
-        patch.undo()
-
-
-def _killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Runs `work` in a child that dies, without any cleaning up, before its write number `step`; False if it ended."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == DIED
-    left = step
-
-    def die_in_time() -> None:
-        nonlocal left
-        if left == 0:
-            os._exit(DIED)
-        left -= 1
-
-    try:
-        with _before_each_write(die_in_time):
-            work()
-        os._exit(0)
-    finally:
-        os._exit(1)
 
 
 def _visible(folder: Path) -> set[str]:
@@ -270,7 +225,7 @@ def test_killed_while_making_a_package(sources, tmp_path):
     _, folder, files = sources
     place = tmp_path / "out" / "package"
     step = 0
-    while _killed_at(step, lambda: create_or_extend(place, folder, [files["a"]])):
+    while killed_at(step, lambda: create_or_extend(place, folder, [files["a"]])):
         assert not place.exists() or list(read_package(place).tasks) == ["a"]
         shutil.rmtree(place, ignore_errors=True)
         step += 1
@@ -289,7 +244,7 @@ def test_killed_while_adding_and_replacing(sources, tmp_path):
     while died:
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(original, place)
-        died = _killed_at(step, lambda: create_or_extend(place, None, [files["new a"], files["b"]]))
+        died = killed_at(step, lambda: create_or_extend(place, None, [files["new a"], files["b"]]))
         package = read_package(place)
         content = (tuple(package.tasks), sha256_of(package.task("a").task_file))
         assert content in {(("a",), old), (("a", "b"), new)}
@@ -307,7 +262,7 @@ def test_killed_while_adding_and_replacing(sources, tmp_path):
 def test_full_disk_while_making_a_package_leaves_nothing(sources, tmp_path):
     _, folder, files = sources
     out = tmp_path / "out"
-    for _ in _full_at_every_write(lambda: create_or_extend(out / "package", folder, [files["a"]])):
+    for _ in full_at_every_write(lambda: create_or_extend(out / "package", folder, [files["a"]])):
         assert not _visible(out)
     assert _visible(out) == {"package"}
 
@@ -317,7 +272,7 @@ def test_full_disk_while_adding_leaves_a_package_as_it_was_or_whole(sources, tmp
     place = tmp_path / "out" / "package"
     original = create_or_extend(tmp_path / "original", folder, [files["a"]]).folder
     shutil.copytree(original, place)
-    for _ in _full_at_every_write(lambda: create_or_extend(place, None, [files["new a"]])):
+    for _ in full_at_every_write(lambda: create_or_extend(place, None, [files["new a"]])):
         package = read_package(place)
         assert sha256_of(package.task("a").task_file) in {sha256_of(files["a"]), sha256_of(files["new a"])}
         assert not [name for name in _visible(place) if name.startswith(".")]
@@ -325,26 +280,6 @@ def test_full_disk_while_adding_leaves_a_package_as_it_was_or_whole(sources, tmp
         shutil.rmtree(place)
         shutil.copytree(original, place)
     assert sha256_of(read_package(place).task("a").task_file) == sha256_of(files["new a"])
-
-
-def _full_at_every_write(work: Callable[[], object]) -> Iterator[int]:
-    """Runs `work` again and again, the disk full from one write later each time, until it does without it."""
-    for step in range(200):
-        left = step
-
-        def fill() -> None:
-            nonlocal left
-            if left <= 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            left -= 1
-
-        try:
-            with _before_each_write(fill):
-                work()
-        except (OSError, ArtifactError):
-            yield step
-        else:
-            return
 
 
 def test_process_that_makes_the_same_package_meanwhile_is_joined(sources, tmp_path):
