@@ -50,7 +50,7 @@ BYTES_OF = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 2, Precision.I
 TITLES = {
     Strategy.PER_TASK: "an engine per task",
     Strategy.SHARED: "one engine for all",
-    Strategy.REFIT: "one refitted",
+    Strategy.REFIT: "one engine, refitted",
 }
 STORED_WITH_ENGINES = "Engine, its sidecar and the task files; not the package it was built from."
 

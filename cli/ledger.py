@@ -1,0 +1,85 @@
+"""`mimi-edge ledger`: what many tasks take under each strategy, and from which number on which is smaller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mimi_edge.choices import Precision
+from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.output import document_or, explained, say, show_table
+from mimi_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mimi_edge.profiles.fleet import ProcessMemory
+    from mimi_edge.profiles.ledger import Ledger
+
+
+@explained
+def command(
+    package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
+    tasks: Annotated[str, typer.Option(help="Numbers of tasks, such as 1,10,100.")] = "1,10,100",
+    adapters: Annotated[
+        Path | None,
+        typer.Option(
+            help="The tasks exported with --format ort-adapter: their files instead of computed sizes.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="A report of mimi-edge profile as JSON, for measured memory.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of engines that are not on the package's shelf.")
+    ] = Precision.FP16,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it, as .png or .svg.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N."""
+    from mimi_edge.export.ort_adapters import read_ort_adapters
+    from mimi_edge.export.packages import read_package
+    from mimi_edge.profiles.fleet import fleet_ledger
+    from mimi_edge.profiles.ledger import checked_counts, ledger_document
+    from mimi_edge.profiles.ledger_plot import check_plot, draw_ledger
+
+    counts = checked_counts(_numbers(tasks))
+    if plot is not None:
+        check_plot(plot)
+    ledger = fleet_ledger(
+        read_package(package),
+        adapters=None if adapters is None else read_ort_adapters(adapters),
+        precision=precision,
+        measured=_measured(report),
+    )
+    if plot is not None:
+        draw_ledger(ledger, plot, counts)
+        say(f"Plot: {plot}")
+    document_or(as_json, ledger_document(ledger, counts), lambda: _show(ledger, counts))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--tasks takes whole numbers separated by commas, such as 1,10,100; got {text!r}."
+        ) from error
+
+
+def _measured(report: Path | None) -> ProcessMemory:
+    from mimi_edge.profiles.comparing import read_report
+    from mimi_edge.profiles.fleet import NOTHING_MEASURED, measured_memory
+
+    return NOTHING_MEASURED if report is None else measured_memory(read_report(report))
+
+
+def _show(ledger: Ledger, counts: tuple[int, ...]) -> None:
+    from mimi_edge.profiles.rendering.tables import ledger_tables
+
+    for table in ledger_tables(ledger, counts):
+        show_table(table.title, table.columns, table.rows)
+        if table.note:
+            say(table.note)

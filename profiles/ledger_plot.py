@@ -1,0 +1,116 @@
+"""A picture of a ledger: storage and memory over the number of tasks, a line a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.files import MEGABYTE, whole_file
+from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, ESTIMATE, QUANTITIES, Ledger, Line, checked_counts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+COLOURS = ("#0b5cad", "#b04a00", "#0d7a6b", "#7a3fc4", "#b3174e", "#6b5a1e", "#4a5563", "#3d7a12")
+STYLES = ("-", "--", ":", "-.")
+TEXT_COLOUR = "#333333"
+LINE_COLOUR = "#d9d9d9"
+DPI = 150
+STEPS = 60
+TITLES = {"storage": "on disk", "memory": "in memory, all tasks ready"}
+
+
+def check_plot(path: Path) -> str:
+    """The format that a path's ending names; for a look before anything is worked out.
+
+    Raises:
+        ConfigError: it is neither PNG nor SVG.
+    """
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
+        raise ConfigError(f"A plot is written as {' or '.join(SUFFIXES)}, by its ending; got {path.name!r}.")
+    return suffix.removeprefix(".")
+
+
+def draw_ledger(ledger: Ledger, path: Path, counts: Sequence[int] = DEFAULT_COUNTS) -> None:
+    """Draws what N tasks take, up to the largest count; broken lines of the legend's star are no files as they lie.
+
+    Args:
+        ledger: with the strategies.
+        path: of the PNG or SVG file, which appears whole or not at all.
+        counts: numbers of tasks; each gets a mark.
+
+    Raises:
+        ConfigError: the path's ending names no format, or a count is below 1.
+        MimiEdgeError: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    form = check_plot(path)
+    figure = _figure(ledger, checked_counts(counts))
+    metadata: dict[str, Any] = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    with whole_file(path) as beside:
+        figure.savefig(beside, format=form, dpi=DPI, metadata=metadata)
+
+
+def _figure(ledger: Ledger, counts: Sequence[int]) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MimiEdgeError('Drawing needs matplotlib. Install it: pip install "mimi-edge[report]"') from error
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    figure.suptitle(f"N tasks on {_plain(ledger.backbone)}", fontsize=13, color=TEXT_COLOUR)
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, QUANTITIES, strict=True):
+        _draw_panel(axes, ledger, quantity, counts)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_panel(axes: Axes, ledger: Ledger, quantity: str, counts: Sequence[int]) -> None:
+    most = max(2, *counts)
+    numbers = sorted({round(most ** (step / STEPS)) for step in range(STEPS + 1)} | set(counts))
+    marked = [numbers.index(count) for count in counts]
+    for index, line in enumerate(ledger.lines):
+        cost = line.storage if quantity == "storage" else line.memory
+        axes.plot(
+            numbers,
+            [max(1, cost.total_bytes(number)) / MEGABYTE for number in numbers],
+            label=_label(line),
+            color=COLOURS[index % len(COLOURS)],
+            linestyle=STYLES[(index + index // len(COLOURS)) % len(STYLES)],
+            marker="o",
+            markersize=3.5,
+            markevery=marked,
+        )
+    _style(axes, TITLES[quantity], counts)
+
+
+def _label(line: Line) -> str:
+    """The title; a star where storage is not of files as they lie."""
+    return _plain(line.title) + (" *" if line.storage.basis in (COMPUTED, ESTIMATE) else "")
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
+
+
+def _style(axes: Axes, title: str, counts: Sequence[int]) -> None:
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=10, color=TEXT_COLOUR)
+    axes.set_xlabel("tasks (* computed from the sizes of other files)", fontsize=9, color=TEXT_COLOUR)
+    axes.set_ylabel("MB", color=TEXT_COLOUR)
+    axes.set_xticks(list(counts), [f"{count:,}" for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.grid(color=LINE_COLOUR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=TEXT_COLOUR)
+    axes.spines[["top", "right"]].set_visible(False)

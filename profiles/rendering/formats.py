@@ -1,0 +1,53 @@
+"""Which formats a report can be written in, by the ending of the file's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.files import write_whole
+from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
+from mimi_edge.profiles.rendering.html_page import html_page
+from mimi_edge.profiles.rendering.markdown import markdown
+from mimi_edge.profiles.reports import Report, report_document
+
+
+def json_text(report: Report) -> str:
+    """The document that can be read again; see `docs/reports.md`."""
+    return json.dumps(report_document(report), ensure_ascii=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {
+    ".json": json_text,
+    ".samples.csv": samples_csv_text,
+    ".csv": csv_text,
+    ".md": markdown,
+    ".html": html_page,
+}
+"""By ending; a longer one comes before a shorter one that it ends with."""
+
+
+def check_format(path: Path) -> str:
+    """The ending that says in which format a path is to be written; for a look before anything is measured.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    name = path.name.lower()
+    for suffix in FORMATS:
+        if name.endswith(suffix) and name != suffix:
+            return suffix
+    raise ConfigError(f"A report is written as {', '.join(sorted(FORMATS))}, by its ending; got {path.name!r}.")
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Writes a report, whole or not at all.
+
+    Raises:
+        ConfigError: the path's ending names no format.
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    text = FORMATS[check_format(path)](report)
+    write_whole(path, text.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,106 @@
+"""The report as one page that needs nothing but itself: no script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mimi_edge.profiles.ledger import Ledger, ledger_from_document
+from mimi_edge.profiles.rendering.charts import ledger_charts, report_charts
+from mimi_edge.profiles.rendering.drawing import Chart, shown
+from mimi_edge.profiles.rendering.markup import Markup, element, joined, name_of
+from mimi_edge.profiles.rendering.styles import style_sheet
+from mimi_edge.profiles.rendering.tables import Table, environment_table, ledger_tables, report_tables
+from mimi_edge.profiles.reports import Report
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""Even if something slipped through, the page fetches nothing and runs nothing."""
+LONG_CELL = 40
+
+
+def html_page(report: Report) -> str:
+    """The page of a report."""
+    ledger = None if report.ledger is None else ledger_from_document(report.ledger)
+    body = element(
+        "main",
+        _heading(report),
+        _marks(report),
+        _section("Charts", report_charts(report), ()),
+        _section("Measurements", (), report_tables(report)),
+        Markup() if ledger is None else _ledger(ledger),
+        _section("Where it was measured", (), [environment_table(report)]),
+    )
+    return document(f"mimi-edge report, {report.made}", body)
+
+
+def document(title: str, body: Markup) -> str:
+    """A whole page."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("title", title),
+        element("style", Markup(style_sheet())),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+
+
+def table_markup(table: Table, identity: str) -> Markup:
+    """A table that scrolls inside itself where the screen is narrow."""
+    note = element("p", table.note, class_="soft") if table.note else Markup()
+    figures = table.figures
+    columns = (
+        element("th", name_of(column), scope="col", class_="figure" if is_figure else None)
+        for column, is_figure in zip(table.columns, figures, strict=True)
+    )
+    rows = element("tbody", *(_row(cells, figures) for cells in table.rows))
+    inner = element("table", element("thead", element("tr", *columns)), rows, aria_labelledby=identity)
+    scroll = element("div", inner, class_="scroll", role="region", aria_labelledby=identity, tabindex=0)
+    return joined(element("h3", table.title, id=identity), note, scroll)
+
+
+def _row(cells: Sequence[str], figures: Sequence[bool]) -> Markup:
+    others = (
+        element("td", name_of(cell), class_="figure" if is_figure else "long" if len(cell) > LONG_CELL else None)
+        for cell, is_figure in list(zip(cells, figures, strict=True))[1:]
+    )
+    return element("tr", element("th", name_of(cells[0]), scope="row"), *others)
+
+
+def _heading(report: Report) -> Markup:
+    environment = report.environment
+    gpu = str((environment.gpu or {}).get("name") or "")
+    parts = [part for part in (gpu, environment.cpu, environment.system) if part]
+    told = f"{len(report.artefacts)} artefacts, batches {', '.join(map(str, report.batches)) or 'none'}"
+    return joined(
+        element("h1", "What it costs, measured"),
+        element("p", told, element("br"), *_between(parts), element("br"), f"Made {report.made}", class_="soft"),
+    )
+
+
+def _between(parts: Sequence[str]) -> list[Markup]:
+    """Names with a dot between them."""
+    return [joined(name_of(part), " · " if index < len(parts) - 1 else "") for index, part in enumerate(parts)]
+
+
+def _marks(report: Report) -> Markup:
+    """What makes the measurement doubtful comes before the figures."""
+    sentences = [*report.environment.marks, *(f"{one.name} could not be measured whole." for one in report.failed)]
+    if not sentences:
+        return Markup()
+    items = element("ul", *(element("li", name_of(sentence)) for sentence in sentences))
+    return element("section", element("h2", "Read with care"), items, class_="marks")
+
+
+def _ledger(ledger: Ledger) -> Markup:
+    return _section("Fleet ledger: what N tasks take", ledger_charts(ledger), ledger_tables(ledger))
+
+
+def _section(title: str, charts: Sequence[Chart], tables: Sequence[Table]) -> Markup:
+    if not charts and not tables:
+        return Markup()
+    slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+    drawn = element("div", *map(shown, charts), class_="charts") if charts else Markup()
+    written = (table_markup(table, f"{slug}-{index}") for index, table in enumerate(tables))
+    return element("section", element("h2", title), drawn, *written)

@@ -1,0 +1,275 @@
+"""What a report says, as tables: the same ones in Markdown, on the page and on a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mimi_edge.profiles.ledger import (
+    DEFAULT_COUNTS,
+    FULL_GRAPHS,
+    FULL_MODELS,
+    LINEAR_PROBES,
+    QUANTITIES,
+    Ledger,
+    break_evens,
+)
+from mimi_edge.profiles.rendering.figures import figure, megabytes, milliseconds, percent, ratio
+from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, environment_document
+
+ENGINE_PER_TASK = "per-task."
+_FIGURES = re.compile(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?( |,|$)")
+"""A figure, and what may be said of it behind."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first cell of each names the row.
+
+    Attributes:
+        title: above it.
+        columns: headings.
+        rows: with a cell for each column.
+        note: what one has to know to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    @property
+    def figures(self) -> tuple[bool, ...]:
+        """Of each column, whether it holds nothing but figures."""
+        columns = zip(*self.rows, strict=True)
+        return tuple(all(not cell or _FIGURES.match(cell) for cell in column) for column in columns)
+
+
+def report_tables(report: Report) -> list[Table]:
+    """Those of a report that have rows, in the order in which they are read; without the ledger and the environment."""
+    tables = [
+        failures_table(report),
+        artefacts_table(report),
+        latency_table(report),
+        estimates_table(report),
+        energy_table(report),
+        preprocessing_table(report),
+        neurons_table(report),
+        files_table(report),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def failures_table(report: Report) -> Table:
+    """What could not be measured, and why."""
+    rows = []
+    for artefact in report.failed:
+        failure = artefact.failure
+        assert failure is not None  # noqa: S101  (that is what failed ones are)
+        code = "" if failure.exit_code is None else str(failure.exit_code)
+        rows.append((artefact.name, failure.stage, failure.message, code))
+    return Table("Failures", ("artefact", "stage", "what it said", "exit code"), tuple(rows))
+
+
+def artefacts_table(report: Report) -> Table:
+    """What was measured, with sizes, accuracy and memory."""
+    columns = ("artefact", "kind", "backend", "precision", "MB", "GFLOPs", "neurons", "accuracy", "in the task file")
+    rows = tuple(_artefact_row(artefact) for artefact in report.artefacts)
+    note = (
+        "MB of all files that it needs to run. Accuracy is of this artefact, measured; beside it that of the test "
+        "split in the task file. Memory is what it added to its process above the runtime's floor, at most."
+    )
+    return Table("Artefacts", (*columns, "host memory MB", "GPU memory MB"), rows, note)
+
+
+def _artefact_row(artefact: MeasuredArtefact) -> tuple[str, ...]:
+    stored, measured, memory = artefact.stored_accuracy.get("test"), artefact.accuracy, artefact.memory
+    return (
+        artefact.name,
+        artefact.kind if artefact.strategy is None else f"{artefact.kind}, {artefact.strategy}",
+        artefact.backend,
+        artefact.precision,
+        megabytes(artefact.size_bytes if artefact.files else None),
+        figure(artefact.gflops),
+        "" if artefact.neurons is None else f"{sum(artefact.neurons.values()):,}",
+        "" if measured is None else f"{percent(measured.accuracy)} of {measured.images:,} ({measured.split})",
+        "" if stored is None else percent(stored.accuracy),
+        "" if memory is None else megabytes(memory.host_bytes),
+        "" if memory is None else megabytes(memory.device_bytes),
+    )
+
+
+def measurements(report: Report) -> Iterator[tuple[MeasuredArtefact, Measurement]]:
+    """Every artefact at every batch, by batch."""
+    for batch in report.batches:
+        for artefact in report.artefacts:
+            found = artefact.at(batch)
+            if found is not None:
+                yield artefact, found
+
+
+def latency_table(report: Report) -> Table:
+    """Percentiles, and the ratio to the reference."""
+    columns = ("artefact", "batch", "p50 ms", "p90 ms", "p99 ms", "mean ms", "max ms", "jitter ms", "images/s", "n")
+    rows, reference = [], None
+    for artefact, found in measurements(report):
+        summary, to = found.summary, found.ratio
+        reference = to.to if to is not None else reference
+        times = (summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.mean_ms, summary.max_ms, summary.jitter_ms)
+        rows.append(
+            (
+                artefact.name,
+                str(found.batch),
+                *map(milliseconds, times),
+                figure(found.images_per_second),
+                f"{summary.count:,}" + ("" if found.samples.settled else ", not settled"),
+                "" if to is None else ratio(to.ratio.value, to.ratio.low, to.ratio.high),
+                "" if to is None else "yes" if to.seen else "no",
+            )
+        )
+    note = "From images in host memory to outputs in host memory; every sample is in the JSON report."
+    if reference is not None:
+        note += f" Ratios are of p50 to that of {reference}, with the interval; a difference is seen if 1 is outside."
+    return Table("Latency", (*columns, "ratio", "difference seen"), tuple(rows), note)
+
+
+def estimates_table(report: Report) -> Table:
+    """What data sheets promise beside what was measured."""
+    rows = tuple(
+        (
+            artefact.name,
+            str(found.batch),
+            found.estimate.title,
+            milliseconds(found.estimate.ms),
+            found.estimate.bound,
+            milliseconds(found.summary.p50_ms),
+        )
+        for artefact, found in measurements(report)
+        if found.estimate is not None
+    )
+    columns = ("artefact", "batch", "device", "estimate ms", "bound by", "measured p50 ms")
+    return Table("Estimates", columns, rows, "An estimate is a lower bound from a data sheet, not a measurement.")
+
+
+def energy_table(report: Report) -> Table:
+    """Joules above idle."""
+    rows = tuple(
+        (
+            artefact.name,
+            str(found.batch),
+            figure(found.energy.joules_per_image),
+            figure(found.energy.mean_watts),
+            figure(found.energy.idle_watts),
+            f"{found.energy.images:,}",
+            f"{found.energy.method}: {found.energy.meter}",
+        )
+        for artefact, found in measurements(report)
+        if found.energy is not None
+    )
+    columns = ("artefact", "batch", "J per image", "mean W", "idle W", "images", "read from")
+    return Table("Energy", columns, rows, "Joules per image are above idle: idle power is subtracted.")
+
+
+def preprocessing_table(report: Report) -> Table:
+    """Milliseconds an image, by step."""
+    rows = []
+    for artefact in report.artefacts:
+        if (made := artefact.preprocessing) is not None:
+            steps = (made.read_ns, made.fit_ns, made.normalise_ns, made.total_ns)
+            medians = (milliseconds(sorted(step)[len(step) // 2] / 1e6) for step in steps)
+            rows.append((artefact.name, *medians, f"{len(made.total_ns):,}", made.source))
+    columns = ("artefact", "read ms", "fit ms", "normalise ms", "together ms", "images", "source")
+    return Table("Preprocessing", columns, tuple(rows), "Medians for an image, on one thread; not part of the latency.")
+
+
+def neurons_table(report: Report) -> Table:
+    """Neurons at each site, an artefact a column."""
+    shown = [artefact for artefact in report.artefacts if artefact.neurons]
+    sites = list(dict.fromkeys(site for artefact in shown for site in artefact.neurons or {}))
+    rows = [(site, *(str((artefact.neurons or {}).get(site, "")) for artefact in shown)) for site in sites]
+    if rows:
+        rows.append(("all sites", *(f"{sum((artefact.neurons or {}).values()):,}" for artefact in shown)))
+    return Table("Neurons per site", ("site", *(artefact.name for artefact in shown)), tuple(rows))
+
+
+def files_table(report: Report) -> Table:
+    """Every file with the artefacts that need it."""
+    users: dict[str, list[str]] = {}
+    sizes: dict[str, int] = {}
+    for artefact in report.artefacts:
+        for path, size in artefact.files.items():
+            sizes[path] = size
+            users.setdefault(path, []).append(artefact.name)
+    rows = tuple((path, f"{sizes[path]:,}", ", ".join(users[path])) for path in sizes)
+    return Table("Files", ("file", "bytes", "needed by"), rows, "As they lie; a file that several need is there once.")
+
+
+def ledger_tables(ledger: Ledger, counts: Sequence[int] = DEFAULT_COUNTS) -> list[Table]:
+    """Storage, memory, what the real folders hold, and from which number of tasks on which strategy is smaller."""
+    return [
+        *(_costs_table(ledger, quantity, counts) for quantity in QUANTITIES),
+        *(_break_even_table(ledger, quantity) for quantity in QUANTITIES),
+        Table("What is counted", ("strategy", "of it"), tuple((line.title, line.note) for line in ledger.lines)),
+        _folders_table(ledger),
+    ]
+
+
+def _costs_table(ledger: Ledger, quantity: str, counts: Sequence[int]) -> Table:
+    rows = []
+    for line in ledger.lines:
+        cost = line.storage if quantity == "storage" else line.memory
+        totals = (megabytes(cost.total_bytes(count)) for count in counts)
+        rows.append((line.title, cost.basis, megabytes(cost.shared_bytes), megabytes(cost.bytes_per_task), *totals))
+    columns = ("strategy", "basis", "shared MB", "a task MB", *(f"N = {count:,}" for count in counts))
+    if quantity == "storage":
+        title = f"Storage in MB for N tasks on {ledger.backbone}"
+        note = (
+            "What has to lie on the device to answer. Basis files: sizes as they lie, exact for the tasks there are; "
+            "computed: from the sizes of other files. Other N take the average task."
+        )
+    else:
+        title = f"Memory in MB with N tasks ready on {ledger.backbone}"
+        note = (
+            "With all N tasks ready at once. Basis measured: one task's process above the runtime's floor, further "
+            "tasks added; estimate: weights alone, no activations."
+        )
+    return Table(title, columns, tuple(rows), note)
+
+
+def _break_even_table(ledger: Ledger, quantity: str) -> Table:
+    titles = {line.strategy: line.title for line in ledger.lines}
+    against = [FULL_MODELS, FULL_GRAPHS, LINEAR_PROBES, *(name for name in titles if name.startswith(ENGINE_PER_TASK))]
+    words = {(found.strategy, found.against): found.in_words for found in break_evens(ledger, quantity)}
+    rows = tuple(
+        (titles[name], *(words.get((name, other), "") for other in against)) for name in titles if name != FULL_MODELS
+    )
+    columns = ("strategy", *(f"than {titles[other]}" for other in against))
+    return Table(f"Smaller in {quantity}", columns, rows, "Numbers of tasks for which the row is below the column.")
+
+
+def _folders_table(ledger: Ledger) -> Table:
+    rows = [(what, f"{size:,}") for what, size in ledger.files.items()]
+    note = f"Of the tasks {', '.join(ledger.tasks)}. The sum is what du --apparent-size finds in the files."
+    return Table("On disk now", ("what", "bytes"), (*rows, ("together", f"{ledger.folder_bytes:,}")), note)
+
+
+def environment_table(report: Report) -> Table:
+    """Machine and software."""
+    document = environment_document(report.environment)
+    document.pop("marks")
+    facts = {"made": report.made, "seed": report.seed, **document, "method": report.method}
+    rows = tuple((key, value) for name, value in facts.items() for key, value in _flat(name.replace("_", " "), value))
+    return Table("Environment", ("what", "value"), rows)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """One row for a value, several for what holds several."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{name} {str(key).replace('_', ' ')}", inner)
+    elif isinstance(value, (list, tuple)):
+        yield name, ", ".join(map(str, value)) or "none"
+    else:
+        yield name, "not known" if value is None else str(value)
