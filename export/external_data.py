@@ -6,18 +6,25 @@ inside a file there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.export.graphs import GraphInfo, graph_info, load_graph
+from mimi_edge.export.graphs import INPUT, GraphInfo, graph_info, load_graph
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import SUFFIX
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+LARGEST_TENSOR = 2**32
+"""Elements of one tensor; the largest matrix of a ViT-g has 2**24."""
+LARGEST_SIDE = 4096
+"""Pixels."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,18 @@ def verify_graph(path: Path) -> VerifiedGraph:
             file's end; or the task file beside the graph is not the one that was merged. Every fault is named.
     """
     model = load_graph(path)
+    info = graph_info(model, path)
     tensors = list(_external_tensors(model))
     faults = sorted({fault for tensor in tensors for fault in _faults(tensor, path.parent)})
+    if absurd := list(_absurd_shapes(model, info)):
+        listed = "\n".join(f"  - {fault}" for fault in absurd[:10])
+        raise ArtifactError(f"{path} has shapes that no graph of ours has:\n{listed}\nGet an unaltered copy.")
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults[:10])
         raise ArtifactError(
             f"{path} takes weights from where it must not:\n{listed}\nExport it again, or get an unaltered copy."
         )
-    verified = VerifiedGraph(graph_info(model, path), frozenset(str(tensor.location) for tensor in tensors))
+    verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors))
     _check_task_file(verified, path)
     return verified
 
@@ -88,6 +99,19 @@ def _faults(tensor: ir.ExternalTensor, folder: Path) -> Iterator[str]:
         yield f"{tensor.name} needs {tensor.nbytes} bytes, got a reference to {length}"
     if offset < 0 or offset + length > path.stat().st_size:
         yield f"{tensor.name} should lie at {offset}..{offset + length} of {name}, which ends at {path.stat().st_size}"
+
+
+def _absurd_shapes(model: ir.Model, info: GraphInfo) -> Iterator[str]:
+    """Shapes that would make a runtime ask for more memory than there is, or read what is not there."""
+    for value in model.graph.initializers.values():
+        sizes = () if value.const_value is None else tuple(value.const_value.shape)
+        numbers = [size for size in sizes if isinstance(size, int)]
+        if len(numbers) != len(sizes) or min(numbers, default=0) < 0 or math.prod(numbers) > LARGEST_TENSOR:
+            yield f"{value.name}: {list(sizes)}"
+    images = next((value for value in model.graph.inputs if value.name == INPUT), None)
+    shape = None if images is None or images.shape is None else list(images.shape)[1:]
+    if shape != [3, info.input_size, info.input_size] or not 1 <= info.input_size <= LARGEST_SIDE:
+        yield f"{INPUT}: [B, {shape}]; expected [B, 3, S, S] with S = {info.input_size} up to {LARGEST_SIDE}"
 
 
 def is_plain_name(name: str) -> bool:

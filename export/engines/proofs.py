@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.engines.bisecting import Bisection, bisect, candidates, mark_outputs
 from mimi_edge.export.engines.drafts import Draft, TypedGraph
 from mimi_edge.export.engines.proving import TOLERANCES, Proof, Split, not_run, prove
-from mimi_edge.export.engines.serving import Answer, EngineKind, loaded
+from mimi_edge.export.engines.refitting import RefitRunner
+from mimi_edge.export.engines.residents import SharedRunner
+from mimi_edge.export.engines.serving import Answer, EngineKind, LoadedEngine, loaded
 from mimi_edge.export.graphs import LOGITS, load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
 from mimi_edge.export.precision.quantise import Verdict, accuracy_drop, int8_verdict
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 COMPARED = 64
 """Real images on which logits are compared, spread over the split."""
 NOISE = 16
+SWITCHES = 20
 BATCH = 32
 
 
@@ -84,13 +88,41 @@ def _cannot_run(work: EngineWork) -> str | None:
 def _proofs(work: EngineWork, draft: Draft, built: BuiltEngine, why: str | None) -> dict[str, Any]:
     if why is not None:
         return not_run(why).document()
-    with _running(work, draft, built) as answer:
-        proofs = {task.header.name: _proof(work, draft, task, answer) for task in draft.tasks}
+    with _running(work, draft, built) as engine:
+        proofs = {task.header.name: _proof(work, draft, task, engine.answer) for task in draft.tasks}
+        switches = _switches(draft, engine)
     documents = {name: proof.document() for name, proof in proofs.items()}
     return {
         "reference": next(iter(documents.values()))["reference"],
         **{part: {name: document[part] for name, document in documents.items()} for part in ("outputs", "accuracy")},
+        **switches,
     }
+
+
+def _switches(draft: Draft, engine: LoadedEngine) -> dict[str, Any]:
+    """What switching costs, and that a task answers the same before and after another one was in use.
+
+    Raises:
+        ExportMismatchError: it does not.
+    """
+    runner = engine.runner
+    if not isinstance(runner, SharedRunner | RefitRunner) or len(draft.tasks) < 2:
+        return {}
+    first, second = (task.header.name for task in draft.tasks[:2])
+    images = _compared(draft.tasks[0], None)[:1]
+    before = engine.answer(first, images)[LOGITS]
+    times_ns = []
+    for turn in range(SWITCHES):
+        started = time.perf_counter_ns()
+        runner.use(second if turn % 2 == 0 else first)
+        times_ns.append(time.perf_counter_ns() - started)
+        runner.run(images)
+    if not np.array_equal(before, engine.answer(first, images)[LOGITS]):
+        raise ExportMismatchError(
+            f"The engine answers otherwise for {first} after {second} was in use. Nothing was published. "
+            "Use --strategy per-task, and report this."
+        )
+    return {"switch": {"bit_equal": True, "times": SWITCHES, "p50_us": float(np.median(times_ns)) / 1000}}
 
 
 def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
@@ -138,13 +170,13 @@ def _compared(task: Task, split: Labelled | None) -> Floats:
 
 
 @contextmanager
-def _running(work: EngineWork, draft: Draft, built: BuiltEngine) -> Iterator[Answer]:
+def _running(work: EngineWork, draft: Draft, built: BuiltEngine) -> Iterator[LoadedEngine]:
     """The engine, loaded, with all its tasks ready."""
     cuda = work.machine.cuda
     assert cuda is not None  # noqa: S101  (asked before)
     kind = EngineKind(draft.strategy, draft.mixed, draft.layout)
-    with loaded(work.machine.bindings, built.plan, cuda, kind, draft.tasks, listener=work.listener) as answer:
-        yield answer
+    with loaded(work.machine.bindings, built.plan, cuda, kind, draft.tasks, listener=work.listener) as engine:
+        yield engine
 
 
 # Which layer is to blame.
@@ -180,8 +212,8 @@ class _Rebuilt:
 
     def run_all(self, images: Floats) -> dict[str, Floats]:
         built = self.work.built(self.draft, self.graph, "the engine with marked layers", marked=self.marked)
-        with _running(self.work, self.draft, built) as answer:
-            return answer(self.task, images)
+        with _running(self.work, self.draft, built) as engine:
+            return engine.answer(self.task, images)
 
 
 @dataclass(frozen=True)
@@ -214,9 +246,9 @@ def _int8(work: EngineWork, draft: Draft, graph: TypedGraph, built: BuiltEngine,
     (task,) = draft.tasks
     validation = work.images(task.header.name).validation()
     if can_run:
-        with _running(work, draft, built) as answer:
-            drop = _drop(work, task, validation, OfTask(answer, task.header.name).run)
-            speed = _speed(work, task, OfTask(answer, task.header.name))
+        with _running(work, draft, built) as engine:
+            drop = _drop(work, task, validation, OfTask(engine.answer, task.header.name).run)
+            speed = _speed(work, task, OfTask(engine.answer, task.header.name))
     else:
         speed = None
         with engine_graph(graph.model, work.package.folder) as path:
@@ -254,6 +286,6 @@ def _speed(work: EngineWork, task: Task, quantised: OfTask) -> Any | None:
     draft = other.draft([task.header.name])
     built = other.built(draft, other.typed(draft), "an fp16 engine to compare with")
     image = _compared(task, None)[:1]
-    with _running(other, draft, built) as answer:
-        half = OfTask(answer, task.header.name)
+    with _running(other, draft, built) as engine:
+        half = OfTask(engine.answer, task.header.name)
         return work.speed(lambda: quantised.run(image), lambda: half.run(image))

@@ -71,6 +71,19 @@ class EngineKind:
         return EngineKind(sidecar.strategy, sidecar.mixed, layout)
 
 
+@dataclass(frozen=True)
+class LoadedEngine:
+    """An engine that is ready.
+
+    Attributes:
+        answer: gives every output for a task and images.
+        runner: that runs it, for what only this kind of engine can do.
+    """
+
+    answer: Answer
+    runner: EngineRunner | SharedRunner | MixedRunner | RefitRunner
+
+
 @contextmanager
 def loaded(
     bindings: Bindings,
@@ -81,7 +94,7 @@ def loaded(
     *,
     name: str = "the engine",
     listener: Listener = silent,
-) -> Iterator[Answer]:
+) -> Iterator[LoadedEngine]:
     """Loads a plan and makes tasks ready in it; check where the plan comes from first.
 
     Args:
@@ -99,16 +112,16 @@ def loaded(
     """
     if kind.layout is None:
         with EngineRunner(bindings, plan, cuda, name=name, listener=listener) as runner:
-            yield lambda _task, images: runner.run_all(images)
+            yield LoadedEngine(lambda _task, images: runner.run_all(images), runner)
         return
     made = RefitRunner if kind.strategy is Strategy.REFIT else MixedRunner if kind.mixed else SharedRunner
     with made(bindings, plan, cuda, name=name, listener=listener) as several:
         for task in tasks:
             several.add(task.header.name, task_tensors(task, kind.layout), len(task.header.classes))
         if isinstance(several, MixedRunner):
-            yield lambda task, images: _mixed_answer(several, task, images)
+            yield LoadedEngine(lambda task, images: _mixed_answer(several, task, images), several)
         else:
-            yield lambda task, images: _switched_answer(several, task, images)
+            yield LoadedEngine(lambda task, images: _switched_answer(several, task, images), several)
 
 
 def _mixed_answer(runner: MixedRunner, task: str, images: Floats) -> dict[str, Floats]:
@@ -136,9 +149,15 @@ def engines_for(
     found = {name: _first(package, name, usable) for name in tasks}
     missing = [name for name, engine in found.items() if engine is None]
     if missing:
+        reasons = [f"  - {reason}" for name in missing for reason in _why_not(package, name, usable)]
         raise ConfigError(
-            f"{package.folder} has no {backend.value} engine for {', '.join(missing)}. "
-            f"Build one here: mimi-edge export --format trt {package.folder}"
+            "\n".join(
+                [
+                    f"{package.folder} has no {backend.value} engine for {', '.join(missing)}.",
+                    *reasons,
+                    f"Build one here: mimi-edge export --format trt {package.folder}",
+                ]
+            )
         )
     return {name: engine for name, engine in found.items() if engine is not None}
 
@@ -150,6 +169,15 @@ def _rank(engine: ShelvedEngine) -> tuple[int, str]:
 def _first(package: Package, name: str, usable: Sequence[ShelvedEngine]) -> ShelvedEngine | None:
     task = read_task(package.task(name).task_file)
     return next((one for one in usable if _answers_for(one.sidecar, task)), None)
+
+
+def _why_not(package: Package, name: str, usable: Sequence[ShelvedEngine]) -> Iterator[str]:
+    """In what a task does not fit the engines that several tasks share."""
+    task = read_task(package.task(name).task_file)
+    for engine in usable:
+        layout = EngineKind.of(engine.sidecar).layout
+        if layout is not None:
+            yield f"{name} does not fit {engine.name}: {'; '.join(misfits(task, layout))}"
 
 
 def _answers_for(sidecar: Sidecar, task: Task) -> bool:
@@ -181,8 +209,8 @@ def opened(
     _check_tasks(path, sidecar, package, tasks)
     bindings = load_bindings(sidecar.backend)
     read = [read_task(package.task(name).task_file) for name in tasks]
-    with loaded(bindings, plan, open_cuda(), kind, read, name=path.name, listener=listener) as answer:
-        yield answer
+    with loaded(bindings, plan, open_cuda(), kind, read, name=path.name, listener=listener) as engine:
+        yield engine.answer
 
 
 def _check_tasks(path: Path, sidecar: Sidecar, package: Package, tasks: Sequence[str]) -> None:

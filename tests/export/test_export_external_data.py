@@ -49,6 +49,29 @@ def test_references_past_the_end_are_refused(graph, key, value):
         open_graph(graph)
 
 
+@pytest.mark.parametrize("sizes", [(2**40, 2**20), (-1, 8), (2**62, 2)])
+def test_absurd_shapes_of_weights_are_refused_before_a_runtime_sees_them(graph, sizes):
+    model = onnx.load(graph, load_external_data=False)
+    tensor = next(each for each in model.graph.initializer if each.name == "head.weight")
+    del tensor.dims[:]
+    tensor.dims.extend(sizes)
+    graph.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"shapes|bytes|whole ONNX"):
+        verify_graph(graph)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2**30, 2**30), (3, 32, 64), (32, 32)])
+def test_images_of_absurd_shapes_are_refused(graph, sizes):
+    model = onnx.load(graph, load_external_data=False)
+    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+    del dimensions[1:]
+    for size in sizes:
+        dimensions.add().dim_value = size
+    graph.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"images: \[B, "):
+        verify_graph(graph)
+
+
 def test_reference_hidden_in_a_constant_is_refused(graph):
     model = onnx.load(graph, load_external_data=False)
     tensor = onnx.TensorProto(name="t", data_type=1, dims=[2], data_location=onnx.TensorProto.EXTERNAL)

@@ -76,6 +76,8 @@ def test_engines_answer_as_torch_does_and_say_so(package, machine, strategy, mix
     assert proven.keys() == TASKS.keys()
     assert all(found["same_top1"] == found["images"] for found in proven.values())
     assert {one.sidecar.prefix_blocks for one in made} == {1 if mixed else 0}
+    switched = strategy is not Strategy.PER_TASK and not mixed
+    assert all(("switch" in one.sidecar.check) == switched for one in made)
     images = random_images(5)
     for task in serving(folder, backend=Backend.TRT).served():
         expected = torch_logits(backbone, read_task(folder / f"{task.name}.safetensors"), images)
@@ -110,7 +112,10 @@ def test_a_task_that_fits_needs_no_new_engine_and_one_that_does_not_is_told(pack
     expected = torch_logits(backbone, fits, images)
     for task in serving(folder, ["new"], backend=Backend.TRT).served():
         assert np.abs(task.run(images) - expected).max() <= 1e-4 * np.abs(expected).max()
-    with pytest.raises(ConfigError, match=r"no trt engine for wide\. Build one"):
+    with pytest.raises(
+        ConfigError,
+        match=r"(?s)no trt engine for wide.*site .* the task has 30 neurons, the graph has room for.*Build one",
+    ):
         serving(folder, ["wide"], backend=Backend.TRT)
 
 
