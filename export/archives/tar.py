@@ -56,11 +56,11 @@ def stated_size(header: bytes) -> int | None:
 
 def described(block: bytes) -> str:
     """What stands in a place where a header was expected, for a message."""
-    if len(block) < BLOCK:
-        return "the end of the file"
     for magic, name in _COMPRESSIONS.items():
         if block.startswith(magic):
             return f"{name} data"
+    if len(block) < BLOCK:
+        return "the end of the file"
     try:
         found = tarfile.TarInfo.frombuf(block[:BLOCK], "utf-8", "backslashreplace")
     except tarfile.TarError:
