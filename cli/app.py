@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import mimi_edge
-from mimi_edge.cli import devices, doctor, export, inspect, install_task, pack, plan, predict, profile, train, verify
+from mimi_edge.cli import (
+    compare_reports,
+    devices,
+    doctor,
+    export,
+    inspect,
+    install_task,
+    ledger,
+    pack,
+    plan,
+    predict,
+    profile,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="mimi-edge",
@@ -16,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 budget infeasible, 4 file rejected, 5 mismatch after export, "
-    "130 interrupted.",
+    "6 a limit of compare-reports broken, 130 interrupted.",
 )
 
 
@@ -46,3 +60,5 @@ app.command("pack")(pack.command)
 app.command("verify")(verify.command)
 app.command("install-task")(install_task.command)
 app.command("doctor")(doctor.command)
+app.command("ledger")(ledger.command)
+app.command("compare-reports")(compare_reports.command)

@@ -35,6 +35,12 @@ class ExportMismatchError(MimiEdgeError):
     exit_code = 5
 
 
+class GateError(MimiEdgeError):
+    """Something changed more than a limit that was set allows; the message names what and where."""
+
+    exit_code = 6
+
+
 class EngineBuildError(MimiEdgeError):
     """A runtime refused to build an engine."""
 

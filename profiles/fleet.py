@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.profiles.comparing import memory_bytes
 from mimi_edge.profiles.inventory import (
     ADAPTERS,
     ADAPTERS_SHARED,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mimi_edge.export.engines.shelf import ShelvedEngine
     from mimi_edge.export.ort_adapters import OrtAdapterSet
     from mimi_edge.export.packages import Package
-    from mimi_edge.profiles.reports import MeasuredArtefact, MemoryUse, Report
+    from mimi_edge.profiles.reports import MeasuredArtefact, Report
 
 BACKBONE = "backbone"
 FP32_BYTES = 4
@@ -157,8 +158,9 @@ def measured_memory(report: Report) -> ProcessMemory:
     found: dict[str, list[int]] = {}
     for artefact in report.artefacts:
         name = _strategy_of(artefact)
-        if name is not None and artefact.memory is not None and artefact.failure is None:
-            found.setdefault(name, []).append(_above_floor(artefact.memory, unified))
+        size = memory_bytes(artefact, unified)
+        if name is not None and size is not None and artefact.failure is None:
+            found.setdefault(name, []).append(size)
     means = {name: round(sum(sizes) / len(sizes)) for name, sizes in found.items()}
     return ProcessMemory(means.pop(BACKBONE, None), means)
 
@@ -170,11 +172,6 @@ def _strategy_of(artefact: MeasuredArtefact) -> str | None:
     if artefact.kind == "task" and artefact.backend.startswith("ort-"):
         return ONNX_PACKAGE
     return BACKBONE if artefact.kind == BACKBONE else None
-
-
-def _above_floor(memory: MemoryUse, unified: bool) -> int:
-    device = memory.device_bytes or 0
-    return max(memory.host_bytes, device) if unified else memory.host_bytes + device
 
 
 def _parts(package: Package, files: Mapping[str, int]) -> _Parts:

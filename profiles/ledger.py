@@ -158,7 +158,7 @@ def break_even(strategy: str, cost: Cost, against: str, other: Cost) -> BreakEve
 
 
 def break_evens(ledger: Ledger, quantity: str) -> Iterator[BreakEven]:
-    """Of every strategy against every other.
+    """Of every strategy against every other; memory that was measured is not held against an estimate.
 
     Args:
         ledger: with the strategies.
@@ -166,8 +166,9 @@ def break_evens(ledger: Ledger, quantity: str) -> Iterator[BreakEven]:
     """
     for line in ledger.lines:
         for other in ledger.lines:
-            if line is not other:
-                yield break_even(line.strategy, _cost(line, quantity), other.strategy, _cost(other, quantity))
+            cost, others = _cost(line, quantity), _cost(other, quantity)
+            if line is not other and (cost.basis == MEASURED) == (others.basis == MEASURED):
+                yield break_even(line.strategy, cost, other.strategy, others)
 
 
 def checked_counts(counts: Sequence[int]) -> tuple[int, ...]:

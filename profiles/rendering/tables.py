@@ -245,8 +245,11 @@ def _break_even_table(ledger: Ledger, quantity: str) -> Table:
     rows = tuple(
         (titles[name], *(words.get((name, other), "") for other in against)) for name in titles if name != FULL_MODELS
     )
-    columns = ("strategy", *(f"than {titles[other]}" for other in against))
-    return Table(f"Smaller in {quantity}", columns, rows, "Numbers of tasks for which the row is below the column.")
+    columns = ("strategy", *(f"than {other}" for other in against))
+    note = "Numbers of tasks for which the row is below the column."
+    if quantity == "memory":
+        note += " What was measured is not held against estimates."
+    return Table(f"Smaller in {quantity}", columns, rows, note)
 
 
 def _folders_table(ledger: Ledger) -> Table:
