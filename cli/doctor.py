@@ -51,13 +51,19 @@ def _show(diagnosis: Diagnosis) -> None:
         Advice(f"{one.state.value}, {one.topic}", one.text, one.line, STYLES[one.state.value])
         for one in diagnosis.findings
     ]
-    known = {one.line for one in diagnosis.findings}
-    advice += [
-        Advice("to be able to", one.command, one.line)
-        for one in diagnosis.abilities
-        if one.line is not None and one.line not in known
-    ]
+    advice += list(_to_be_able(diagnosis))
     show_advice("What to do" if advice else "Nothing to do: everything that is installed works.", advice)
+
+
+def _to_be_able(diagnosis: Diagnosis) -> Iterator[Advice]:
+    """What commands would need that no finding speaks of, by the line that brings it."""
+    known = {one.line for one in diagnosis.findings}
+    wanted: dict[str, list[str]] = {}
+    for one in diagnosis.abilities:
+        if one.line is not None and one.line not in known:
+            wanted.setdefault(one.line, []).append(one.command)
+    for line, commands in wanted.items():
+        yield Advice("to be able to", "; ".join(commands), line)
 
 
 def _words(can: str, text: str) -> str:

@@ -97,9 +97,10 @@ def _two_runtimes(seen: Seen) -> Iterator[Finding]:
     known = seen.facts("onnxruntime").get("distributions", {})
     if len(known) > 1:
         part = "gpu" if seen.gpu is not None else "cpu"
+        names = _known(seen.facts("onnxruntime"))
         text = (
-            f"{listed(known)} are both installed. They are one module with two contents, so which one is loaded is "
-            "chance, and to remove one breaks the other."
+            f"{names} are both installed. They are one module with two contents, so which one is loaded is chance, "
+            "and to remove one breaks the other."
         )
         line = f"pip uninstall -y {' '.join(known)} && {install_line(part)}"
         yield Finding(State.BROKEN, RUNTIME, text, line)
