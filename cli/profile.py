@@ -1,76 +1,119 @@
-"""`mimi-edge profile`: what a package costs, measured."""
+"""`mimi-edge profile`: what packages, tasks, graphs and engines cost, measured."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mimi_edge.choices import Backend
-from mimi_edge.cli.options import AsJson, OnnxBackend, Threads
-from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
+from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.cli.output import document_or, explained, fail, say
 from mimi_edge.cli.watching import watching
-from mimi_edge.errors import ConfigError
+from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
-    from mimi_edge.images.dataset import DecodedSplit
-    from mimi_edge.profiles.first_reports import GraphLatency, ProfileReport, TaskProfile
+    from mimi_edge.cli.tasks import GivenTask
+    from mimi_edge.profiles.artefacts import Artefact
+    from mimi_edge.profiles.devices.device import Device
+    from mimi_edge.profiles.profiling import LabelledImages
+    from mimi_edge.profiles.reports import Report
 
 
 @explained
 def command(
-    package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Packages, task files (.safetensors), graphs (.onnx) and engines (.engine), measured side by side.",
+            show_default=False,
+        ),
+    ],
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
+        typer.Option("--task", help="A task of a package; may be repeated.", show_default="all"),
     ] = None,
     run: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--run", help="Run folder of a task: its test split gives the graph's accuracy.", show_default=False
-        ),
+        typer.Option("--run", help="Run folder of a task: its test split gives the accuracy.", show_default=False),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the images of the one task are, without a run.", show_default=False)
     ] = None,
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="What runs packages, tasks and graphs; engines bring their own.")
+    ] = Backend.ORT_CPU,
     batch: Annotated[str, typer.Option(help="Images at a time, such as 1,8.")] = "1",
-    rounds: Annotated[int, typer.Option(min=1, help="Samples of each graph and batch.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Samples of each artefact and batch.")] = 100,
+    power: Annotated[bool, typer.Option("--power", help="Measure joules per image, too: some seconds more each.")] = (
+        False
+    ),
     report: Annotated[
-        Path | None, typer.Option(help="Also write the whole report, every sample in it, as JSON.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            "--report", help="Also write the report: .json has every sample, .csv, .md, .html.", show_default=False
+        ),
     ] = None,
-    backend: OnnxBackend = Backend.ORT_CPU,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Set what this device's data sheet promises beside it; see devices.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The backbone's weights, for torch.", show_default="those of the run, else pretrained"),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Measure engines that no package vouches for: engines are code.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of silence after which a process is given up.")
+    ] = 600.0,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a package in ONNX Runtime: bytes, accuracy, and latency of bare backbone and tasks in turn."""
-    import json
+    """Measure bytes, accuracy, latency, memory and energy of artefacts, each in a process of its own, in turns."""
+    from mimi_edge.cli.measured import show_report
+    from mimi_edge.profiles.artefacts import Wanted, find_artefacts
+    from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
+    from mimi_edge.profiles.rendering.formats import check_format, write_report
+    from mimi_edge.profiles.reports import report_document
 
-    from mimi_edge.export.packages import read_package
-    from mimi_edge.files import write_whole
-    from mimi_edge.profiles.first_reports import profile_package, report_document
-
-    batches = _batches(batch)
-    opened = read_package(package)
+    plan = Plan(_batches(batch), rounds, power=power, device=_device(device), patience_s=patience)
+    for path in report or ():
+        check_format(path)
+    check_backend(backend)
     with watching() as listener:
-        splits = _splits(opened, task or None, run or [], data, listener)
-        measured = profile_package(
-            opened,
-            tasks=task or None,
-            batches=batches,
-            rounds=rounds,
-            splits=splits,
-            threads=threads,
+        wanted = Wanted(
             backend=backend,
+            tasks=tuple(dict.fromkeys(task)) if task else None,
+            threads=threads,
+            trust=trust,
+            weights=weights or _weights_of(run or [], backend),
             listener=listener,
         )
-    document = report_document(measured)
-    if report is not None:
-        write_whole(report, (json.dumps(document, ensure_ascii=False) + "\n").encode())
-        say(f"Report: {report}")
-    document_or(as_json, document, lambda: _show(opened, measured))
+        artefacts = find_artefacts(sources, wanted)
+        images = _images(artefacts, run or [], data, listener)
+        measured = profile(artefacts, plan, images, storage=storage_of(sources), threads=threads, listener=listener)
+    measured = with_ledger(measured, sources)
+    for path in report or ():
+        write_report(measured, path)
+        say(f"Report: {path}")
+    document_or(as_json, report_document(measured), lambda: show_report(measured, sources))
+    _end(measured)
+
+
+def _end(measured: Report) -> None:
+    """With exit code 1 where something failed; all the rest was shown before."""
+    if not measured.failed:
+        return
+    said = "\n".join(
+        f"  {one.name} ({one.failure.stage}): {one.failure.message}" for one in measured.failed if one.failure
+    )
+    count = f"{len(measured.failed)} of {len(measured.artefacts)}"
+    fail(f"{count} could not be measured to the end:\n{said}", MimiEdgeError.exit_code)
 
 
 def _batches(text: str) -> tuple[int, ...]:
@@ -80,79 +123,71 @@ def _batches(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--batch takes whole numbers separated by commas, such as 1,8; got {text!r}.") from error
 
 
-def _splits(
-    package: Package, tasks: list[str] | None, runs: list[Path], data: str | None, listener: Listener
-) -> dict[str, DecodedSplit]:
+def _device(name: str | None) -> Device | None:
+    if name is None:
+        return None
+    from mimi_edge.profiles.devices.catalogue import all_devices, find_device
+
+    return find_device(name, all_devices().values())
+
+
+def _weights_of(runs: Sequence[Path], backend: Backend) -> str | None:
+    """The backbone's weights that a run was made with, where torch needs to know."""
+    if backend is not Backend.TORCH:
+        return None
+    from mimi_edge.cli.tasks import given_task
+
+    configs = [given_task(folder).config for folder in runs]
+    return next((config.weights for config in configs if config is not None), None)
+
+
+def _images(
+    artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None, listener: Listener
+) -> dict[str, LabelledImages]:
     """The test splits of the tasks whose images are known, by name."""
-    from mimi_edge.cli.tasks import decoded_split, given_of_package
-
-    given = given_of_package(package, tasks or (), runs, data)
-    splits = {name: decoded_split(found, data, listener) for name, found in given.items()}
-    return {name: split for name, split in splits.items() if split is not None}
+    return dict(_labelled(_given(artefacts, runs, data), data, listener))
 
 
-def _show(package: Package, report: ProfileReport) -> None:
-    names = [task.name for task in report.tasks]
-    sites = list(report.tasks[0].neurons)
-    rows = [(site, *(task.neurons[site] for task in report.tasks)) for site in sites]
-    totals = ("all sites", *(sum(task.neurons.values()) for task in report.tasks))
-    show_table("Neurons per site", ("site", *names), [*rows, totals])
-    _show_latencies(report)
-    _show_closing(package, report)
+def _labelled(
+    given: dict[str, GivenTask], data: str | None, listener: Listener
+) -> Iterator[tuple[str, LabelledImages]]:
+    from mimi_edge.cli.tasks import TEST, split_of
+    from mimi_edge.images.decoding import decode_split
+    from mimi_edge.profiles.profiling import LabelledImages
+    from mimi_edge.tasks.files import read_task
 
-
-def _show_latencies(report: ProfileReport) -> None:
-    rows = []
-    for latency in report.latencies:
-        summary, ratio = latency.summary, latency.ratio
-        rows.append(
-            (
-                "bare backbone" if latency.task is None else latency.task,
-                latency.batch,
-                f"{summary.p50_ms:.3f}",
-                f"{summary.p90_ms:.3f}",
-                f"{summary.p99_ms:.3f}",
-                "1" if ratio is None else f"{ratio.value:.3f}",
-                "" if ratio is None else f"{ratio.low:.3f} to {ratio.high:.3f}",
-            )
+    for name, found in given.items():
+        split = split_of(found, data, listener)
+        if split is None:
+            continue
+        decoded = decode_split(
+            split,
+            read_task(found.path).header.preprocessing,
+            skip_bad_images=found.config is not None and found.config.skip_bad_images,
+            listener=listener,
         )
-    count = report.latencies[0].summary.count
-    title = f"Latency in ONNX Runtime, CPU: {count} samples each, in turn; ratio of p50 to the bare one"
-    show_table(title, ("graph", "batch", "p50 ms", "p90 ms", "p99 ms", "ratio", "95 % interval"), rows)
+        yield name, LabelledImages(TEST, decoded, split)
 
 
-def _show_closing(package: Package, report: ProfileReport) -> None:
-    for task in report.tasks:
-        batch = report.latencies[0].batch
-        bare, merged = report.latency(None, batch), report.latency(task.name, batch)
-        assert merged.ratio is not None  # noqa: S101  (only the backbone has none)
-        stored = task.stored_accuracy.get("test")
-        show_facts(
-            f"Task {task.name} on {package.backbone.name}",
-            {
-                "task file": f"{task.storage.task_file_bytes:,} bytes",
-                "backbone, shared by all tasks": f"{report.storage.backbone_bytes:,} bytes",
-                "neurons": f"{sum(task.neurons.values())} at {sum(map(bool, task.neurons.values()))} of "
-                f"{len(task.neurons)} sites",
-                "test accuracy, task file": "not known" if stored is None else f"{stored.accuracy:.2%}",
-                "test accuracy, exported graph": _graph_accuracy(package, task),
-                "p50 / p90 / p99, bare backbone": _percentiles(bare),
-                "p50 / p90 / p99, merged graph": _percentiles(merged),
-                "merged / bare, ratio of p50": f"{merged.ratio.value:.3f} "
-                f"({merged.ratio.confidence:.0%} interval {merged.ratio.low:.3f} to {merged.ratio.high:.3f})",
-            },
+def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None) -> dict[str, GivenTask]:
+    """Those tasks whose images are known, because their run was given, or `--data` for the one task."""
+    from mimi_edge.cli.tasks import GivenTask, given_task
+
+    given: dict[str, GivenTask] = {}
+    for folder in runs:
+        found = given_task(folder)
+        if found.config is None:
+            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
+        given[found.config.name] = found
+    files = {one.task: one.task_file for one in artefacts if one.task is not None}
+    if unknown := [name for name in given if name not in files]:
+        raise ConfigError(
+            f"--run is of {', '.join(unknown)}; what is profiled has the tasks {', '.join(files) or 'none'}. "
+            "Give the run of one of these."
         )
-
-
-def _percentiles(latency: GraphLatency) -> str:
-    summary = latency.summary
-    return f"{summary.p50_ms:.3f} / {summary.p90_ms:.3f} / {summary.p99_ms:.3f} ms, batch {latency.batch}"
-
-
-def _graph_accuracy(package: Package, task: TaskProfile) -> str:
-    if task.graph_accuracy is not None:
-        return f"{task.graph_accuracy.accuracy:.2%} of {task.graph_accuracy.images} images, measured now"
-    check = package.tasks[task.name].check.get("accuracy")
-    if isinstance(check, dict):
-        return f"{check['accuracy']:.2%} of {check['images']} images, measured at export"
-    return "not measured (give --run or --data)"
+    if data is not None:
+        name, file = next(iter(files.items()), ("", None))
+        if len(files) != 1 or runs or file is None:
+            raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
+        given[name] = GivenTask(file, None, None)
+    return given

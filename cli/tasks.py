@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener
-from mimi_edge.images.dataset import DecodedSplit, decode_split, load_dataset
+from mimi_edge.images.dataset import DecodedSplit, Split, decode_split, load_dataset
 from mimi_edge.tasks.files import SUFFIX, read_task
 from mimi_edge.tasks.task import Task
 
@@ -73,6 +73,23 @@ def decoded_split(
     Raises:
         ConfigError: the data cannot be used, or has other classes.
     """
+    found = split_of(given, data, listener, split=split)
+    if found is None:
+        return None
+    return decode_split(
+        found if at_most is None else found.some(at_most),
+        read_task(given.path).header.preprocessing,
+        skip_bad_images=given.config is not None and given.config.skip_bad_images,
+        listener=listener,
+    )
+
+
+def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: str = TEST) -> Split | None:
+    """The same before it is decoded.
+
+    Raises:
+        ConfigError: the data cannot be used, or has other classes.
+    """
     config = given.config
     where = data or (config.data if config is not None else None)
     if where is None:
@@ -90,13 +107,7 @@ def decoded_split(
             f"{where} has the classes {', '.join(dataset.classes)}; the task {task.header.name!r} knows "
             f"{', '.join(task.header.classes)}. Give the --data that it was trained with."
         )
-    chosen = dataset.splits[split]
-    return decode_split(
-        chosen if at_most is None else chosen.some(at_most),
-        task.header.preprocessing,
-        skip_bad_images=config is not None and config.skip_bad_images,
-        listener=listener,
-    )
+    return dataset.splits[split]
 
 
 def given_of_package(

@@ -1,8 +1,10 @@
-"""How often what was built is right: top-1 accuracy of a graph in its runtime."""
+"""How often what was built is right: top-1 accuracy of an artefact in its runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
@@ -11,8 +13,13 @@ from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import SplitAccuracy
 
+if TYPE_CHECKING:
+    from mimi_edge.profiles.processes import Crew
+
 Run = Callable[[Floats], Floats]
 """Images [B, 3, S, S] to logits [B, C]."""
+
+BATCH = 32
 
 
 def top1_accuracy(
@@ -20,11 +27,11 @@ def top1_accuracy(
     split: DecodedSplit,
     preprocessing: Preprocessing,
     *,
-    batch: int = 32,
+    batch: int = BATCH,
     listener: Listener = silent,
     stage: str = "accuracy",
 ) -> SplitAccuracy:
-    """Classifies every image of a split once.
+    """Classifies every image of a split once, in this process.
 
     Args:
         run: the graph.
@@ -37,9 +44,7 @@ def top1_accuracy(
     Raises:
         ConfigError: there are no images.
     """
-    count = len(split.images)
-    if not count:
-        raise ConfigError("Accuracy needs images, and this split has none. Give a split with images.")
+    count = _count(split)
     right = 0
     for start in range(0, count, batch):
         listener(Advance(stage, start, count))
@@ -47,3 +52,50 @@ def top1_accuracy(
         right += int((logits.argmax(axis=1) == split.labels[start : start + batch]).sum())
     listener(Advance(stage, count, count))
     return SplitAccuracy(right / count, count)
+
+
+def count_right(
+    crew: Crew,
+    name: str,
+    split: DecodedSplit,
+    preprocessing: Preprocessing,
+    *,
+    batch: int = BATCH,
+    listener: Listener = silent,
+) -> int | None:
+    """Sends every image of a split once to the process of an artefact, and counts its right answers.
+
+    The labels stay here: what is measured does not see them.
+
+    Args:
+        crew: the processes.
+        name: of the artefact, which is open.
+        split: decoded images; its labels are indices into the task's classes.
+        preprocessing: of the task.
+        batch: images at a time; the last batch may have fewer.
+        listener: hears how far it is.
+
+    Returns:
+        None where its process failed; the crew then knows why.
+
+    Raises:
+        ConfigError: there are no images.
+    """
+    count, stage = _count(split), f"accuracy of {name}"
+    right = 0
+    for start in range(0, count, batch):
+        listener(Advance(stage, start, count))
+        images = split.images[start : start + batch]
+        request = {"do": "classify", "shape": list(images.shape), "preprocessing": asdict(preprocessing)}
+        answer = crew.ask(name, "accuracy", request, images.tobytes())
+        if answer is None:
+            return None
+        right += sum(best == label for best, label in zip(answer["classes"], split.labels[start:], strict=False))
+    listener(Advance(stage, count, count))
+    return int(right)
+
+
+def _count(split: DecodedSplit) -> int:
+    if not len(split.images):
+        raise ConfigError("Accuracy needs images, and this split has none. Give a split with images.")
+    return len(split.images)

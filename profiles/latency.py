@@ -58,12 +58,16 @@ class Samples:
     Attributes:
         latency_ns: one value for each round; index r of two runnables are of the same round.
         warm_up_ns: what it took before it counted as warm.
-        settled: whether all runnables of this measurement had become steady when the warm-up ended.
+        settled: whether the warm-up ended because samples had become steady: those of all runnables of `measure`, or,
+            of artefacts in processes of their own, this one's.
+        turn_starts_ns: where a turn is several samples, the first one after others had their turn, which finds caches
+            cold and threads asleep; it is no part of `latency_ns`.
     """
 
     latency_ns: tuple[int, ...]
     warm_up_ns: tuple[int, ...]
     settled: bool
+    turn_starts_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,11 +202,12 @@ def ratio_of_medians(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    block: int = 1,
 ) -> Ratio:
     """How many times the reference's median the measured median is.
 
     The interval is a percentile bootstrap over rounds: both samples of a round are drawn together, for they saw the
-    same moment of the machine.
+    same moment of the machine. Where turns were several samples, whole turns are drawn together, for the same reason.
 
     Args:
         measured_ns: samples, one a round.
@@ -210,6 +215,7 @@ def ratio_of_medians(
         confidence: of the interval, between 0 and 1.
         resamples: how many times the rounds are drawn again.
         seed: of the draws.
+        block: successive samples that were taken in one turn.
 
     Raises:
         ConfigError: the two are not of the same rounds, or there are none.
@@ -220,20 +226,23 @@ def ratio_of_medians(
             f"A ratio needs samples of the same rounds, got {len(measured_ns)} and {len(reference_ns)} samples. "
             "Measure both in one run."
         )
-    ratios = np.concatenate(list(_resampled_ratios(pairs, resamples, np.random.default_rng(seed))))
+    ratios = np.concatenate(list(_resampled_ratios(pairs, resamples, block, np.random.default_rng(seed))))
     low, high = np.quantile(ratios, ((1 - confidence) / 2, (1 + confidence) / 2))
     measured, reference = np.median(pairs, axis=1)
     return Ratio(float(measured / reference), float(low), float(high), confidence)
 
 
 def _resampled_ratios(
-    pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resamples: int, random: np.random.Generator
+    pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resamples: int, block: int, random: np.random.Generator
 ) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     """Ratios of medians of drawn rounds, a few hundred draws at a time so that memory stays small."""
     count = pairs.shape[1]
+    inside = np.arange(block)
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        draws = random.integers(0, count, (min(RESAMPLES_AT_ONCE, resamples - start), count))
-        measured, reference = np.median(pairs[:, draws], axis=2)
+        shape = (min(RESAMPLES_AT_ONCE, resamples - start), -(-count // block), 1)
+        # A last turn that is shorter than the others goes on at the beginning.
+        draws = (random.integers(0, -(-count // block), shape) * block + inside) % count
+        measured, reference = np.median(pairs[:, draws.reshape(shape[0], -1)], axis=2)
         yield measured / reference
 
 
@@ -247,12 +256,13 @@ def _warm_up(turns: _Turns, warm_up: WarmUp) -> tuple[dict[str, list[int]], bool
     """Takes turns until all samples are steady; says whether they became so."""
     for _ in range(warm_up.most_rounds):
         turns.take()
-        if all(_is_steady(samples, warm_up) for samples in turns.samples.values()):
+        if all(is_steady(samples, warm_up) for samples in turns.samples.values()):
             return turns.samples, True
     return turns.samples, False
 
 
-def _is_steady(samples: Sequence[int], warm_up: WarmUp) -> bool:
+def is_steady(samples: Sequence[int], warm_up: WarmUp) -> bool:
+    """Whether the median of the last samples no longer differs from that of those before."""
     if len(samples) < 2 * warm_up.window:
         return False
     before = float(np.median(samples[-2 * warm_up.window : -warm_up.window]))

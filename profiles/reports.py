@@ -425,6 +425,7 @@ def _measurement_document(measurement: Measurement) -> dict[str, Any]:
         "settled": measurement.samples.settled,
         "latency_ns": list(measurement.samples.latency_ns),
         "warm_up_ns": list(measurement.samples.warm_up_ns),
+        "turn_starts_ns": list(measurement.samples.turn_starts_ns),
     }
 
 
@@ -505,7 +506,9 @@ def _measurement_from(entry: Mapping[str, Any]) -> Measurement:
     ratio, estimate = entry["ratio"], entry["estimate"]
     return Measurement(
         batch=entry["batch"],
-        samples=Samples(tuple(entry["latency_ns"]), tuple(entry["warm_up_ns"]), entry["settled"]),
+        samples=Samples(
+            tuple(entry["latency_ns"]), tuple(entry["warm_up_ns"]), entry["settled"], tuple(entry["turn_starts_ns"])
+        ),
         ratio=None if ratio is None else RatioTo(ratio["to"], _without(Ratio, ratio)),
         energy=_without(EnergyUse, entry["energy"]),
         estimate=None if estimate is None else Estimate(**{name: estimate[name] for name in ESTIMATE_FIELDS}),

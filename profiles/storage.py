@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,5 +65,6 @@ def package_storage(package: Package) -> PackageStorage:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Sizes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Sizes of all files below a folder; one that has several names is counted once, links to others not at all."""
+    found = (path.lstat() for path in folder.rglob("*"))
+    return sum({(one.st_dev, one.st_ino): one.st_size for one in found if stat.S_ISREG(one.st_mode)}.values())

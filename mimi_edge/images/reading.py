@@ -65,7 +65,15 @@ def read_rgb(path: Path) -> Image.Image:
         UnusableImageError: a ConfigError that names the file: it is missing, unreadable, empty, cut short, not an
             image, too large to be decoded safely, or of a pixel format that has no clear meaning.
     """
-    content = _content(path)
+    return decoded_rgb(_content(path), path)
+
+
+def decoded_rgb(content: bytes, path: Path) -> Image.Image:
+    """The same of a file's content; `path` is for messages.
+
+    Raises:
+        UnusableImageError: as of `read_rgb`.
+    """
     try:
         with _pillow_quiet(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             opened.load()

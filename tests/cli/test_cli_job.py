@@ -52,13 +52,20 @@ def test_profile_measures_bytes_accuracy_and_latency(trained: Trained, packaged:
     command = ("profile", packaged.folder, "--run", trained.run, "--rounds", "3", "--batch", "1,2", "--threads", "1")
     document = here(*command, "--json", "--report", report).ended(0).document
     assert json.loads(report.read_text()) == document
-    (task,) = document["tasks"]
-    assert task["graph_accuracy"]["images"] == trained.outcome.document["accuracy"]["test"]["images"]
-    assert task["neurons"] == trained.outcome.document["neurons"][-1]
-    assert [(one["task"], one["batch"]) for one in document["latencies"]] == [
-        (None, 1), ("pictures", 1), (None, 2), ("pictures", 2)
+    backbone, task = document["artefacts"]
+    assert [(one["name"], one["kind"], one["task"]) for one in document["artefacts"]] == [
+        ("backbone", "backbone", None), ("pictures", "task", "pictures")
     ]  # fmt: skip
-    assert all(len(one["latency_ns"]) == 3 for one in document["latencies"])
+    expected = trained.outcome.document["accuracy"]["test"]
+    assert (task["accuracy"]["split"], task["accuracy"]["images"]) == ("test", expected["images"])
+    assert task["accuracy"]["accuracy"] == pytest.approx(expected["accuracy"])
+    assert task["preprocessing"]["source"] == "test split"
+    assert task["neurons"] == trained.outcome.document["neurons"][-1]
+    for one in (backbone, task):
+        assert [measured["batch"] for measured in one["measurements"]] == [1, 2]
+        assert all(len(measured["latency_ns"]) == 3 for measured in one["measurements"])
+        assert one["memory"]["host_bytes"] > 0
+        assert one["failure"] is None
 
 
 def test_profile_closes_with_a_table(trained: Trained, packaged: Packaged) -> None:

@@ -1,0 +1,47 @@
+"""What torch takes to answer: a backbone, bare or with a task's adapters, on the best device there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mimi_edge.tasks.files import read_task
+from mimi_edge.tasks.stores import Floats
+from mimi_edge.training.backbones import load_backbone
+from mimi_edge.training.devices import chosen_device, use_threads
+from mimi_edge.training.references import adapted_with
+
+
+def load_torch(threads: int | None = None) -> None:
+    """Makes torch ready: its threads, and its context on the GPU where there is one."""
+    use_threads(threads)
+    torch.zeros(1, device=chosen_device("auto")) @ torch.zeros(1, 1, device=chosen_device("auto"))
+
+
+def torch_answer(backbone: str, weights: str, task_file: Path | None = None) -> Callable[[Floats], Floats]:
+    """A function from images, float32 [B, 3, S, S], to torch's logits [B, C], or to features [B, F] without a task.
+
+    It runs in fp32, on the GPU where there is one, and comes back when the outputs are in the host's memory.
+
+    Args:
+        backbone: `builtin`, or a timm model's name.
+        weights: as of `load_backbone`.
+        task_file: of the task, None for the bare backbone.
+
+    Raises:
+        ArtifactError: the task is damaged, or belongs to another backbone.
+        MimiEdgeError: the weights are not to be had.
+    """
+    device = chosen_device("auto")
+    loaded = load_backbone(backbone, weights)
+    model = loaded.module if task_file is None else adapted_with(loaded, read_task(task_file))
+    model.to(device).eval()
+
+    @torch.inference_mode()
+    def answer(images: Floats) -> Floats:
+        outputs: Floats = model(torch.from_numpy(images).to(device)).cpu().numpy()
+        return outputs
+
+    return answer
