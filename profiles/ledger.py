@@ -98,9 +98,9 @@ class BreakEven:
 
     @property
     def in_words(self) -> str:
-        """Such as `from 2 tasks on`."""
+        """Such as `from 2 on`."""
         if self.from_tasks is not None:
-            return "always" if self.from_tasks == 1 else f"from {self.from_tasks:,} tasks on"
+            return "always" if self.from_tasks == 1 else f"from {self.from_tasks:,} on"
         return "never" if self.up_to_tasks is None else f"up to {self.up_to_tasks:,}"
 
 

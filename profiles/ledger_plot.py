@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.files import MEGABYTE, whole_file
-from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, ESTIMATE, QUANTITIES, Ledger, Line, checked_counts
+from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, MEASURED, QUANTITIES, Ledger, Line, checked_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def check_plot(path: Path) -> str:
 
 
 def draw_ledger(ledger: Ledger, path: Path, counts: Sequence[int] = DEFAULT_COUNTS) -> None:
-    """Draws what N tasks take, up to the largest count; broken lines of the legend's star are no files as they lie.
+    """Draws what N tasks take, up to the largest count; a star in the legend: not of files as they lie.
 
     Args:
         ledger: with the strategies.
@@ -86,12 +86,20 @@ def _draw_panel(axes: Axes, ledger: Ledger, quantity: str, counts: Sequence[int]
             markersize=3.5,
             markevery=marked,
         )
-    _style(axes, TITLES[quantity], counts)
+    _style(axes, TITLES[quantity], _said_of(ledger, quantity), counts)
+
+
+def _said_of(ledger: Ledger, quantity: str) -> str:
+    """What the figures of a panel stand on."""
+    if quantity == "storage":
+        return "tasks (* computed from the sizes of other files)"
+    measured = [line.strategy for line in ledger.lines if line.memory.basis == MEASURED]
+    return f"tasks (measured: {', '.join(measured) or 'none'}; else estimated)"
 
 
 def _label(line: Line) -> str:
     """The title; a star where storage is not of files as they lie."""
-    return _plain(line.title) + (" *" if line.storage.basis in (COMPUTED, ESTIMATE) else "")
+    return _plain(line.title) + (" *" if line.storage.basis == COMPUTED else "")
 
 
 def _plain(text: str) -> str:
@@ -99,13 +107,13 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _style(axes: Axes, title: str, counts: Sequence[int]) -> None:
+def _style(axes: Axes, title: str, across: str, counts: Sequence[int]) -> None:
     from matplotlib.ticker import NullLocator, StrMethodFormatter
 
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_title(title, fontsize=10, color=TEXT_COLOUR)
-    axes.set_xlabel("tasks (* computed from the sizes of other files)", fontsize=9, color=TEXT_COLOUR)
+    axes.set_xlabel(across, fontsize=9, color=TEXT_COLOUR)
     axes.set_ylabel("MB", color=TEXT_COLOUR)
     axes.set_xticks(list(counts), [f"{count:,}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
