@@ -162,6 +162,8 @@ def _facts(engine: ShelvedEngine) -> dict[str, str]:
     }
     if isinstance(sidecar.check, Mapping) and isinstance(switch := sidecar.check.get("switch"), dict):
         facts["task switch"] = f"{switch['p50_us']:.0f} us, answers bit-equal afterwards"
+    if isinstance(sidecar.check, Mapping) and "int8" in sidecar.check:
+        facts["int8"] = "; ".join(sidecar.check["int8"])
     return facts if sidecar.mixed else {name: fact for name, fact in facts.items() if name != "blocks once a frame"}
 
 
