@@ -43,15 +43,22 @@ def test_no_bit_can_be_turned(full, delta, place, data):
     assert_refused(archive, place)
 
 
-def test_no_header_byte_and_no_padding_can_be_changed(full, place):
-    """Each byte that is not content, turned into something else."""
+def test_nothing_can_stand_between_the_files(full, place):
+    """Where tar reads nothing, neither in a header nor behind a file, nothing can be hidden."""
     whole = bytearray(full.read_bytes())
     archive = place.parent / "altered.tar"
-    for position in [*range(0, 512, 3), len(whole) - 1, len(whole) - 1024]:
-        whole[position] ^= 0x20
+    position, gaps = 0, []
+    for name, data in unpacked(full).items():
+        gaps += [position + 500, position + 511]
+        position += len(member_header(name, len(data))) + len(data)
+        gaps += [position, position + -len(data) % 512 - 1] if len(data) % 512 else []
+        position += -len(data) % 512
+    for gap in (*gaps, position, len(whole) - 1):
+        assert whole[gap] == 0
+        whole[gap] = 1
         archive.write_bytes(whole)
-        assert examine(archive).faults, position
-        whole[position] ^= 0x20
+        assert examine(archive).faults, gap
+        whole[gap] = 0
     archive.write_bytes(whole)
     assert not examine(archive).faults
 
@@ -198,12 +205,23 @@ def test_a_huge_manifest_is_not_read(place):
         assert "are allowed" in assert_refused(archive, place)
 
 
-@pytest.mark.parametrize("name", ["a.onnx", "a.safetensors", "README.txt", "backbone.weights"])
-def test_sizes_beyond_all_measure_are_refused_before_they_are_believed(full, place, name):
-    archive = forged(
-        full, place.parent / "forged.tar", spoil=lambda document: document["files"][name].update(size_bytes=10**15)
-    )
-    assert "are allowed" in assert_refused(archive, place)
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("a.onnx", 64_000_000),
+        ("a.safetensors", 256_000_000),
+        ("README.txt", 8_000_000),
+        ("backbone.weights", 8**11 - 1),
+    ],
+)
+def test_sizes_beyond_measure_are_refused_before_they_are_believed(full, place, name, most):
+    for size_bytes in (most + 1, 10**15):
+        archive = forged(
+            full,
+            place.parent / "forged.tar",
+            spoil=lambda document, size_bytes=size_bytes: document["files"][name].update(size_bytes=size_bytes),
+        )
+        assert f"{name}: it is said to have {size_bytes:,} bytes; at most {most:,}" in assert_refused(archive, place)
 
 
 def test_a_size_that_the_file_does_not_have_is_refused(full, place):
