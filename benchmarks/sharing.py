@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from mimi_edge.export.shared.graph import SharedModel, shared_model
 from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors
 from mimi_edge.export.shared.layout import layout_of
 from mimi_edge.profiles.environment import current_environment
-from mimi_edge.profiles.latency import measure
+from mimi_edge.profiles.latency import Samples, measure
 from mimi_edge.sites import Site
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats
@@ -60,6 +61,9 @@ def read_options() -> argparse.Namespace:
     options = parser(__doc__, rounds=20)
     options.add_argument("--backbone", choices=BACKBONES, action="append", help="one of the two only")
     options.add_argument("--threads", type=int, help="of ONNX Runtime (default: it chooses)")
+    options.add_argument(
+        "--cpu-time", action="store_true", help="count processor time, where others use the machine; take --threads 1"
+    )
     return options.parse_args()
 
 
@@ -79,7 +83,7 @@ def one_answer(label: str, backbone: BackboneGraph, options: argparse.Namespace)
         f"{label} shared graph": partial(loaded(shared, backbone, options.threads).run, None, feeds),
         f"{label} ONNX Runtime adapter": partial(adapters.run, tasks[0].header.name, frame),
     }
-    samples = measure(runnables, rounds=options.rounds, seed=options.seed)
+    samples = timed(runnables, options)
     bare, own, one, adapter = runnables
     note = f"room for {sum(shared.layout.neurons.values())} neurons, the task has {sum(tasks[0].neurons.values())}"
     yield compared(own, bare, samples)
@@ -105,7 +109,7 @@ def one_frame(label: str, backbone: BackboneGraph, options: argparse.Namespace) 
             f"{label} {where}, {TASKS} passes": partial(run_all, own_graphs(package, options.threads), frame),
             f"{label} {where}, 1 bare pass": partial(open_graph(backbone.path, threads=options.threads).run, frame),
         }
-        samples = measure(runnables, rounds=options.rounds, seed=options.seed)
+        samples = timed(runnables, options)
         together, apart, bare = runnables
         note = (
             f"{mixed.saved_blocks} of {mixed.prefix.of_blocks} blocks once a frame, "
@@ -113,6 +117,12 @@ def one_frame(label: str, backbone: BackboneGraph, options: argparse.Namespace) 
         )
         yield compared(together, apart, samples, note)
         yield compared(together, bare, samples, note)
+
+
+def timed(runnables: Mapping[str, Callable[[], object]], options: argparse.Namespace) -> dict[str, Samples]:
+    """Samples of each, by the clock that was asked for."""
+    clock = time.process_time_ns if options.cpu_time else time.perf_counter_ns
+    return measure(runnables, rounds=options.rounds, seed=options.seed, clock=clock)
 
 
 def different_tasks(backbone: BackboneGraph, sites: Sequence[Site], seed: int) -> list[Task]:
