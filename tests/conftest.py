@@ -63,8 +63,14 @@ def _why_no_gpu() -> str | None:
 
 
 def _why_no_trt() -> str | None:
-    if importlib.util.find_spec("tensorrt") is None:
-        return "needs TensorRT; the module tensorrt is not installed"
+    from mimi_edge.choices import Backend
+    from mimi_edge.errors import MimiEdgeError
+    from mimi_edge.export.engines.bindings import load_bindings
+
+    try:
+        load_bindings(Backend.TRT)
+    except MimiEdgeError as error:
+        return f"needs TensorRT: {str(error).splitlines()[0]}"
     return None
 
 
