@@ -18,7 +18,9 @@ INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 LARGEST_SIDE = 8192
 """Of a resized image, in pixels; a longer one is a slip, and would need more memory than an image is worth."""
 LONGEST_RATIO = 32
-"""Of long to short side; beyond it only what the crop shows is resized, or a thin strip would fill the memory."""
+"""Of long to short side."""
+MOST_PIXELS = 16_000_000
+"""Of a resized image, 64 MB. Beyond both only what the crop shows is resized, or a thin strip would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Preprocessing:
 def fit(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Makes an image the backbone's size: the shorter side becomes `resize`, then the middle is cropped.
 
-    Pixel for pixel what torchvision's `Resize` and `CenterCrop` make of a Pillow image; small images grow.
+    Pixel for pixel what torchvision's `Resize` and `CenterCrop` make of a Pillow image; small images grow. Strips that
+    are too large to be resized whole come out alike, and not the same to the last level.
 
     Args:
         image: of mode RGB and any size.
@@ -63,7 +66,7 @@ def fit(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     size = preprocessing.size
     width, height = _resized(image.width, image.height, preprocessing.resize)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    if max(width, height) > LONGEST_RATIO * min(width, height):
+    if max(width, height) > LONGEST_RATIO * min(width, height) and width * height > MOST_PIXELS:
         return np.array(_resized_middle(image, (width, height), (left, top), preprocessing))
     resized = image.resize((width, height), _filter(preprocessing))
     return np.array(resized.crop((left, top, left + size, top + size)))
