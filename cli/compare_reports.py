@@ -59,7 +59,8 @@ def _show(comparison: Comparison, verdicts: Sequence[Verdict]) -> None:
         say(words)
     if comparison.differences:
         rows = [(found.condition, found.a, found.b) for found in comparison.differences]
-        show_table("Conditions that differ; the ratios say nothing about what changed", ("condition", "A", "B"), rows)
+        say("The conditions differ, so the ratios do not tell what changed.")
+        show_table("Conditions", ("condition", "A", "B"), rows)
     for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             say(f"Only in {side}: {', '.join(names)}.")

@@ -108,7 +108,8 @@ def wilson(accuracy: MeasuredAccuracy) -> tuple[float, float]:
     z, n, share = NORMAL_QUANTILE_95, accuracy.images, accuracy.accuracy
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Where all or none are right an end is the share itself, but for rounding.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def _apart(places: Sequence[float]) -> list[float]:

@@ -1,0 +1,173 @@
+"""The page as text: whole, closed, escaped, and in need of nothing else."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from conftest import HOSTILE
+from report_samples import SITES, make_backbone, make_report
+
+from mimi_edge.profiles.rendering.charts import wilson
+from mimi_edge.profiles.rendering.html_page import html_page
+from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, INK, LIGHT, LIGHT_SERIES, MARK, PAPER, SOFT
+from mimi_edge.profiles.reports import MeasuredAccuracy
+
+VOID = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """Elements, texts and whether all is closed in the right order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.texts, self.faults = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if len(dict(attrs)) < len(attrs):
+            self.faults.append(f"{tag} has an attribute twice")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> out of order")
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(text for tag, text in self.texts if tag != "style")
+
+
+@pytest.fixture(scope="module")
+def page(full_report):
+    return Page(html_page(full_report))
+
+
+def test_every_element_is_closed_in_order_and_identities_are_unique(page):
+    assert page.faults == []
+    assert page.open == []
+    identities = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(identities)) == len(identities) > 10
+    for _, attributes in page.elements:
+        assert set((attributes.get("aria-labelledby") or "").split()) <= set(identities)
+
+
+def test_nothing_is_fetched_and_nothing_runs(page, full_report):
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "form", "input", "a", "use", "image"}
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in ("href", "src", "srcset", "style")]
+    assert not re.search(r"url\(|@import", html_page(full_report))
+    [policy] = [it["content"] for it in page.of("meta") if it.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_are_shown_as_they_are_and_mean_nothing(page):
+    for name in HOSTILE:
+        assert name in page.words
+    assert "tiny <b>" in page.words
+    assert "Another process <was> on the GPU." in page.words
+
+
+def test_control_characters_and_halves_of_pairs_are_made_visible():
+    text = html_page(make_report(artefacts=(make_backbone(name="a\x00\x1b[31m\x85\ud800b"),)))
+    assert "a\\x00\\x1b[31m\\x85\\ud800b" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    text.encode("utf-8")
+
+
+def test_tables_have_headings_and_scroll_inside_themselves(page):
+    tables = page.of("table")
+    assert len(tables) >= 12
+    scrolls = [it for it in page.of("div") if it.get("class") == "scroll"]
+    assert len(scrolls) == len(tables)
+    assert all(it["tabindex"] == "0" and it["role"] == "region" and it["aria-labelledby"] for it in scrolls)
+    assert {it.get("scope") for it in page.of("th")} == {"col", "row"}
+
+
+def test_charts_have_titles_and_descriptions(page):
+    drawings = [it for it in page.of("svg") if it.get("role") == "img"]
+    assert len(drawings) == len(page.of("figure")) >= 10
+    assert all(len(it["aria-labelledby"].split()) == 2 for it in drawings)
+    assert all(it.get("role") == "img" or it.get("aria-hidden") == "true" for it in page.of("svg"))
+
+
+def test_the_figures_are_there_without_a_script(page, full_report):
+    digits = full_report.artefact("digits")
+    for batch in (1, 8):
+        summary = digits.at(batch).summary
+        for value in (summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.mean_ms, summary.max_ms):
+            assert f"{value:.3f}" in page.words
+    assert all(site in page.words for site in SITES)
+    assert "110,000,000" in page.words
+    assert "90.00% of 1,000 (test)" in page.words
+    assert "Killed: out of memory?" in page.words
+    assert full_report.environment.cpu in page.words
+    assert "570.10" in page.words
+
+
+def test_doubts_come_before_figures(full_report):
+    text = html_page(full_report)
+    assert text.index("Read with care") < text.index("<figure")
+    assert "Read with care" not in html_page(make_report())
+
+
+def test_a_report_of_nothing_but_a_failure_is_a_page(full_report):
+    only = make_report(artefacts=(full_report.failed[0],), storage=None)
+    page = Page(html_page(only))
+    assert page.faults == []
+    assert "Killed" in page.words
+    assert page.of("figure") == []
+
+
+def test_a_report_with_one_sample_and_equal_sizes_is_drawn():
+    """Axes of a single value must not divide by nothing."""
+    report = make_report(tasks=("one",), batches=(1,))
+    one = report.artefacts[1].measurements[0]
+    samples = type(one.samples)((10_000_000,), (), True)
+    artefacts = tuple(
+        type(it)(**{**vars(it), "measurements": (type(one)(1, samples),), "accuracy": MeasuredAccuracy("test", 1, 1)})
+        for it in report.artefacts
+    )
+    page = Page(html_page(make_report(artefacts=artefacts)))
+    assert page.faults == []
+    assert "nan" not in " ".join(str(attributes) for _, attributes in page.elements)
+
+
+def luminance(colour):
+    parts = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("colours", "series"), [(LIGHT, LIGHT_SERIES), (DARK, DARK_SERIES)], ids=["light", "dark"])
+def test_text_and_lines_can_be_told_from_what_is_behind_them(colours, series):
+    assert contrast(colours[INK], colours[PAPER]) >= 7
+    assert contrast(colours[SOFT], colours[PAPER]) >= 4.5
+    assert contrast(colours[INK], colours[MARK]) >= 7
+    assert all(contrast(colour, colours[PAPER]) >= 4.5 for colour in series)
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 10), (10, 10), (5, 10), (900, 1000)])
+def test_intervals_of_shares_hold_the_share_and_stay_between_0_and_1(right, images):
+    low, high = wilson(MeasuredAccuracy("test", images, right))
+    assert 0 <= low <= right / images <= high <= 1
+    assert low < high
+
+
+def test_an_interval_of_half_right_is_the_one_in_the_books():
+    low, high = wilson(MeasuredAccuracy("test", 10, 5))
+    assert (low, high) == (pytest.approx(0.2366, abs=1e-3), pytest.approx(0.7634, abs=1e-3))

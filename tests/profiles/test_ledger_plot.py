@@ -1,0 +1,60 @@
+"""The ledger's picture."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.profiles.ledger import COMPUTED, ESTIMATE, FILES, MEASURED, Cost, Ledger, Line
+from mimi_edge.profiles.ledger_plot import draw_ledger
+
+
+@pytest.fixture
+def ledger():
+    lines = (
+        Line("full-models", "full models", Cost(0, 24_000_000, 2, COMPUTED), Cost(0, 24_000_000, 2, ESTIMATE), ""),
+        Line("onnx-package", "ONNX $package$ <&>", Cost(12_000_000, 900, 2, FILES), Cost(0, 13_000, 1, MEASURED), ""),
+    )
+    return Ledger("tiny $x^", ("digits",), {"weights": 1}, lines)
+
+
+def test_a_png_is_drawn_whole(ledger, tmp_path):
+    draw_ledger(ledger, tmp_path / "ledger.png", (1, 10, 100))
+    pixels = np.asarray(Image.open(tmp_path / "ledger.png").convert("RGB"))
+    assert pixels.shape[1] > 1000
+    assert (pixels.max(axis=2).astype(int) - pixels.min(axis=2) > 60).sum() > 500
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.png"]
+
+
+def test_an_svg_is_drawn_and_names_every_strategy(ledger, tmp_path):
+    draw_ledger(ledger, tmp_path / "ledger.SVG", (1, 10))
+    text = (tmp_path / "ledger.SVG").read_text("utf-8")
+    assert text.rstrip().endswith("</svg>")
+    assert "<!-- ONNX \\$package\\$ &lt;&amp;&gt; -->" in text
+    assert "<!-- full models * -->" in text
+
+
+def test_more_of_a_strategy_is_drawn_higher(ledger, tmp_path):
+    draw_ledger(ledger, tmp_path / "a.png")
+    lines = list(ledger.lines)
+    lines[1] = replace(lines[1], storage=Cost(900_000_000, 900, 2, FILES))
+    draw_ledger(replace(ledger, lines=tuple(lines)), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+def test_another_ending_or_count_is_refused(ledger, tmp_path):
+    with pytest.raises(ConfigError, match=r"\.png or \.svg"):
+        draw_ledger(ledger, tmp_path / "ledger.pdf")
+    with pytest.raises(ConfigError, match="at least 1"):
+        draw_ledger(ledger, tmp_path / "ledger.png", (0,))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_the_part_to_install_is_named(ledger, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MimiEdgeError, match=r"mimi-edge\[report\]"):
+        draw_ledger(ledger, tmp_path / "ledger.png")
+    assert list(tmp_path.iterdir()) == []
