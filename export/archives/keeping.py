@@ -113,5 +113,5 @@ def sweep_kept(folder: Path, manifest: Manifest) -> None:
         shutil.rmtree(place, ignore_errors=True)
         return
     for path in place.iterdir():
-        if path.name not in manifest.kept_files:
+        if path.name not in manifest.kept_files and not path.is_dir():
             path.unlink(missing_ok=True)
