@@ -14,7 +14,7 @@ from mimi_edge.profiles.reports import Report
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Even if something slipped through, the page fetches nothing and runs nothing."""
-LONG_CELL = 40
+LONG_CELL = 32
 
 
 def html_page(report: Report) -> str:
@@ -61,11 +61,14 @@ def table_markup(table: Table, identity: str) -> Markup:
 
 
 def _row(cells: Sequence[str], figures: Sequence[bool]) -> Markup:
-    others = (
-        element("td", name_of(cell), class_="figure" if is_figure else "long" if len(cell) > LONG_CELL else None)
-        for cell, is_figure in list(zip(cells, figures, strict=True))[1:]
-    )
-    return element("tr", element("th", name_of(cells[0]), scope="row"), *others)
+    kinds = ["figure" if is_figure else _kind(cell) for cell, is_figure in zip(cells, figures, strict=True)]
+    others = (element("td", name_of(cell), class_=kind) for cell, kind in list(zip(cells, kinds, strict=True))[1:])
+    return element("tr", element("th", name_of(cells[0]), scope="row", class_=_kind(cells[0])), *others)
+
+
+def _kind(cell: str) -> str | None:
+    """What is short stays on one line, for a table can scroll."""
+    return "long" if len(cell) > LONG_CELL else None
 
 
 def _heading(report: Report) -> Markup:

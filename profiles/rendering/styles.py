@@ -37,8 +37,8 @@ th, td { padding: 6px 10px; text-align: left; border-bottom: 1px solid var(--rul
 td.figure, th.figure { text-align: right; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--soft); font-weight: 600; }
-tbody th { font-weight: 600; max-width: 22em; white-space: normal; min-width: 9em; overflow-wrap: anywhere; }
-td.long { white-space: normal; min-width: 14em; overflow-wrap: anywhere; }
+tbody th { font-weight: 600; }
+th.long, td.long { white-space: normal; min-width: 14em; max-width: 28em; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%%, 360px), 1fr)); gap: 16px; }
 figure { margin: 0; padding: 10px; border: 1px solid var(--rule); border-radius: 8px; min-width: 0; max-width: 620px; }
 figcaption { font-weight: 600; font-size: .9375rem; margin-bottom: 4px; }

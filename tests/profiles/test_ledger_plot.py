@@ -33,7 +33,7 @@ def test_an_svg_is_drawn_and_names_every_strategy(ledger, tmp_path):
     draw_ledger(ledger, tmp_path / "ledger.SVG", (1, 10))
     text = (tmp_path / "ledger.SVG").read_text("utf-8")
     assert text.rstrip().endswith("</svg>")
-    assert "<!-- ONNX \\$package\\$ &lt;&amp;&gt; -->" in text
+    assert "<!-- ONNX $package$ &lt;&amp;&gt; -->" in text
     assert "<!-- full models * -->" in text
 
 
