@@ -365,7 +365,7 @@ def _sidecar_path(path: Path) -> Path:
 
 
 def _batches(sidecar: Sidecar) -> tuple[int, int] | None:
-    sizes = sidecar.ranges.get("batch")
+    sizes = sidecar.ranges.get("batch") or sidecar.ranges.get("frames")
     return None if sizes is None else (sizes.smallest, sizes.largest)
 
 

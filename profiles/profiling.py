@@ -205,7 +205,7 @@ def profile(
     return Report(
         made=made,
         seed=plan.seed,
-        environment=_with_marks(environment, before, board.read_state(), results),
+        environment=_with_marks(environment, (before, board.read_state()), artefacts, results),
         artefacts=tuple(results),
         method=_method(plan, session.turns),
         storage=storage,
@@ -393,10 +393,14 @@ def _estimate(work: Work | None, device: Device | None, precision: str) -> Estim
 
 
 def _with_marks(
-    environment: Environment, before: BoardState, after: BoardState, results: Sequence[MeasuredArtefact]
+    environment: Environment,
+    states: tuple[BoardState, BoardState],
+    artefacts: Sequence[Artefact],
+    results: Sequence[MeasuredArtefact],
 ) -> Environment:
     """The environment with what made this measurement doubtful."""
-    held_back = throttled_between(before, after)
+    held_back = throttled_between(*states)
+    batches = sorted({measured.batch for one in results for measured in one.measurements})
     unsettled = [
         f"{one.name}, batch {measured.batch}"
         for one in results
@@ -404,6 +408,14 @@ def _with_marks(
         if not measured.samples.settled
     ]
     marks = [mark for mark in environment.marks if not mark.startswith("Held back")]
+    marks += [
+        f"{one.name} takes {least} to {most} images: batch {batch} was filled up, or went through in parts."
+        for one in artefacts
+        if one.batches is not None
+        for least, most in [one.batches]
+        for batch in batches
+        if not least <= batch <= most
+    ]
     marks += [f"Held back meanwhile: {reason}." for reason in held_back]
     marks += [f"Not settled when the warm-up ended: {'; '.join(unsettled)}."] if unsettled else []
     return replace(environment, marks=tuple(marks))

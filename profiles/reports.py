@@ -478,8 +478,8 @@ def _artefact_from(entry: Mapping[str, Any]) -> MeasuredArtefact:
         backend=entry["backend"],
         precision=entry["precision"],
         strategy=entry["strategy"],
-        files=dict(entry["files"]),
-        neurons=None if neurons is None else dict(neurons),
+        files={path: int(size) for path, size in entry["files"].items()},
+        neurons=None if neurons is None else {site: int(count) for site, count in neurons.items()},
         gflops=entry["gflops"],
         stored_accuracy={split: SplitAccuracy(**value) for split, value in entry["stored_accuracy"].items()},
         accuracy=_without(MeasuredAccuracy, entry["accuracy"]),
@@ -497,17 +497,24 @@ def _without(kind: Any, entry: Mapping[str, Any] | None) -> Any:
     return kind(**{name: entry[name] for name in kind.__dataclass_fields__})
 
 
+def _whole(samples_ns: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(int(value) for value in samples_ns)
+
+
 def _preparation_from(entry: Mapping[str, Any]) -> Preparation:
-    steps = (tuple(entry[step]["samples_ns"]) for step in ("read", "fit", "normalise"))
+    steps = (_whole(entry[step]["samples_ns"]) for step in ("read", "fit", "normalise"))
     return Preparation(entry["source"], *steps)
 
 
 def _measurement_from(entry: Mapping[str, Any]) -> Measurement:
     ratio, estimate = entry["ratio"], entry["estimate"]
     return Measurement(
-        batch=entry["batch"],
+        batch=int(entry["batch"]),
         samples=Samples(
-            tuple(entry["latency_ns"]), tuple(entry["warm_up_ns"]), entry["settled"], tuple(entry["turn_starts_ns"])
+            latency_ns=_whole(entry["latency_ns"]),
+            warm_up_ns=_whole(entry["warm_up_ns"]),
+            settled=bool(entry["settled"]),
+            turn_starts_ns=_whole(entry["turn_starts_ns"]),
         ),
         ratio=None if ratio is None else RatioTo(ratio["to"], _without(Ratio, ratio)),
         energy=_without(EnergyUse, entry["energy"]),

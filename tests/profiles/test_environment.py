@@ -1,9 +1,20 @@
+import json
 import platform
+import subprocess
+from dataclasses import asdict
 
 import pytest
 
 from mimi_edge.profiles import environment
-from mimi_edge.profiles.environment import cpu_model, current_environment, installed_versions, usable_cores
+from mimi_edge.profiles.board.finding import Board, BoardState
+from mimi_edge.profiles.environment import (
+    busy_marks,
+    cpu_model,
+    current_environment,
+    git_revision,
+    installed_versions,
+    usable_cores,
+)
 
 
 def test_it_says_what_runs_here():
@@ -36,3 +47,44 @@ def test_the_processor_s_name_is_found_where_it_is(tmp_path, monkeypatch, cpu_in
             path.write_text(content)
         monkeypatch.setattr(environment, constant, path)
     assert cpu_model() == expected
+
+
+def test_the_revision_is_that_of_the_checkout_around(tmp_path, monkeypatch):
+    assert git_revision(tmp_path) is None
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b.example", "-C", str(tmp_path)]
+    try:
+        subprocess.run([*git, "init", "-q"], check=True)
+    except OSError:
+        pytest.skip("git is not installed")
+    assert git_revision(tmp_path) is None
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    revision = git_revision(tmp_path)
+    assert revision is not None
+    assert len(revision) == 40
+    (tmp_path / "below").mkdir()
+    assert git_revision(tmp_path / "below") == revision
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_revision(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "marked"), [(None, 2, False), (0.9, 2, False), (1.1, 2, True), (4, 8, False)]
+)
+def test_a_busy_machine_is_marked(load, cores, marked):
+    assert bool(busy_marks(load, cores)) == marked
+
+
+def test_a_gpu_s_state_is_told_and_goes_through_json():
+    state = BoardState(
+        temperatures_c={"gpu": 50.0},
+        throttling=("power limit",),
+        warnings=("Somebody else is here.",),
+        facts={"name": "GPU", "clocks_mhz": {"graphics": 1500}, "others": ()},
+    )
+    board = Board("gpu", "GPU", False, None, "no sensors", lambda: state)
+    found = current_environment(board=board)
+    assert found.gpu == {"name": "GPU", "clocks_mhz": {"graphics": 1500}, "others": []}
+    assert found.board["temperatures_c"] == {"gpu": 50.0}
+    assert "facts" not in found.board
+    assert found.marks[-2:] == ("Somebody else is here.", "Held back before the measurement: power limit.")
+    assert json.loads(json.dumps(asdict(found)))["gpu"] == found.gpu

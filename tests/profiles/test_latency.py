@@ -187,3 +187,28 @@ def test_an_interval_narrows_with_less_confidence():
 def test_samples_of_different_rounds_have_no_ratio(measured, reference):
     with pytest.raises(ConfigError, match="same rounds"):
         ratio_of_medians(measured, reference)
+
+
+def test_jitter_is_what_changes_from_one_sample_to_the_next():
+    assert summarise([1_000_000, 3_000_000, 1_000_000, 3_000_000]).jitter_ms == pytest.approx(2)
+    drifting = [1_000_000 + 1000 * index for index in range(1000)]
+    assert summarise(drifting).jitter_ms == pytest.approx(0.001)
+    assert summarise([5]).jitter_ms == 0
+
+
+@given(st.integers(1, 12), st.integers(1, 60))
+def test_turns_of_several_samples_are_drawn_as_a_whole(block, count):
+    reference = np.repeat(np.arange(1, count + 1) * 1000, 1)[:count]
+    ratio = ratio_of_medians([3 * value for value in reference], list(reference), resamples=100, block=block)
+    assert (ratio.value, ratio.low, ratio.high) == (pytest.approx(3),) * 3
+
+
+def test_samples_of_one_turn_are_one_look_at_the_machine():
+    """Twenty turns of ten alike samples tell no more than twenty samples do."""
+    random = np.random.default_rng(0)
+    turns = random.lognormal(0, 0.2, (2, 20)) * 1e6
+    alone = ratio_of_medians(*turns.tolist())
+    repeated = np.repeat(turns, 10, axis=1).tolist()
+    blocks, pretended = (ratio_of_medians(*repeated, block=block) for block in (10, 1))
+    assert blocks.high - blocks.low == pytest.approx(alone.high - alone.low, rel=0.25)
+    assert pretended.high - pretended.low < 0.6 * (blocks.high - blocks.low)

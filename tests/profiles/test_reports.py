@@ -1,0 +1,243 @@
+"""Reports as documents: out, through JSON, and back; old ones, and what is no report."""
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_samples import (
+    GPU,
+    make_backbone,
+    make_energy,
+    make_environment,
+    make_estimate,
+    make_failed,
+    make_measurement,
+    make_report,
+    make_samples,
+    make_task,
+)
+
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.profiles.reports import (
+    EnergyUse,
+    MeasuredAccuracy,
+    MeasuredArtefact,
+    MemoryUse,
+    Preparation,
+    report_document,
+    report_from_document,
+)
+from mimi_edge.tasks.task import SplitAccuracy
+
+
+def through_json(report):
+    return json.loads(json.dumps(report_document(report), allow_nan=False))
+
+
+FULL = make_report(
+    failed=True,
+    environment=make_environment(gpu=GPU, marks=("Something was odd.",)),
+    artefacts=(
+        make_backbone((1, 8)),
+        make_task("digits", (1, 8)),
+        make_failed(),
+        replace(
+            make_task("engine", ()),
+            kind="engine",
+            strategy="shared",
+            measurements=(make_measurement(4, energy=make_energy(), estimate=make_estimate(4)),),
+        ),
+    ),
+    ledger={"some": ["table"]},
+)
+
+
+@pytest.mark.parametrize("report", [FULL, make_report(), make_report(storage=None, tasks=())], ids=str)
+def test_a_report_comes_back_as_it_was(report):
+    assert report_from_document(through_json(report)) == report
+
+
+def test_the_document_has_what_readers_want_worked_out():
+    document = through_json(FULL)
+    assert document["schema"] == 2
+    backbone, digits, failed, engine = document["artefacts"]
+    measured = digits["measurements"][0]
+    assert measured["summary"]["p50_ms"] == pytest.approx(np.median(measured["latency_ns"]) / 1e6)
+    assert measured["summary"]["count"] == len(measured["latency_ns"]) == 100
+    assert measured["images_per_second"] == pytest.approx(1000 / measured["summary"]["mean_ms"])
+    eight = digits["measurements"][1]
+    assert eight["images_per_second"] == pytest.approx(8000 / eight["summary"]["mean_ms"])
+    assert measured["ratio"]["to"] == "backbone"
+    assert measured["ratio"]["seen"] == (not measured["ratio"]["low"] <= 1 <= measured["ratio"]["high"])
+    assert backbone["measurements"][0]["ratio"] is None
+    assert digits["size_bytes"] == sum(digits["files"].values())
+    assert digits["accuracy"]["accuracy"] == digits["accuracy"]["right"] / digits["accuracy"]["images"]
+    assert digits["memory"]["host_bytes"] == 240_000_000
+    assert digits["memory"]["device_bytes"] == 250_000_000
+    assert digits["preprocessing"]["summary"]["count"] == 2
+    assert failed["failure"] == {"stage": "latency, batch 1", "message": "Killed: out of memory?", "exit_code": -9}
+    energy = engine["measurements"][0]["energy"]
+    assert energy["joules_per_image"] == pytest.approx((60 - 20) * 4.0 / 400)
+    assert energy["mean_watts"] == pytest.approx(60)
+    assert engine["measurements"][0]["estimate"]["label"] == "estimate"
+    assert engine["measurements"][0]["estimate"]["bound"] == "compute"
+
+
+def test_reports_differ_when_a_sample_does():
+    report = make_report()
+    first, *rest = report.artefacts
+    measured = first.measurements[0]
+    other = replace(measured, samples=replace(measured.samples, latency_ns=(1, *measured.samples.latency_ns[1:])))
+    changed = replace(report, artefacts=(replace(first, measurements=(other, *first.measurements[1:])), *rest))
+    assert report_document(changed) != report_document(report)
+
+
+@pytest.mark.parametrize("damage", [{"schema": 3}, {"schema": None}, {"schema": True}, {"schema": 0}, {}], ids=str)
+def test_another_schema_is_refused_with_a_way_on(damage):
+    with pytest.raises(ArtifactError, match="Measure again"):
+        report_from_document(damage)
+
+
+def paths_in(value, before=()):
+    """Every place in a document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*before, key)
+            yield from paths_in(inner, (*before, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        yield from paths_in(value[0], (*before, 0))
+
+
+DOCUMENT = through_json(make_report(tasks=("digits",), batches=(1,)))
+DERIVED = {"summary", "images_per_second", "size_bytes", "backbone_bytes", "full_models_bytes", "host_bytes", "images"}
+DERIVED |= {"device_bytes", "seen"}
+
+
+def said(document):
+    """Why a document is refused, None where it is read."""
+    try:
+        report_from_document(document)
+    except ArtifactError as error:
+        return str(error)
+    return None
+
+
+@given(st.sampled_from([path for path in paths_in(DOCUMENT) if path[0] in {"artefacts", "storage"}]))
+def test_a_document_that_lacks_something_is_refused_and_never_crashes(path):
+    damaged = copy.deepcopy(DOCUMENT)
+    inner = damaged
+    for part in path[:-1]:
+        inner = inner[part]
+    del inner[path[-1]]
+    free = {"files", "neurons", "stored_accuracy", "tasks"}
+    if said(damaged) is None:
+        assert DERIVED & set(map(str, path)) or free & set(map(str, path[:-1])) or path[-1] == "accuracy"
+
+
+@given(
+    st.sampled_from([path for path in paths_in(DOCUMENT) if path[0] in {"artefacts", "storage", "environment"}]),
+    st.sampled_from([None, "x", [], {}, -1]),
+)
+def test_a_document_with_nonsense_in_it_is_read_or_refused(path, nonsense):
+    damaged = copy.deepcopy(DOCUMENT)
+    inner = damaged
+    for part in path[:-1]:
+        inner = inner[part]
+    inner[path[-1]] = nonsense
+    said(damaged)
+
+
+FIRST = {
+    "schema": 1,
+    "seed": 4,
+    "environment": {
+        "cpu": "CPU", "cores": 2, "threads": None, "system": "Linux", "machine": "x86_64", "python": "3.11",
+        "packages": {"numpy": "2"}, "providers": ["CPUExecutionProvider"], "load_average": 0.1,
+    },
+    "storage": {
+        "backbone_graph_bytes": 10, "backbone_weights_bytes": 1000, "package_bytes": 1100,
+        "tasks": {"digits": {"task_file_bytes": 50, "graph_bytes": 12}},
+        "backbone_bytes": 1010, "full_models_bytes": 1010,
+    },
+    "tasks": [
+        {
+            "name": "digits", "task_file_bytes": 50, "graph_bytes": 12, "neurons": {"a": 3, "b": 0},
+            "stored_accuracy": {"test": {"accuracy": 0.75, "images": 40}},
+            "graph_accuracy": {"accuracy": 0.7, "images": 40},
+        }
+    ],
+    "latencies": [
+        {
+            "task": None, "batch": 1, "summary": {}, "ratio": None,
+            "latency_ns": [10, 12], "warm_up_ns": [20], "settled": True,
+        },
+        {
+            "task": "digits", "batch": 1, "summary": {},
+            "ratio": {"value": 1.1, "low": 1.0, "high": 1.2, "confidence": 0.95},
+            "latency_ns": [11, 13], "warm_up_ns": [], "settled": False,
+        },
+    ],
+}  # fmt: skip
+
+
+def test_a_report_of_schema_1_is_still_read():
+    report = report_from_document(FIRST)
+    backbone, digits = report.artefacts
+    assert (backbone.kind, backbone.size_bytes, backbone.backend) == ("backbone", 1010, "ort-cpu")
+    assert digits.files == {"digits.onnx": 12, "digits.safetensors": 50, "backbone.weights": 1000}
+    assert digits.neurons == {"a": 3, "b": 0}
+    assert digits.stored_accuracy == {"test": SplitAccuracy(0.75, 40)}
+    assert digits.accuracy == MeasuredAccuracy("test", 40, 28)
+    assert digits.measurements[0].samples.latency_ns == (11, 13)
+    assert (digits.measurements[0].ratio.to, digits.measurements[0].ratio.seen) == ("backbone", False)
+    assert (report.made, report.seed) == ("not known", 4)
+    assert report_from_document(through_json(report)) == report
+
+
+@pytest.mark.parametrize("name", ["environment", "storage", "tasks", "latencies"])
+def test_a_damaged_report_of_schema_1_is_refused(name):
+    with pytest.raises(ArtifactError, match="Measure again"):
+        report_from_document(FIRST | {name: [{}]})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MeasuredArtefact("a", "fruit", "ort-cpu"),
+        lambda: MeasuredArtefact("", "task", "ort-cpu"),
+        lambda: make_backbone(measurements=(make_measurement(1), make_measurement(1))),
+        lambda: make_report(artefacts=(make_backbone(), make_backbone())),
+        lambda: make_report(artefacts=()),
+        lambda: make_measurement(0),
+        lambda: make_measurement(1, replace(make_samples(), latency_ns=())),
+        lambda: MeasuredAccuracy("test", 0, 0),
+        lambda: MeasuredAccuracy("test", 3, 4),
+        lambda: Preparation("x", (1,), (), (1,)),
+        lambda: EnergyUse(1.0, 0.0, 1, 1.0, "counter", 1, "meter"),
+        lambda: EnergyUse(1.0, 1.0, 0, 1.0, "counter", 1, "meter"),
+    ],
+)
+def test_what_no_measurement_gives_cannot_be_said(make):
+    with pytest.raises(ConfigError):
+        make()
+
+
+def test_memory_is_never_negative_and_unknown_stays_unknown():
+    assert MemoryUse(100, 90).host_bytes == 0
+    assert MemoryUse(100, 90).device_bytes is None
+    assert MemoryUse(100, 190, 50, None).device_bytes is None
+    assert MemoryUse(100, 190, 50, 80).device_bytes == 30
+
+
+def test_artefacts_and_failures_are_found_by_name():
+    assert FULL.artefact("digits").task == "digits"
+    assert [one.name for one in FULL.failed] == ["broken"]
+    assert FULL.batches == (1, 8, 4)
+    assert FULL.artefact("digits").at(8).batch == 8
+    assert FULL.artefact("digits").at(2) is None
+    with pytest.raises(KeyError):
+        FULL.artefact("cats")
