@@ -8,16 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_package
 from archive_samples import content, sample_package, write_version
 from disk_trouble import full_at_every_write, killed_at
 from full_disk import room_for
 from tiny_package import IDENTITY, SIZE
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export.archives import installing
+from mimi_edge.export.archives import installing, keeping
 from mimi_edge.export.archives.installing import install_from
+from mimi_edge.export.archives.keeping import keep, kept_tasks
 from mimi_edge.export.archives.packing import pack
 from mimi_edge.export.archives.verifying import verify
+from mimi_edge.export.manifest import read_manifest
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import create_or_extend, read_package, roll_back
 from mimi_edge.files import sha256_of
@@ -150,13 +153,31 @@ def test_a_kept_version_that_is_damaged_is_not_gone_back_to(device, newer, damag
     assert content(device) == before
 
 
-def test_tasks_of_another_backbone_are_refused(device, tmp_path):
+def test_tasks_of_another_backbone_are_refused(device, tmp_path, monkeypatch):
     other = replace(IDENTITY, sha256="8" * 64)
     file = write_version(tmp_path / "other.safetensors", "c", (1, 0, 0), other)
+    monkeypatch.setattr(tiny_package, "IDENTITY", other)
+    source = sample_package(tmp_path / "other", {"c": (1, 0, 0)}).folder
+    archives = [pack(source, tmp_path / f"{full}.tar", with_backbone=full).path for full in (True, False)]
     before = content(device.parent)
-    with pytest.raises(ArtifactError, match="backbone"):
-        install_from(file, device)
+    for given in (file, *archives):
+        with pytest.raises(ArtifactError, match="a package of its own backbone"):
+            install_from(given, device)
     assert content(device.parent) == before
+
+
+def test_what_is_kept_already_is_not_written_again(device, monkeypatch):
+    """A process that is killed in the middle of that would spoil what the manifest still asks for."""
+    manifest = read_manifest(device)
+    previous = kept_tasks(manifest, ["a"])
+    keep(device, manifest, previous)
+    before = content(device)
+    assert {sha256_of(path) for path in (device / ".previous").iterdir()} == {
+        sha256_of(device / name) for name in ("a.onnx", "a.safetensors")
+    }
+    monkeypatch.setattr(keeping.shutil, "copyfile", lambda *_paths: pytest.fail("it was written again"))
+    keep(device, manifest, previous)
+    assert content(device) == before
 
 
 def test_tasks_come_to_a_backbone_that_lies_in_another_file(device, newer, tmp_path):
