@@ -111,7 +111,8 @@ def _no_engines(command: str, backend: Backend, seen: Seen) -> Ability:
     installed = seen.failure(backend.value) is not None or seen.facts(backend.value).get("installed")
     if installed:
         return Ability(command, Can.NO, "it is installed and broken", engines_line(backend, seen))
-    if backend is Backend.TRT and seen.gpu is None:
+    builds_without = backend is Backend.TRT_RTX and command.startswith("export")
+    if seen.gpu is None and not builds_without:
         return Ability(command, Can.NO, f"not installed, and {_lower(seen.why_no_gpu)}")
     return Ability(command, Can.NO, "not installed", engines_line(backend, seen))
 

@@ -72,6 +72,9 @@ class Seen:
     @property
     def why_no_gpu(self) -> str:
         """Why there is none, in one sentence."""
+        driver = self.facts("driver")
+        if driver and not driver.get("library"):
+            return "There is no NVIDIA driver here"
         failure = self.failure("cuda")
         told = failure.text if failure else str(self.facts("cuda").get("why_not", "CUDA was not looked at"))
         return first_sentence(told).partition(", so ")[0]

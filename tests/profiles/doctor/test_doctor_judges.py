@@ -56,6 +56,14 @@ def test_without_a_gpu_nothing_that_needs_one_is_a_fault() -> None:
     assert can(answers, "predict, profile --backend ort-cuda") == (Can.NO, "there is no NVIDIA driver here", None)
 
 
+def test_without_a_gpu_an_install_line_is_given_only_for_what_builds_without() -> None:
+    answers = good_machine(cuda=Answer({"runtime": False, "why_not": "There is no CUDA runtime library here."}))
+    said = "not installed, and there is no NVIDIA driver here"
+    assert can(answers, "predict, profile --backend trt-rtx") == (Can.NO, said, None)
+    assert can(answers, "export --format trt --backend trt") == (Can.NO, said, None)
+    assert can(answers, "export --format trt --backend trt-rtx")[2] == 'pip install "mimi-edge[rtx]"'
+
+
 def test_a_device_without_the_training_part_is_healthy_and_told_the_line() -> None:
     answers = good_machine() | dict.fromkeys((*TRAINING, "matplotlib"), ABSENT)
     diagnosis = diagnosis_of(answers)
