@@ -17,6 +17,7 @@ from mimi_edge.cli.app import app
 from mimi_edge.scores import SCORES
 
 COMMANDS = ("train", "plan", "export", "profile", "predict", "inspect", "devices", "pack", "verify", "install-task")
+COMMANDS += ("doctor",)
 TRAINING = ("torch", "torchvision", "timm", "onnxscript", "matplotlib")
 NOT_FOR_HELP = ("numpy", "PIL", "safetensors", "yaml", "onnx", "onnx_ir", "onnxruntime", "matplotlib", "torch", "timm")
 
@@ -112,7 +113,7 @@ def test_a_device_without_torch_predicts_profiles_inspects_and_adds_tasks(
     image = trained.data / "plain" / "0.png"
     (prediction,) = on_device("predict", packaged.folder, image)["predictions"]  # type: ignore[misc]
     assert prediction["label"] in CLASSES
-    assert on_device("profile", packaged.folder, "--run", trained.run, "--rounds", "2")["tasks"]
+    assert on_device("profile", packaged.folder, "--run", trained.run, "--rounds", "2")["artefacts"]
     assert on_device("inspect", trained.run)["finished"]
     made = on_device("export", trained.run, "--backbone-graph", packaged.folder, "--output", "package")
     check = made["tasks"]["pictures"]["check"]  # type: ignore[index]
