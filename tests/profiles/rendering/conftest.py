@@ -11,6 +11,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
+from rendering_samples import HOSTILE  # noqa: E402
 from report_samples import (  # noqa: E402
     BOARD,
     GPU,
@@ -23,8 +24,6 @@ from report_samples import (  # noqa: E402
 from mimi_edge.profiles.ledger import COMPUTED, ESTIMATE, FILES, Cost, Ledger, Line, ledger_document  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
-HOSTILE = ('<script>alert("1")</script>', "a & b | `c` *d* [e](http://x.example)", "🙂 אבג דהו", "=1+1", "x" * 150)
-"""Names that tasks may have, if not in a package: a report can come from anywhere."""
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from conftest import HOSTILE
+from rendering_samples import HOSTILE
 from report_samples import make_report
 
 from mimi_edge.errors import ConfigError

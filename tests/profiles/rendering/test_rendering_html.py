@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from conftest import HOSTILE
+from rendering_samples import HOSTILE
 from report_samples import SITES, make_backbone, make_report
 
 from mimi_edge.profiles.rendering.charts import wilson
