@@ -147,24 +147,26 @@ def command(
     trt: TensorRT engines in a package, for this machine's GPU.
     ort-adapter: one graph, and a small file a task that ONNX Runtime switches to.
     """
-    onnx = {"--weights": weights, "--backbone-graph": backbone_graph}
-    engines = {
-        "--precision": precision,
-        "--strategy": strategy,
-        "--batch": batch,
-        "--mixed": mixed or None,
-        "--spare-neurons": spare_neurons,
-        "--spare-classes": spare_classes,
-        "--backend": backend,
-        "--compute-capability": compute_capability,
-        "--run": run,
-        "--max-accuracy-drop": max_accuracy_drop,
-    }
     _check_options(
         file_format,
-        {Format.ONNX: onnx, Format.TRT: engines},
-        {"--output": (output, (Format.ONNX, Format.ORT_ADAPTER)), "--task": (task, (Format.TRT, Format.ORT_ADAPTER))}
-        | {"--data": (data, (Format.ONNX, Format.TRT))},
+        {
+            (Format.ONNX,): {"--weights": weights, "--backbone-graph": backbone_graph},
+            (Format.ONNX, Format.ORT_ADAPTER): {"--output": output},
+            (Format.ONNX, Format.TRT): {"--data": data},
+            (Format.TRT, Format.ORT_ADAPTER): {"--task": task},
+            (Format.TRT,): {
+                "--precision": precision,
+                "--strategy": strategy,
+                "--batch": batch,
+                "--mixed": mixed or None,
+                "--spare-neurons": spare_neurons,
+                "--spare-classes": spare_classes,
+                "--backend": backend,
+                "--compute-capability": compute_capability,
+                "--run": run,
+                "--max-accuracy-drop": max_accuracy_drop,
+            },
+        },
     )
     place = output or DEFAULT_OUTPUT.get(file_format, Path())
     if file_format is Format.ONNX:
@@ -201,24 +203,22 @@ def command(
         export_engines(sources, asked, tasks=task or None, runs=run or (), data=data, threads=threads, as_json=as_json)
 
 
-def _check_options(
-    chosen: Format,
-    of_one: Mapping[Format, Mapping[str, Any]],
-    of_several: Mapping[str, tuple[Any, tuple[Format, ...]]],
-) -> None:
+def _check_options(chosen: Format, options: Mapping[tuple[Format, ...], Mapping[str, Any]]) -> None:
     """Refuses options that the chosen format would not look at.
+
+    Args:
+        chosen: the format.
+        options: by the formats that look at them; None or an empty list where one was not given.
 
     Raises:
         ConfigError: there are some; all are named.
     """
-    given = [
-        (option, (its_format,))
-        for its_format, options in of_one.items()
-        for option, value in options.items()
-        if value is not None and value != []
+    wrong = [
+        f"  - {option} is of {', '.join(one.value for one in formats)}"
+        for formats, given in options.items()
+        for option, value in given.items()
+        if chosen not in formats and value is not None and value != []
     ]
-    given += [(option, formats) for option, (value, formats) in of_several.items() if value is not None and value != []]
-    wrong = [(option, formats) for option, formats in given if chosen not in formats]
     if wrong:
-        listed = "\n".join(f"  - {option} is of {', '.join(one.value for one in formats)}" for option, formats in wrong)
+        listed = "\n".join(wrong)
         raise ConfigError(f"--format {chosen.value} does not go with:\n{listed}\nLeave them out, or choose the format.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -14,6 +16,9 @@ from mimi_edge.export.packages import read_package
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
+
+if TYPE_CHECKING:
+    from mimi_edge.export.engines.serving import Answer
 
 ENGINE_BACKENDS = (Backend.TRT, Backend.TRT_RTX)
 ONNX_BACKENDS = (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)
@@ -132,11 +137,13 @@ def _adapters(folder: Path, tasks: Sequence[str] | None, backend: Backend, threa
 
     def served() -> Iterator[ServedTask]:
         for task in chosen:
-            yield ServedTask(
-                task.name, task.classes, task.preprocessing, lambda images, name=task.name: model.run(name, images)
-            )
+            yield ServedTask(task.name, task.classes, task.preprocessing, partial(model.run, task.name))
 
     return Serving(tuple(task.name for task in chosen), served)
+
+
+def _logits(answer: Answer, task: str, images: Floats) -> Floats:
+    return answer(task, images)[LOGITS]
 
 
 def _engines(
@@ -158,11 +165,6 @@ def _engines(
             with opened(path, package, together, trust=trust, listener=listener) as answer:
                 for name in together:
                     header = read_task(package.task(name).task_file).header
-                    yield ServedTask(
-                        name,
-                        header.classes,
-                        header.preprocessing,
-                        lambda images, name=name, answer=answer: answer(name, images)[LOGITS],
-                    )
+                    yield ServedTask(name, header.classes, header.preprocessing, partial(_logits, answer, name))
 
     return Serving(tuple(name for together in groups.values() for name in together), served)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.watching import watching
@@ -30,7 +31,7 @@ def export(
     package = only_package(packages)
     with watching() as listener:
         made = export_ort_adapters(package, output, tasks, threads=threads, listener=listener)
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         name: {
             "file": str(made.folder / entry.file),
             "file_bytes": (made.folder / entry.file).stat().st_size,
@@ -39,9 +40,8 @@ def export(
         }
         for name, entry in made.tasks.items()
     }
-    shared = sum(path.stat().st_size for path in made.folder.iterdir()) - sum(
-        int(entry["file_bytes"]) for entry in entries.values()
-    )
+    everything = sum(path.stat().st_size for path in made.folder.iterdir())
+    shared = everything - sum(entry["file_bytes"] for entry in entries.values())
     document = {"folder": str(made.folder), "graph": str(made.graph), "shared_bytes": shared, "tasks": entries}
     rows = [
         (name, f"{entry['file_bytes']:,}", f"{entry['task_file_bytes']:,}", _in_words(entry["check"]))
