@@ -16,8 +16,21 @@ from mimi_edge.choices import SCORE_NAMES
 from mimi_edge.cli.app import app
 from mimi_edge.scores import SCORES
 
-COMMANDS = ("train", "plan", "export", "profile", "predict", "inspect", "devices", "pack", "verify", "install-task")
-COMMANDS += ("doctor",)
+COMMANDS = (
+    "train",
+    "plan",
+    "export",
+    "predict",
+    "profile",
+    "compare-reports",
+    "ledger",
+    "inspect",
+    "devices",
+    "doctor",
+    "pack",
+    "verify",
+    "install-task",
+)
 TRAINING = ("torch", "torchvision", "timm", "onnxscript", "matplotlib")
 NOT_FOR_HELP = ("numpy", "PIL", "safetensors", "yaml", "onnx", "onnx_ir", "onnxruntime", "matplotlib", "torch", "timm")
 
