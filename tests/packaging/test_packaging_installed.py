@@ -165,6 +165,26 @@ def test_a_device_inspects_whatever_it_was_given(device_environment: Environment
     assert kinds == ["task", "package", "graph", "run"]
 
 
+def test_a_device_does_all_that_needs_no_training(device_environment: Environment, carried: Demonstration) -> None:
+    """Python 3.10 where there is one, numpy and one runtime: no torch, timm or matplotlib."""
+    here = carried.folder
+    assert [name for name in ("torch", "timm", "matplotlib") if device_environment.can_import(name)] == []
+    for command in (
+        ("doctor", "--json"),
+        ("devices", "--estimate", carried.package, "--json"),
+        ("ledger", carried.package, "--json"),
+        ("profile", carried.package, "--rounds", "3", "--report", here / "a.json", "--report", here / "a.html"),
+        ("compare-reports", here / "a.json", here / "a.json", "--fail-if", "latency_p50>1.05"),
+        ("export", carried.package, "--format", "ort-adapter", "--output", here / "adapters"),
+        ("pack", carried.package, "--output", here / "all.mimi"),
+        ("verify", here / "all.mimi"),
+        ("install-task", here / "all.mimi", here / "installed"),
+        ("inspect", here / "installed"),
+    ):
+        device_environment.mimi_edge(*command, cwd=here, MIMI_EDGE_CACHE=carried.cache)
+    assert "<svg" in (here / "a.html").read_text("utf-8")
+
+
 def test_training_on_a_device_names_the_line_that_installs_it(
     device_environment: Environment, carried: Demonstration
 ) -> None:
