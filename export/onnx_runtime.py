@@ -66,13 +66,17 @@ def runtime_version() -> str | None:
     return str(import_module("onnxruntime").__version__)
 
 
-def open_graph(path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU) -> OnnxModel:
+def open_graph(
+    path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU, rearrange: bool = True
+) -> OnnxModel:
     """Loads a bare or merged graph, after checking that it takes weights only from its own folder.
 
     Args:
         path: of the `.onnx` file; what it refers to lies beside it.
         threads: of the computation; None leaves it to the runtime.
         backend: one of ONNX Runtime's.
+        rearrange: let the runtime change the layout of tensors; False for graphs whose weights are overridden, with
+            which ONNX Runtime 1.23 crashes there.
 
     Raises:
         ArtifactError: the graph is damaged, not ours, or refers to what it must not.
@@ -80,7 +84,7 @@ def open_graph(path: Path, *, threads: int | None = None, backend: Backend = Bac
     """
     check_backend(backend)
     info = verify_graph(path).info
-    return OnnxModel(path, info, open_session(path, threads=threads, backend=backend))
+    return OnnxModel(path, info, open_session(path, threads=threads, backend=backend, rearrange=rearrange))
 
 
 def check_backend(backend: Backend) -> None:
@@ -103,7 +107,9 @@ def check_backend(backend: Backend) -> None:
         )
 
 
-def open_session(path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU) -> Any:
+def open_session(
+    path: Path, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU, rearrange: bool = True
+) -> Any:
     """An `onnxruntime.InferenceSession` that really runs on the backend; the graph was verified by the caller.
 
     Raises:
@@ -116,7 +122,7 @@ def open_session(path: Path, *, threads: int | None = None, backend: Backend = B
         onnxruntime.preload_dlls()
     try:
         session = onnxruntime.InferenceSession(
-            str(path), _options(onnxruntime, threads), providers=_providers(backend, path)
+            str(path), _options(onnxruntime, threads, rearrange), providers=_providers(backend, path)
         )
     except Exception as error:  # the runtime's own kinds, without a common base
         raise ArtifactError(f"ONNX Runtime {runtime_version()} refuses {path}: {error}. Export it again.") from error
@@ -130,9 +136,11 @@ def open_session(path: Path, *, threads: int | None = None, backend: Backend = B
     return session
 
 
-def _options(onnxruntime: Any, threads: int | None) -> Any:
+def _options(onnxruntime: Any, threads: int | None, rearrange: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    if not rearrange:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     # Else the threads of the graph that ran last go on spinning, and slow the next graph down: several tasks in one
     # process, run in turns on two cores, took twice as long each.
     options.add_session_config_entry("session.force_spinning_stop", "1")

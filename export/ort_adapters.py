@@ -311,7 +311,7 @@ def _check(name: str, got: Floats, expected: Floats, tolerance: float) -> dict[s
 
 
 def _opened(adapters: OrtAdapterSet, runtime: Any, backend: Backend, threads: int | None) -> OrtAdapterModel:
-    model = open_graph(adapters.graph, threads=threads, backend=backend)
+    model = open_graph(adapters.graph, threads=threads, backend=backend, rearrange=False)
     loaded, options = {}, {}
     for name, task in adapters.tasks.items():
         loaded[name] = _loaded(runtime, adapters.folder / task.file)
