@@ -1,0 +1,106 @@
+"""`mimi-edge profile` with several sources, with failures, interrupted, on a narrow terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cli_world import Packaged, Trained, ended, here, started
+
+QUICK = ("--rounds", "2", "--threads", "1")
+
+
+def test_a_graph_beside_its_package_is_compared_with_it(packaged: Packaged) -> None:
+    graph = packaged.folder / "pictures.onnx"
+    document = here("profile", packaged.folder, graph, *QUICK, "--json").ended(0).document
+    assert [one["name"] for one in document["artefacts"]] == ["backbone", "pictures", "pictures.onnx"]
+    assert document["artefacts"][2]["measurements"][0]["ratio"]["to"] == "backbone"
+
+
+def test_a_task_file_on_torch_answers_as_its_graph_does(trained: Trained, packaged: Packaged) -> None:
+    said = here("profile", trained.task_file, *QUICK).ended(2)
+    assert "--backend torch" in said.err
+    command = ("profile", trained.task_file, "--backend", "torch", "--run", trained.run, *QUICK, "--json")
+    (task,) = here(*command).ended(0).document["artefacts"]
+    expected = trained.outcome.document["accuracy"]["test"]
+    assert (task["backend"], task["accuracy"]["images"]) == ("torch", expected["images"])
+    assert task["accuracy"]["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+def test_tables_fit_80_columns(
+    trained: Trained, packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimi_edge.cli.output.NARROWEST", 80)
+    monkeypatch.setenv("COLUMNS", "80")
+    said = here("profile", packaged.folder, "--batch", "1,2", *QUICK).ended(0).out
+    assert max(map(len, said.splitlines())) <= 80
+    for words in ("jitter", "images/s", "Preprocessing", "95 % interval", "GFLOPs"):
+        assert words in said
+
+
+def test_what_fails_is_named_and_the_rest_is_shown(packaged: Packaged, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mimi_edge.profiles.processes import Crew
+
+    original = Crew.ask
+
+    def failing(self: Crew, name: str, stage: str, request: dict[str, object], payload: bytes = b"") -> object:
+        if name == "pictures" and request["do"] == "run":
+            os.kill(self._alive[name].process.pid, signal.SIGKILL)
+        return original(self, name, stage, request, payload)
+
+    monkeypatch.setattr(Crew, "ask", failing)
+    outcome = here("profile", packaged.folder, *QUICK, "--json").ended(1)
+    backbone, pictures = outcome.document["artefacts"]
+    assert len(backbone["measurements"]) == 1
+    assert pictures["failure"]["exit_code"] == -signal.SIGKILL
+    assert "1 of 2 could not be measured" in outcome.err
+    assert "pictures (latency, batch 1)" in outcome.err
+
+
+def test_a_report_is_written_in_each_format_that_was_asked_for(packaged: Packaged, tmp_path: Path) -> None:
+    paths = [tmp_path / f"report.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    options = [part for path in paths for part in ("--report", path)]
+    here("profile", packaged.folder, *QUICK, *options).ended(0)
+    assert json.loads(paths[0].read_text())["schema"] == 2
+    assert all("pictures" in path.read_text() for path in paths)
+
+
+def test_an_ending_that_names_no_format_is_refused_before_anything_is_measured(
+    packaged: Packaged, tmp_path: Path
+) -> None:
+    outcome = here("profile", packaged.folder, "--report", tmp_path / "report.docx").ended(2)
+    assert "report.docx" in outcome.err
+    assert "opening" not in outcome.err
+
+
+def test_an_engine_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "foreign.engine").write_bytes(b"code")
+    assert "--trust" in here("profile", tmp_path / "foreign.engine").ended(4).err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_no_process_behind(number: signal.Signals, packaged: Packaged, tmp_path: Path) -> None:
+    shutil.copytree(packaged.folder, tmp_path / "package")
+    process = started("profile", "package", "--rounds", "1000000", "--threads", "1", folder=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(workers := _workers_of(process.pid)) < 2:
+        assert time.monotonic() < deadline, "no workers came"
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert ended(process).ended(130).out == ""
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def _workers_of(pid: int) -> list[int]:
+    """Processes that were started by another."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in children.read_text().split()]
+    except OSError:
+        return []
