@@ -242,14 +242,19 @@ def _break_even_table(ledger: Ledger, quantity: str) -> Table:
     titles = {line.strategy: line.title for line in ledger.lines}
     against = [FULL_MODELS, FULL_GRAPHS, LINEAR_PROBES, *(name for name in titles if name.startswith(ENGINE_PER_TASK))]
     words = {(found.strategy, found.against): found.in_words for found in break_evens(ledger, quantity)}
-    rows = tuple(
-        (titles[name], *(words.get((name, other), "") for other in against)) for name in titles if name != FULL_MODELS
-    )
-    columns = ("strategy", *(f"than {other}" for other in against))
-    note = "Numbers of tasks for which the row is below the column."
+    rows = []
+    for name, title in titles.items():
+        others: dict[str, list[str]] = {}
+        for other in against:
+            if (name, other) in words:
+                others.setdefault(words[name, other], []).append(titles[other])
+        if name != FULL_MODELS:
+            rows.append((title, ". ".join(f"{when}: {'; '.join(found)}" for when, found in others.items())))
+    columns = ("strategy", "smaller than, for which numbers of tasks")
+    note = "From so many tasks on, or up to so many."
     if quantity == "memory":
         note += " What was measured is not held against estimates."
-    return Table(f"Smaller in {quantity}", columns, rows, note)
+    return Table(f"Smaller in {quantity}", columns, tuple(rows), note)
 
 
 def _folders_table(ledger: Ledger) -> Table:
