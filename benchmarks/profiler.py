@@ -139,7 +139,7 @@ def _bookkeeping(rounds: int) -> Row:
 
     images = np.zeros(1, np.float32)
     profiled, plain = [], []
-    for _ in range(max(20, rounds // 10)):
+    for _ in range(max(100, rounds)):
         started = time.perf_counter_ns()
         timed(run, images, 10)
         profiled.append((time.perf_counter_ns() - started) // 10)
