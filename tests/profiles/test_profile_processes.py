@@ -110,7 +110,9 @@ def test_an_interruption_leaves_nothing_running():
 
 
 PARENT = """
-import sys
+import signal, sys
+# A background job of a shell without job control inherits a Ctrl-C that is ignored; a person at a terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mimi_edge.profiles.processes import Crew
 with Crew() as crew:
     for name in "ab":
