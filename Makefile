@@ -14,7 +14,7 @@ RUN_PARTS := train,cpu
 TEST_PARTS := train,cpu,report,rtx,test
 
 # The measurements `make bench` takes, in this order; accuracy.py takes hours of its own.
-BENCHMARKS := startup merge_time merged_latency training_step passes sharing
+BENCHMARKS := startup merge_time merged_latency training_step passes sharing profiler
 
 VENV := .venv
 BIN := $(VENV)/bin
