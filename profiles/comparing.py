@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.environment import Environment
+from mimi_edge.profiles.memory import together_bytes
 from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, report_from_document
 
 Samples = NDArray[np.float64]
@@ -180,8 +181,7 @@ def memory_bytes(artefact: MeasuredArtefact, unified: bool) -> int | None:
     """What an artefact took above the runtime's floor, host and device together; where these are one, the larger."""
     if (memory := artefact.memory) is None:
         return None
-    device = memory.device_bytes or 0
-    return max(memory.host_bytes, device) if unified else memory.host_bytes + device
+    return together_bytes(memory.host_bytes, memory.device_bytes or 0, unified=unified)
 
 
 def condition_differences(a: Report, b: Report) -> Iterator[Difference]:

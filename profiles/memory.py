@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.profiles.board.files import ROOT
 
 PROCESS = Path("/proc/self")
 KB = 1024
@@ -102,10 +103,25 @@ class DeviceMemory:
         return self._peak_bytes
 
 
-def device_memory() -> DeviceMemory:
-    """Of the first GPU; tells nothing where there is no driver or no `nvidia-ml-py`."""
+def together_bytes(host_bytes: int, device_bytes: int, *, unified: bool) -> int:
+    """What a process takes altogether; where CPU and GPU share one memory, the larger figure holds the other."""
+    return max(host_bytes, device_bytes) if unified else host_bytes + device_bytes
+
+
+def device_memory(root: Path = ROOT) -> DeviceMemory:
+    """Of the first GPU; tells nothing where there is no driver or no `nvidia-ml-py`.
+
+    On a Jetson, whose driver tells no sizes and whose GPU's memory is in no process's resident size, it is what the
+    whole machine has in use.
+
+    Args:
+        root: of the file system, for tests.
+    """
+    from mimi_edge.profiles.board import jetson
     from mimi_edge.profiles.board.nvml import open_gpu
 
+    if jetson.is_jetson(root):
+        return DeviceMemory(_unknown, lambda: _machine_used_bytes(root))
     try:
         gpu = open_gpu()
     except MimiEdgeError:
@@ -115,6 +131,15 @@ def device_memory() -> DeviceMemory:
 
 def _unknown() -> int | None:
     return None
+
+
+def _machine_used_bytes(root: Path) -> int | None:
+    from mimi_edge.profiles.board import jetson
+
+    found = jetson.memory(root)
+    if found.total_bytes is None or found.available_bytes is None:
+        return None
+    return found.total_bytes - found.available_bytes
 
 
 def _own_bytes(nvml: Any, handle: Any) -> int | None:

@@ -12,6 +12,7 @@ from mimi_edge.profiles.board import jetson, nvml
 from mimi_edge.profiles.board.files import ROOT, text_of
 from mimi_edge.profiles.board.power import PowerMeter
 from mimi_edge.profiles.board.rapl import RaplMeter
+from mimi_edge.profiles.memory import together_bytes
 
 JETSON, GPU, CPU = "jetson", "gpu", "cpu"
 
@@ -68,7 +69,7 @@ class Board:
             device_bytes: that the GPU's runtime reports. On a Jetson this is memory of the machine; where it is part of
                 `host_bytes` only the larger counts.
         """
-        return max(host_bytes, device_bytes) if self.unified_memory else host_bytes + device_bytes
+        return together_bytes(host_bytes, device_bytes, unified=self.unified_memory)
 
 
 def find_board(root: Path = ROOT, gpu: int | str | None = None) -> Board:

@@ -87,3 +87,22 @@ def test_nvml_is_asked_for_this_process_and_for_all(monkeypatch):
     assert device.used() == 1000
     processes.append(SimpleNamespace(pid=os.getpid(), usedGpuMemory=None))
     assert device.own() is None
+
+
+def test_on_a_jetson_the_machine_s_own_memory_is_what_the_gpu_takes_too(tmp_path):
+    def in_use(available_kb):
+        (tmp_path / "proc/meminfo").write_text(f"MemTotal:  8000000 kB\nMemAvailable:  {available_kb} kB\n")
+
+    for file, text in (("proc/device-tree/model", "NVIDIA Jetson Orin Nano\0"), ("etc/nothing", "")):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    in_use(6_000_000)
+    device = device_memory(tmp_path)
+    device.begin()
+    in_use(5_500_000)
+    assert device.end() == 500_000 * 1024
+    in_use(5_900_000)
+    device.begin()
+    assert device.end() == 500_000 * 1024
+    assert memory.together_bytes(300, 500, unified=True) == 500
+    assert memory.together_bytes(300, 500, unified=False) == 800
