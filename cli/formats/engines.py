@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,15 +107,19 @@ def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener
     from mimi_edge.cli.tasks import decoded_split
     from mimi_edge.export.engines.exporting import Labelled, TaskImages
 
+    # One task at a time: a split is asked for several times, and those of all tasks together may be too much.
+    @lru_cache(maxsize=1)
     def images_of(name: str) -> TaskImages:
         if name not in given:
             return TaskImages()
         found = given[name]
 
+        @cache
         def training() -> Any:
             split = decoded_split(found, data, listener, split="train", at_most=LOOKED_AT)
             return None if split is None else split.images
 
+        @cache
         def labelled(which: str) -> Labelled | None:
             split = decoded_split(found, data, listener, split=which)
             return None if split is None else Labelled(split.images, split.labels)
