@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mimi_edge.cli.defaults import RUNS, say_next
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.stopping import stop_requests
@@ -20,8 +21,6 @@ from mimi_edge.events import Advance, Listener, Note
 if TYPE_CHECKING:
     from mimi_edge.training.config import TrainingConfig
     from mimi_edge.training.runs import TrainingReport
-
-RUNS = Path("runs")
 
 
 @explained
@@ -55,6 +54,7 @@ def command(
         else:
             report = run_training(config, folder, listener=listener, should_stop=should_stop)
     document_or(as_json, report_document(report), lambda: _show(report))
+    say_next("mimi-edge", "export", folder)
 
 
 def _config(asked: AskedConfig, run: Path | None, resume: Path | None) -> TrainingConfig:
@@ -119,5 +119,4 @@ def _facts(report: TrainingReport) -> dict[str, str]:
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
     facts["blocks before the first adapter"] = str(report.frozen_blocks)
     facts["took"] = f"{report.seconds:.0f} s"
-    facts["next"] = f"mimi-edge export {shlex.quote(str(report.task_file.parent))} --format onnx"
     return facts
