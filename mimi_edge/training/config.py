@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mimi_edge import __version__
 from mimi_edge.budgets import Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
@@ -103,16 +104,25 @@ def config_document(config: TrainingConfig) -> dict[str, Any]:
 def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
     """The configuration that a run folder keeps.
 
+    Entries that are missing were not known to the release that began the run, and take their defaults; so every new
+    one must have a default that does what was done before it.
+
     Raises:
-        ConfigError: entries are missing, unknown, or do not make sense.
+        ConfigError: entries are of a newer mimi-edge, or do not make sense.
     """
     known = {field.name for field in fields(TrainingConfig)}
-    if strange := sorted(document.keys() ^ known):
-        raise ConfigError(f"The run's configuration has missing or unknown entries: {', '.join(strange)}.")
+    if strange := sorted(document.keys() - known):
+        raise ConfigError(
+            f"The run's configuration has entries that mimi-edge {__version__} does not know: {', '.join(strange)}. "
+            "A newer mimi-edge began this run; go on with that one, or start a new run."
+        )
     values = dict(document)
     try:
         values["budget"] = Budget(**values["budget"])
-        values["store"], values["scope"] = Store(values["store"]), Scope(values["scope"])
+        values["store"] = Store(values.get("store", TrainingConfig.store))
+        values["scope"] = Scope(values.get("scope", TrainingConfig.scope))
+    except KeyError as error:
+        raise ConfigError(f"The run's configuration lacks its {error}. Start a new run.") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The run's configuration cannot be read: {error}.") from error
     return TrainingConfig(**values)

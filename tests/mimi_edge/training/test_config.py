@@ -1,0 +1,66 @@
+"""Configurations that run folders keep: those of earlier releases go on, those of later ones are refused in words."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from training_samples import small_config
+
+from mimi_edge import __version__
+from mimi_edge.errors import ConfigError
+from mimi_edge.training.config import TrainingConfig, config_document, config_from_document
+
+FIRST_RELEASE = {
+    "budget": {"size_bytes": 500000, "flops": None},
+    "data": "builtin:digits",
+    "backbone": "builtin",
+    "weights": "pretrained",
+    "name": "digits",
+    "store": "int8",
+    "epochs": 3,
+    "batch_size": 64,
+    "learning_rate": 0.002,
+    "weight_decay": 0.01,
+    "label_smoothing": 0.1,
+    "rho": 0.5,
+    "start_ratio": 1.0,
+    "score": "mimi",
+    "scope": "local",
+    "activation": "gelu",
+    "flops_count": "full",
+    "augment": "none",
+    "precision": "auto",
+    "device": "auto",
+    "seed": 7,
+    "skip_bad_images": False,
+}
+"""What the first release wrote, entry for entry."""
+
+
+def test_a_configuration_comes_back_as_it_was() -> None:
+    config = small_config(Path("data"), seed=3, augment="flip")
+    assert config_from_document(config_document(config)) == config
+
+
+def test_a_run_of_the_first_release_goes_on() -> None:
+    config = config_from_document(FIRST_RELEASE)
+    assert {name: value for name, value in config_document(config).items() if name in FIRST_RELEASE} == FIRST_RELEASE
+    defaults = {field.name: field.default for field in fields(TrainingConfig)}
+    newer = config_document(config).keys() - FIRST_RELEASE.keys()
+    assert {name: getattr(config, name) for name in newer} == {name: defaults[name] for name in newer}
+
+
+def test_every_entry_but_the_budget_may_be_missing() -> None:
+    assert [field.name for field in fields(TrainingConfig) if field.default is MISSING] == ["budget"]
+    config = config_from_document({"budget": {"size_bytes": 5, "flops": None}})
+    assert config.budget.size_bytes == 5
+    with pytest.raises(ConfigError, match="budget"):
+        config_from_document({})
+
+
+def test_entries_of_a_newer_release_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"shine, sparkle\. A newer mimi-edge") as refused:
+        config_from_document({**FIRST_RELEASE, "sparkle": 1, "shine": 2})
+    assert __version__ in str(refused.value)
