@@ -36,6 +36,7 @@ LIBRARIES = (
     Library("platformdirs", ("platformdirs",), CORE),
     Library("rich", ("rich",), CORE),
     Library("typer", ("typer",), CORE),
+    Library("msgspec", ("msgspec",), CORE),
     Library("safetensors", ("safetensors",), CORE),
     Library("onnx", ("onnx",), CORE, ("numpy",)),
     Library("onnx_ir", ("onnx-ir",), CORE, ("numpy", "onnx")),
