@@ -11,7 +11,7 @@ DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package --run $(DEMO_RUN)
 
 # The parts each target needs. One file of exact versions holds for all.
 RUN_PARTS := train,cpu
-TEST_PARTS := train,cpu,report,rtx,test
+TEST_PARTS := train,cpu,report,rtx,heic,test
 
 # The measurements `make bench` takes, in this order; accuracy.py takes hours of its own.
 BENCHMARKS := startup merge_time merged_latency training_step passes sharing profiler

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 STYLES = {"broken": "bold red", "warning": "bold yellow", "missing": "bold"}
 RUNTIMES = ("ort-cpu", "ort-cuda", "ort-trt")
-ROWS = {"core": ("",), "training": ("train",), "runtime": ("cpu",), "reports": ("report", "jetson")}
+ROWS = {
+    "core": ("",),
+    "training": ("train",),
+    "runtime": ("cpu",),
+    "images": ("heic",),
+    "reports": ("report", "jetson"),
+}
 """Rows of libraries, by the parts that bring them."""
 LIMIT_S = 60.0
 

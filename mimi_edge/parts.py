@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CORE, TRAIN, CPU, GPU, TRT, RTX, JETSON, REPORT = "", "train", "cpu", "gpu", "trt", "rtx", "jetson", "report"
+HEIC = "heic"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ LIBRARIES = (
     Library("matplotlib.figure", ("matplotlib",), REPORT, ("numpy", "PIL")),
     Library("pynvml", ("nvidia-ml-py",), REPORT),
     Library("jtop", ("jetson-stats",), JETSON),
+    Library("pillow_heif", ("pillow-heif",), HEIC, ("PIL",)),
 )
 """Those of TensorRT are not here: `mimi_edge.export.engines.libraries` knows them."""
 

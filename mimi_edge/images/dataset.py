@@ -17,8 +17,10 @@ from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.images.decoding import DecodedSplit, decode_dataset, decode_split
-from mimi_edge.images.folders import EVERYTHING, ClassFolder, Part, Tree, find_images, images_of, listed
-from mimi_edge.images.reading import SUFFIXES, read_rgb, shown
+from mimi_edge.images.finding import FoundImages, left_out_note, listed
+from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of
+from mimi_edge.images.formats import suffixes
+from mimi_edge.images.reading import read_rgb, shown
 from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
 from mimi_edge.images.written import Assignment, split_document, written_assignment, written_classes
 
@@ -200,11 +202,11 @@ def _difference_faults(split: str, part: Part, classes: tuple[str, ...]) -> list
     return [f"{split}/ has no folder for {listed(missing)}, which other splits have"] if missing else []
 
 
-def _empty_fault(split: str, name: str, found: ClassFolder) -> str:
+def _empty_fault(split: str, name: str, found: FoundImages) -> str:
     where = shown(name) if split == EVERYTHING else f"{split}/{shown(name)}"
-    fault = f"the class folder {where} holds no image ({' '.join(sorted(SUFFIXES))})"
-    others = [f"{count} x {suffix}" for suffix, count in sorted(found.other_suffixes.items())]
-    return fault + (f"; its files are of other kinds: {listed(others)}" if others else "")
+    fault = f"the class folder {where} holds no image ({' '.join(sorted(suffixes()))})"
+    note = left_out_note(found.left_out)
+    return f"{fault}. {note}" if note else fault
 
 
 def _too_few_faults(tree: Tree) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
-from mimi_edge.images.folders import listed
+from mimi_edge.images.finding import listed
 from mimi_edge.images.preprocessing import Preprocessing, fit
 from mimi_edge.images.reading import UnusableImageError
 from mimi_edge.images.splits import Dataset, Labels, Split

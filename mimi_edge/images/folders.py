@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.reading import SUFFIXES, shown
+from mimi_edge.images.finding import FoundImages, image_files, left_out_note, listed, sorted_out, visible_folders
+from mimi_edge.images.reading import shown
 
 EVERYTHING = "all"
 """Name of the only part of a folder that is not divided into splits."""
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What folders of splits are called, in lower case, and which split each holds."""
-IGNORED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
-IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
 LAYOUT_HELP = (
     "Expected a folder with one folder of images per class (data/cat/1.jpg, data/dog/2.jpg), "
     "or such folders inside train/, val/ and test/."
 )
 
 
-@dataclass(frozen=True)
-class ClassFolder:
-    """What was found for one class in one part of the data.
-
-    Attributes:
-        images: paths by origin, which is the path inside the data folder, with slashes; sorted by origin.
-        other_suffixes: how many files there were of endings that are not an image's.
-        unlistable: origins of folders that cannot be opened.
-        links: origins of linked folders, which are not followed since they may lead in circles.
-    """
-
-    images: Mapping[str, Path]
-    other_suffixes: Mapping[str, int]
-    unlistable: tuple[str, ...]
-    links: tuple[str, ...]
-
-
-Part = Mapping[str, ClassFolder]
-"""Class folders by the name of the class, sorted."""
+Part = Mapping[str, FoundImages]
+"""What the folder of each class holds, by the name of the class, sorted; origins are paths inside the data folder."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +58,7 @@ def find_images(root: Path) -> Tree:
         others = [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]
         remarks = [f"Beside the splits, {shown(root)} has {_row(others)}: left out."] if others else []
         tree = Tree(parts, tuple(remarks), tuple(faults))
-    return Tree(tree.parts, tree.remarks + tuple(_link_remarks(tree)), tree.faults)
+    return Tree(tree.parts, tree.remarks + tuple(_remarks(tree)), tree.faults)
 
 
 def images_of(tree: Tree) -> dict[str, Path]:
@@ -84,12 +66,6 @@ def images_of(tree: Tree) -> dict[str, Path]:
     return {
         origin: path for part in tree.parts.values() for found in part.values() for origin, path in found.images.items()
     }
-
-
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names in a row, the first ten of them where there are many."""
-    row = ", ".join(names[:most])
-    return row if len(names) <= most else f"{row} and {len(names) - most} more"
 
 
 def _root_folders(root: Path) -> list[Path]:
@@ -108,12 +84,8 @@ def _root_folders(root: Path) -> list[Path]:
 
 def _visible_folders(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if _is_visible(entry.name) and entry.is_dir()]
-    return [folder / name for name in sorted(names)]
-
-
-def _is_visible(folder_name: str) -> bool:
-    return not folder_name.startswith(".") and folder_name not in IGNORED_FOLDERS
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return [folder / name for name in visible_folders(names)]
 
 
 def _split_folders(root: Path, folders: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -123,7 +95,7 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> tuple[dict[str, Path]
     trains = [folder for folder in named if _split_of(folder) == "train"]
     if not named or not all(_holds_classes(folder) for folder in trains):
         return {}, _flat_split_faults(root, named, others)
-    if others and (not trains or (trains == named and any(_holds_any_image(folder) for folder in others))):
+    if others and (not trains or (trains == named and any(image_files(folder).images for folder in others))):
         return {}, []
     faults = _repeated_split_faults(named)
     if not trains:
@@ -167,23 +139,10 @@ def _holds_classes(folder: Path) -> bool:
         return True
 
 
-def _holds_any_image(folder: Path) -> bool:
-    return any(_is_image(name) for _, subfolders, names in os.walk(folder) if _prune(subfolders) for name in names)
-
-
-def _prune(subfolders: list[str]) -> bool:
-    """Keeps a walk out of hidden folders, in the order of names; always true, so that it fits a condition."""
-    subfolders[:] = sorted(name for name in subfolders if _is_visible(name))
-    return True
-
-
 def _loose_images(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir())
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  far faster
+        names = [entry.name for entry in entries if not entry.is_dir()]
+    return sorted(os.path.basename(path) for path in sorted_out(str(folder), names)[0])  # noqa: PTH119
 
 
 def _undivided(root: Path, folders: Sequence[Path]) -> Tree:
@@ -205,42 +164,7 @@ def _part(root: Path, folder: Path) -> Part:
         folders = _visible_folders(folder)
     except OSError:
         return {}
-    return {class_folder.name: _class_folder(root, class_folder) for class_folder in folders}
-
-
-def _class_folder(root: Path, folder: Path) -> ClassFolder:
-    unlistable: list[str] = []
-    links: list[str] = []
-    images: list[str] = []
-    others: Counter[str] = Counter()
-    prefix = len(os.path.join(root, ""))  # noqa: PTH118  Strings, for there may be 100,000 of them.
-    for place, subfolders, names in os.walk(folder, onerror=lambda error: unlistable.append(str(error.filename))):
-        _prune(subfolders)
-        links += (link for link in _joined(place, subfolders) if os.path.islink(link))  # noqa: PTH114
-        images += _joined(place, filter(_is_image, names))
-        others.update(_other_suffixes(names))
-    return ClassFolder(
-        images={_origin(image, prefix): Path(image) for image in sorted(images)},
-        other_suffixes=others,
-        unlistable=tuple(_origin(place, prefix) for place in sorted(unlistable)),
-        links=tuple(_origin(link, prefix) for link in sorted(links)),
-    )
-
-
-def _joined(place: str, names: Iterator[str] | Sequence[str]) -> list[str]:
-    return [os.path.join(place, name) for name in names]  # noqa: PTH118
-
-
-def _origin(path: str, prefix: int) -> str:
-    return shown(path[prefix:].replace(os.sep, "/"))
-
-
-def _other_suffixes(names: Sequence[str]) -> list[str]:
-    return [
-        shown(Path(name).suffix.lower()) or "no ending"
-        for name in names
-        if not name.startswith(".") and not _is_image(name) and name.lower() not in IGNORED_FILES
-    ]
+    return {class_folder.name: image_files(class_folder, inside=root) for class_folder in folders}
 
 
 def _split_folder_faults(root: Path, folder: Path) -> list[str]:
@@ -259,6 +183,10 @@ def _split_folder_faults(root: Path, folder: Path) -> list[str]:
     return [fault]
 
 
-def _link_remarks(tree: Tree) -> list[str]:
-    links = [link for part in tree.parts.values() for found in part.values() for link in found.links]
-    return [f"Linked folders inside class folders are not followed: {listed(links)}."] if links else []
+def _remarks(tree: Tree) -> list[str]:
+    """What class folders hold that is not used."""
+    found = [one for part in tree.parts.values() for one in part.values()]
+    links = [link for one in found for link in one.links]
+    remarks = [f"Linked folders inside class folders are not followed: {listed(links)}."] if links else []
+    left_out = sum((Counter(one.left_out) for one in found), Counter[str]())
+    return remarks + [note for note in [left_out_note(left_out)] if note]

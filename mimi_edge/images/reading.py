@@ -14,11 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.formats import formats, reader_line, suffix_of
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What files are tried as. Pillow knows more, but some of those start other programs or are hardly images."""
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-"""Endings, in lower case, by which an image is known in a folder."""
 ORIENTATION_TAG = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,7 +56,8 @@ def read_rgb(path: Path) -> Image.Image:
     within 0..1. Colour profiles are ignored.
 
     Args:
-        path: of a JPEG, PNG, BMP, GIF, TIFF, WebP, PPM or PGM file, whatever its ending says.
+        path: of a JPEG, PNG, BMP, GIF, TIFF, WebP, PPM, PGM, AVIF or HEIC file, whatever its ending says; the last two
+            where Pillow and the part `heic` can read them.
 
     Raises:
         UnusableImageError: a ConfigError that names the file: it is missing, unreadable, empty, cut short, not an
@@ -75,7 +73,7 @@ def decoded_rgb(content: bytes, path: Path) -> Image.Image:
         UnusableImageError: as of `read_rgb`.
     """
     try:
-        with _pillow_quiet(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with _pillow_quiet(), Image.open(io.BytesIO(content), formats=formats()) as opened:
             opened.load()
             return _upright(_rgb(opened), _orientation(opened))
     except _PixelFormatError as error:
@@ -84,8 +82,7 @@ def decoded_rgb(content: bytes, path: Path) -> Image.Image:
         limit = f"{(Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million"
         raise UnusableImageError(path, f"more than {limit} pixels, shrink it first") from error
     except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
-        raise UnusableImageError(path, f"not an image of a kind that can be read ({kinds})") from error
+        raise UnusableImageError(path, _unknown_kind(path)) from error
     except MemoryError as error:
         raise UnusableImageError(path, TOO_LARGE) from error
     except Exception as error:  # A decoder that meets a damaged file may raise anything.
@@ -95,6 +92,12 @@ def decoded_rgb(content: bytes, path: Path) -> Image.Image:
 def shown(path: Path | str) -> str:
     """A path as text that can be printed and encoded; bytes of it that are not Unicode are shown as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _unknown_kind(path: Path) -> str:
+    kinds = ", ".join(formats())
+    line = reader_line(suffix_of(path.name))
+    return f"not an image of a kind that can be read ({kinds})" + (f"; to read {path.suffix}: {line}" if line else "")
 
 
 class _PixelFormatError(Exception):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
-from mimi_edge.images.folders import listed
+from mimi_edge.images.finding import listed
 from mimi_edge.images.splits import SPLITS, Dataset
 
 Assignment = dict[str, list[tuple[str, str]]]

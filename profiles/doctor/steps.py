@@ -43,7 +43,7 @@ def all_groups() -> tuple[Group, ...]:
     return (
         (*_libraries(TRAIN), cuda_of_torch),
         _libraries(CORE),
-        *((_library(name),) for name in ("onnxruntime", "matplotlib", "pynvml", "jtop")),
+        *((_library(name),) for name in ("onnxruntime", "matplotlib", "pynvml", "jtop", "pillow_heif")),
         *(_provider(backend) for backend in (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)),
         *(_engines(backend) for backend in (Backend.TRT, Backend.TRT_RTX)),
         (Step("driver", "gpus", "driver"), Step("cuda", "gpus", "cuda")),

@@ -201,6 +201,29 @@ def test_every_usual_ending_counts_and_nothing_else(tmp_path: Path) -> None:
     assert cats == {f"cat/{name}" for name in expected}
 
 
+def test_what_is_left_out_is_counted_by_ending(tmp_path: Path) -> None:
+    two_classes(tmp_path, 4)
+    for name in ("cat/a.mp4", "cat/b.MP4", "dog/c.pdf", "dog/deep/README", "dog/Thumbs.db", "dog/.hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    _, heard = notes(tmp_path)
+    assert "Left out 4 files that cannot be read as images: 2 x .mp4, 1 x .pdf, 1 x no ending." in heard
+
+
+def test_nothing_left_out_is_not_spoken_of(tmp_path: Path) -> None:
+    assert "Left out" not in notes(two_classes(tmp_path, 4))[1]
+
+
+def test_images_are_known_by_content_where_the_ending_says_nothing(tmp_path: Path) -> None:
+    two_classes(tmp_path, 3)
+    for number, name in enumerate(("cat/plain", "cat/a.jpg?x=1", "dog/b.jfif", "dog/c.jpe")):
+        Image.new("RGB", (3, 2), (number, 0, 0)).save(tmp_path / name, "JPEG")
+    dataset, heard = notes(tmp_path)
+    found = {origin for part in origins(dataset).values() for origin in part}
+    assert {"cat/plain", "cat/a.jpg?x=1", "dog/b.jfif", "dog/c.jpe"} <= found
+    assert "Left out" not in heard
+
+
 def test_loose_images_are_told(tmp_path: Path) -> None:
     add_images(two_classes(tmp_path), 2)
     _, heard = notes(tmp_path)
@@ -283,12 +306,12 @@ def test_all_faults_come_together(tmp_path: Path) -> None:
     add_images(tmp_path / "train" / "bird", 1)
     add_images(tmp_path / "val" / "fish", 1)
     (tmp_path / "train" / "empty").mkdir()
-    (tmp_path / "train" / "empty" / "a.heic").write_bytes(b"")
+    (tmp_path / "train" / "empty" / "a.mp4").write_bytes(b"")
     message = refused(tmp_path)
     assert "train/ has no folder for fish" in message
     assert "val/ has no folder for bird, empty" in message
     assert "train/empty holds no image" in message
-    assert "1 x .heic" in message
+    assert "1 x .mp4" in message
     assert "the class bird has 1 image in train/; 2 are needed, one for each of train, test" in message
 
 
@@ -300,7 +323,7 @@ def test_one_class(split: str | None, tmp_path: Path) -> None:
 
 def test_an_empty_class(tmp_path: Path) -> None:
     (two_classes(tmp_path) / "bird").mkdir()
-    assert "the class folder bird holds no image (.bmp" in refused(tmp_path)
+    assert "the class folder bird holds no image (.apng" in refused(tmp_path)
 
 
 def test_too_few_images_of_a_class(tmp_path: Path) -> None:
