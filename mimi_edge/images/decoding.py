@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
+from mimi_edge.images.copies import Copies, SeenImage, digest, find_copies
 from mimi_edge.images.finding import listed
 from mimi_edge.images.preprocessing import Preprocessing, fit
 from mimi_edge.images.reading import UnusableImageError
@@ -30,14 +31,16 @@ class DecodedSplit:
     """A split in memory.
 
     Attributes:
-        images: [n, S, S, 3], as `fit` makes them.
+        images: [n, S, S, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them.
         labels: [n] indices into the dataset's classes.
         skipped: origins of the images that could not be used, in order.
+        digests: what stands for the pixels of each image; empty where nobody asked what they are.
     """
 
     images: NDArray[np.uint8]
     labels: Labels
     skipped: tuple[str, ...]
+    digests: tuple[bytes, ...] = ()
 
 
 def decode_split(
@@ -62,18 +65,23 @@ def decode_split(
             the split needs more memory than there is.
     """
     _require_memory(split, preprocessing)
-    images = np.empty((len(split), preprocessing.size, preprocessing.size, 3), np.uint8)
+    images = _room(len(split), preprocessing.size)
+    good: list[int] = []
+    digests: list[bytes] = []
     bad: dict[int, str] = {}
     for index, outcome in _progress(_outcomes(split, preprocessing, workers or _workers()), split, listener):
         if isinstance(outcome, str):
             bad[index] = outcome
         else:
-            images[index] = outcome
-    if not bad:
-        return DecodedSplit(images, split.labels, ())
-    if not skip_bad_images:
+            images[len(good)] = outcome.pixels
+            digests.append(outcome.digest)
+            good.append(index)
+    if bad and not skip_bad_images:
         raise ConfigError(_bad_images_message(split, bad))
-    return _without(split, images, bad, listener)
+    if bad:
+        _require_all_classes(split, good)
+        listener(Note(f"Skipped {len(bad)} of {len(split)} {split.name} images: {listed(_origins(split, bad))}."))
+    return DecodedSplit(images[: len(good)], split.labels[good], _origins(split, bad), tuple(digests))
 
 
 def decode_dataset(
@@ -83,7 +91,7 @@ def decode_dataset(
     skip_bad_images: bool = False,
     listener: Listener = silent,
 ) -> dict[str, DecodedSplit]:
-    """Decodes all splits; bad images of all of them come in one error.
+    """Decodes all splits; bad images of all of them come in one error, and images that are the same in Notes.
 
     Raises:
         ConfigError: as of `decode_split`.
@@ -98,7 +106,23 @@ def decode_dataset(
             decoded[name] = outcome
     if faults:
         raise ConfigError("\n".join(faults))
+    for sentence in copies_in(dataset, decoded).sentences():
+        listener(Note(sentence))
     return decoded
+
+
+def copies_in(dataset: Dataset, decoded: Mapping[str, DecodedSplit]) -> Copies:
+    """Which images of a dataset are the same, once they are decoded."""
+    return find_copies({name: _seen(dataset.splits[name], part) for name, part in decoded.items()})
+
+
+def _seen(split: Split, decoded: DecodedSplit) -> list[SeenImage]:
+    skipped = set(decoded.skipped)
+    origins = (origin for origin in split.origins if origin not in skipped)
+    return [
+        SeenImage(origin, split.classes[label], digest)
+        for origin, label, digest in zip(origins, decoded.labels.tolist(), decoded.digests, strict=True)
+    ]
 
 
 def _decoded_or_fault(
@@ -110,16 +134,28 @@ def _decoded_or_fault(
         return str(error)
 
 
-def _outcomes(
-    split: Split, preprocessing: Preprocessing, workers: int
-) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """One image, [S, S, 3], and what stands for its pixels."""
+
+    pixels: NDArray[np.uint8]
+    digest: bytes
+
+
+def _room(count: int, size: int) -> NDArray[np.uint8]:
+    """Room for images [n, S, S, 3], laid out as [n, 3, S, S]: training takes it as it is, without a second copy."""
+    return np.empty((count, 3, size, size), np.uint8).transpose(0, 2, 3, 1)
+
+
+def _outcomes(split: Split, preprocessing: Preprocessing, workers: int) -> Iterator[tuple[int, _Fitted | str]]:
     """Each image by index, or the reason why there is none."""
 
-    def decode(index: int) -> NDArray[np.uint8] | str:
+    def decode(index: int) -> _Fitted | str:
         try:
-            return fit(split.image(index), preprocessing)
+            pixels = fit(split.image(index), preprocessing)
         except UnusableImageError as error:
             return error.reason
+        return _Fitted(pixels, digest(pixels))
 
     pool = ThreadPoolExecutor(workers)
     try:
@@ -131,8 +167,8 @@ def _outcomes(
 
 
 def _progress(
-    outcomes: Iterable[tuple[int, NDArray[np.uint8] | str]], split: Split, listener: Listener
-) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+    outcomes: Iterable[tuple[int, _Fitted | str]], split: Split, listener: Listener
+) -> Iterator[tuple[int, _Fitted | str]]:
     stage, total = f"reading {split.name} images", len(split)
     every = max(1, total // PROGRESS_STEPS)
     listener(Advance(stage, 0, total))
@@ -155,17 +191,17 @@ def _bad_images_message(split: Split, bad: dict[int, str]) -> str:
     )
 
 
-def _without(split: Split, images: NDArray[np.uint8], bad: dict[int, str], listener: Listener) -> DecodedSplit:
-    skipped = tuple(split.origin(index) for index in bad)
-    good = np.delete(np.arange(len(split)), list(bad))
-    emptied = [split.classes[label] for label in np.setdiff1d(split.labels, split.labels[good])]
+def _origins(split: Split, bad: Iterable[int]) -> tuple[str, ...]:
+    return tuple(split.origin(index) for index in bad)
+
+
+def _require_all_classes(split: Split, good: Sequence[int]) -> None:
+    emptied = [split.classes[label] for label in np.setdiff1d(split.labels, split.labels[list(good)])]
     if emptied:
         raise ConfigError(
             f"Without its bad images the {split.name} split has none left of {listed(emptied)}. "
             "Add good images to these classes, or remove the classes."
         )
-    listener(Note(f"Skipped {len(skipped)} of {len(split)} {split.name} images: {listed(skipped)}."))
-    return DecodedSplit(images[good], split.labels[good], skipped)
 
 
 def _workers() -> int:

@@ -89,7 +89,8 @@ def visible_folders(names: Iterable[str]) -> list[str]:
 def sorted_out(place: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Paths of the files in a folder that are images, and of those that are none; hidden ones are in neither."""
     seen = [name for name in names if not name.startswith(".") and name.lower() not in IGNORED_FILES]
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for path in _joined(place, seen):
         (images if is_image(path) else others).append(path)
     return images, others

@@ -50,7 +50,7 @@ class DeviceImages:
 
 
 def on_device(split: DecodedSplit, preprocessing: Preprocessing, device: torch.device) -> DeviceImages:
-    """Brings a decoded split to the device, once."""
+    """Brings a decoded split to the device, once; on a CPU the images stay where they were decoded."""
     channels = (3, 1, 1)
     return DeviceImages(
         images=torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous().to(device),

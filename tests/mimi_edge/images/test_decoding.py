@@ -1,5 +1,6 @@
 """All images of a split come out in order, the bad ones are reported together, and an interrupt gets through."""
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mimi_edge.events import Advance, Event, Note
 from mimi_edge.images import decoding
 from mimi_edge.images.dataset import ArrayImages, Dataset, FileImages, decode_dataset, decode_split, load_dataset
 from mimi_edge.images.preprocessing import Preprocessing, fit
+from mimi_edge.images.reading import UnusableImageError
 from mimi_edge.images.splits import Split
 
 HALF = (0.5, 0.5, 0.5)
@@ -151,6 +153,48 @@ def test_too_little_memory_is_said_before(tmp_path: Path, monkeypatch: pytest.Mo
         decode_split(split, SMALL)
     monkeypatch.setattr(decoding, "_free_memory_bytes", lambda: 1920)
     decode_split(split, SMALL)
+
+
+@pytest.mark.parametrize("bad", [(), (0, 3, 599)])
+def test_no_more_memory_than_is_kept(bad: Sequence[int], tmp_path: Path) -> None:
+    def read(index: int) -> Image.Image:
+        if index in bad:
+            raise UnusableImageError(Path("x"), "bad")
+        return Image.new("RGB", (4, 4))
+
+    count, large = 600, Preprocessing(size=64, resize=64, interpolation="nearest", mean=HALF, std=HALF)
+    split = Split("train", CLASSES, np.arange(count) % 2, tuple(map(str, range(count))), read)
+    tracemalloc.start()
+    try:
+        decoded = decode_split(split, large, skip_bad_images=True, workers=1)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert decoded.images.nbytes == (count - len(bad)) * 3 * 64 * 64
+    assert kept < 1.1 * decoded.images.nbytes
+    assert peak < 1.1 * decoded.images.nbytes + decoding.BLOCK * 3 * 64 * 64
+
+
+def test_copies_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for split in ("train", "val", "test"):
+        for label in CLASSES:
+            for number in range(4):
+                path = folder / split / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shade = shade_of(split, label, number)
+                Image.new("L", (9, 9), shade).save(path)
+    Image.open(folder / "train/cat/0.png").convert("RGB").save(folder / "test/cat/copied.bmp")
+    heard: list[Event] = []
+    decode_dataset(load_dataset(folder, seed=0), SMALL, listener=heard.append)
+    told = [event.text for event in heard if isinstance(event, Note)]
+    assert len(told) == 1
+    assert told[0].startswith("1 of 9 test images are train images too: test/cat/copied.bmp = train/cat/0.png. ")
+
+
+def shade_of(split: str, label: str, number: int) -> int:
+    """Another one for each."""
+    return 40 * ("train", "val", "test").index(split) + 20 * CLASSES.index(label) + number
 
 
 def test_photographs_and_damage_in_a_real_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,10 +12,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from training_samples import CLASSES, randomised, small_config
 
+from mimi_edge.images.dataset import ArrayImages, Split, decode_split
+from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training import runs
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order, prefix_tokens
+from mimi_edge.training.batches import (
+    DeviceImages,
+    Place,
+    PrefixTokens,
+    augmented,
+    epoch_order,
+    on_device,
+    prefix_tokens,
+)
 from mimi_edge.training.devices import autocast
 from mimi_edge.training.families import chain
 from mimi_edge.training.loop import RoundInputs, batch_loss, learning_rate
@@ -44,6 +55,17 @@ def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> Non
     assert made.dtype == torch.uint8
     for other in (augmented(images, kinds, 8, HERE), *(augmented(images, kinds, 7, place) for place in PLACES)):
         assert not torch.equal(made, other)
+
+
+def test_on_a_cpu_the_images_stay_where_they_were_decoded() -> None:
+    size, half = 16, (0.5, 0.5, 0.5)
+    preprocessing = Preprocessing(size, size, "nearest", half, half)
+    read = ArrayImages(np.random.default_rng(0).integers(0, 256, (5, size, size), np.uint8))
+    decoded = decode_split(Split("train", ("a", "b"), np.arange(5) % 2, tuple("vwxyz"), read), preprocessing)
+    there = on_device(decoded, preprocessing, torch.device("cpu"))
+    assert there.images.is_contiguous()
+    assert there.images.data_ptr() == decoded.images.ctypes.data
+    np.testing.assert_array_equal(there.images.permute(0, 2, 3, 1).numpy(), decoded.images)
 
 
 def test_no_augmentation_changes_nothing() -> None:
