@@ -21,6 +21,7 @@ RUN_CONFIG = "config.json"
 TASK_SUFFIX = ".safetensors"
 GRAPH_SUFFIX = ".onnx"
 MOST_CLASSES = 20
+NO_HASH = "without a hash of its own, as earlier releases wrote them: whether it was altered cannot be told"
 
 
 @explained
@@ -53,9 +54,9 @@ def _inspected(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
 
 
 def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
-    from mimi_edge.tasks.files import read_task
+    from mimi_edge.tasks.files import read_task, stated_sha256
 
-    task = read_task(path)
+    task, content = read_task(path), stated_sha256(path)
     header = task.header
     document: dict[str, Any] = {
         "kind": "task",
@@ -71,6 +72,7 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         "sites": {site: {"width": task.widths[site], "neurons": count} for site, count in task.neurons.items()},
         "training_sha256": header.training_sha256,
         "versions": dict(header.versions),
+        "content_sha256": content,
     }
 
     def show() -> None:
@@ -87,6 +89,7 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
                 "accuracy": accuracy,
                 "images": _preprocessing(asdict(header.preprocessing)),
                 "made by": ", ".join(f"{name} {version}" for name, version in header.versions.items()),
+                "content": NO_HASH if content is None else f"as its own sha256 says, {content[:12]}",
             },
         )
 

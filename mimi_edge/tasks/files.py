@@ -1,7 +1,8 @@
 """Task files: written whole, sized exactly before they exist, and rejected when anything does not fit.
 
 A task file is one safetensors file. Its metadata has a single entry, `mimi_edge`, a JSON text with sorted keys: the
-safetensors writer puts several entries in an order of its own choosing, and the same task must give the same bytes.
+safetensors writer puts several entries in an order of its own choosing, and the same task must give the same bytes. The
+file states what its content hashes to (`mimi_edge.tasks.content`), and whoever reads it checks that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Neurons
+from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
 from mimi_edge.tasks.stores import SCALE, Array, Store
 from mimi_edge.tasks.task import (
     DOWN,
@@ -40,6 +42,22 @@ SCHEMA = 1
 METADATA_KEY = "mimi_edge"
 LENGTH_PREFIX_BYTES = 8
 SUFFIX = ".safetensors"
+KNOWN_KEYS = frozenset(
+    [
+        "schema",
+        "name",
+        "backbone",
+        "sites",
+        "classes",
+        "preprocessing",
+        "activation",
+        "store",
+        "accuracy",
+        "training_sha256",
+        "versions",
+    ]
+)
+"""Of the description of a file without a hash."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,7 @@ class TensorLocation:
 
 def task_bytes(task: Task) -> bytes:
     """The content of a task's file."""
-    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
-    return save(tensors, metadata={METADATA_KEY: _metadata(task)})
+    return with_hash(_bytes_without_hash(task))
 
 
 def write_task(task: Task, path: Path) -> int:
@@ -73,14 +90,14 @@ def size_bytes(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) 
         widths: M of each site.
         neurons: N of each site.
     """
-    return len(task_bytes(Task(header, _zeros(header, widths, neurons))))
+    return len(_bytes_without_hash(Task(header, _zeros(header, widths, neurons))))
 
 
 def read_task(path: Path) -> Task:
-    """Reads a task file.
+    """Reads a task file, and checks the hash that it states.
 
     Raises:
-        ArtifactError: it is not a task file, is damaged, or is of a newer format; every fault is named.
+        ArtifactError: it is not a task file, is damaged, altered, or is of a newer format; every fault is named.
     """
     try:
         content = path.read_bytes()
@@ -96,7 +113,21 @@ def read_task(path: Path) -> Task:
     if faults := _faults(task, document):
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(f"{path} does not fit together:\n{listed}\nTrain it again, or get an unaltered copy.")
+    _check_content(path, content, document)
     return task
+
+
+def stated_sha256(path: Path) -> str | None:
+    """What a task file that was read says its content hashes to; None for one of an earlier release.
+
+    Raises:
+        OSError: it cannot be read any more.
+    """
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
+        document = json.loads(json.loads(opened.read(length))["__metadata__"][METADATA_KEY])
+    stated: str | None = document.get(CONTENT_KEY)
+    return stated
 
 
 def tensor_locations(path: Path) -> dict[str, TensorLocation]:
@@ -115,6 +146,29 @@ def tensor_locations(path: Path) -> dict[str, TensorLocation]:
         for name, entry in entries.items()
         if name != "__metadata__"
     }
+
+
+def _bytes_without_hash(task: Task) -> bytes:
+    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
+    return save(tensors, metadata={METADATA_KEY: _metadata(task)})
+
+
+def _check_content(path: Path, content: bytes, document: dict[str, Any]) -> None:
+    """Compares a file with the hash that it states, if it does.
+
+    Raises:
+        ArtifactError: it was altered.
+    """
+    if CONTENT_KEY in document:
+        whole = states_itself(content, str(document[CONTENT_KEY]))
+    else:
+        # Whoever writes entries that are not known here writes a hash, too: its own key was damaged.
+        whole = document.keys() <= KNOWN_KEYS
+    if not whole:
+        raise ArtifactError(
+            f"{path} was altered since it was written: its content is not what its own hash says. "
+            "Copy it again from where it was made, or train it again."
+        )
 
 
 def _header(content: bytes) -> dict[str, Any]:
@@ -138,6 +192,7 @@ def _metadata(task: Task) -> str:
         "accuracy": {split: [f"{value.accuracy:.6f}", value.images] for split, value in header.accuracy.items()},
         "training_sha256": header.training_sha256,
         "versions": dict(header.versions),
+        CONTENT_KEY: UNKNOWN,
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
