@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +12,9 @@ from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.events import Listener
 
 if TYPE_CHECKING:
-    from mimi_edge.cli.tasks import GivenTask
-    from mimi_edge.profiles.artefacts import Artefact
     from mimi_edge.profiles.devices.device import Device
-    from mimi_edge.profiles.profiling import LabelledImages
     from mimi_edge.profiles.reports import Report
 
 
@@ -77,6 +72,7 @@ def command(
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in a process of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.profiles.artefacts import Wanted, find_artefacts
+    from mimi_edge.profiles.labelling import labelled_images, weights_of
     from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
     from mimi_edge.profiles.rendering.formats import check_format, write_report
     from mimi_edge.profiles.reports import report_document
@@ -91,11 +87,11 @@ def command(
             tasks=tuple(dict.fromkeys(task)) if task else None,
             threads=threads,
             trust=trust,
-            weights=weights or _weights_of(run or [], backend),
+            weights=weights or weights_of(run or [], backend),
             listener=listener,
         )
         artefacts = find_artefacts(sources, wanted)
-        images = _images(artefacts, run or [], data, listener)
+        images = labelled_images(artefacts, run or [], data, listener)
         measured = profile(artefacts, plan, images, storage=storage_of(sources), threads=threads, listener=listener)
     measured = with_ledger(measured, sources)
     for path in report or ():
@@ -129,65 +125,3 @@ def _device(name: str | None) -> Device | None:
     from mimi_edge.profiles.devices.catalogue import all_devices, find_device
 
     return find_device(name, all_devices().values())
-
-
-def _weights_of(runs: Sequence[Path], backend: Backend) -> str | None:
-    """The backbone's weights that a run was made with, where torch needs to know."""
-    if backend is not Backend.TORCH:
-        return None
-    from mimi_edge.cli.tasks import given_task
-
-    configs = [given_task(folder).config for folder in runs]
-    return next((config.weights for config in configs if config is not None), None)
-
-
-def _images(
-    artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None, listener: Listener
-) -> dict[str, LabelledImages]:
-    """The test splits of the tasks whose images are known, by name."""
-    return dict(_labelled(_given(artefacts, runs, data), data, listener))
-
-
-def _labelled(
-    given: dict[str, GivenTask], data: str | None, listener: Listener
-) -> Iterator[tuple[str, LabelledImages]]:
-    from mimi_edge.cli.tasks import TEST, split_of
-    from mimi_edge.images.decoding import decode_split
-    from mimi_edge.profiles.profiling import LabelledImages
-    from mimi_edge.tasks.files import read_task
-
-    for name, found in given.items():
-        split = split_of(found, data, listener)
-        if split is None:
-            continue
-        decoded = decode_split(
-            split,
-            read_task(found.path).header.preprocessing,
-            skip_bad_images=found.config is not None and found.config.skip_bad_images,
-            listener=listener,
-        )
-        yield name, LabelledImages(TEST, decoded, split)
-
-
-def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None) -> dict[str, GivenTask]:
-    """Those tasks whose images are known, because their run was given, or `--data` for the one task."""
-    from mimi_edge.cli.tasks import GivenTask, given_task
-
-    given: dict[str, GivenTask] = {}
-    for folder in runs:
-        found = given_task(folder)
-        if found.config is None:
-            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
-        given[found.config.name] = found
-    files = {one.task: one.task_file for one in artefacts if one.task is not None}
-    if unknown := [name for name in given if name not in files]:
-        raise ConfigError(
-            f"--run is of {', '.join(unknown)}; what is profiled has the tasks {', '.join(files) or 'none'}. "
-            "Give the run of one of these."
-        )
-    if data is not None:
-        name, file = next(iter(files.items()), ("", None))
-        if len(files) != 1 or runs or file is None:
-            raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
-        given[name] = GivenTask(file, None, None)
-    return given

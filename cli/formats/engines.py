@@ -15,10 +15,10 @@ from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mimi_edge.cli.tasks import GivenTask
     from mimi_edge.events import Listener
     from mimi_edge.export.engines.exporting import ImagesOf
     from mimi_edge.export.engines.shelf import ShelvedEngine
+    from mimi_edge.export.given import GivenTask
 
 LOOKED_AT = 64
 """Training images that are looked at for overflow or calibrated on, spread over the split."""
@@ -64,9 +64,9 @@ def export(
         ConfigError: the options contradict each other.
     """
     from mimi_edge.cli.stopping import stop_requests
-    from mimi_edge.cli.tasks import given_of_package
     from mimi_edge.export.engines.exporting import EngineOptions, export_engines
     from mimi_edge.export.engines.requests import BatchRange
+    from mimi_edge.export.given import given_of_package
     from mimi_edge.export.packages import read_package
     from mimi_edge.profiles.latency import measured_ratio
 
@@ -104,8 +104,8 @@ def export(
 
 def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener) -> ImagesOf:
     """Decodes the images of a task when they are asked for."""
-    from mimi_edge.cli.tasks import decoded_split
     from mimi_edge.export.engines.exporting import Labelled, TaskImages
+    from mimi_edge.export.given import decoded_split
 
     # One task at a time: a split is asked for several times, and those of all tasks together may be too much.
     @lru_cache(maxsize=1)

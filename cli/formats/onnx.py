@@ -6,18 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.watching import watching
-from mimi_edge.errors import MimiEdgeError
-from mimi_edge.events import Listener, Note
 
 if TYPE_CHECKING:
-    from mimi_edge.cli.tasks import GivenTask
-    from mimi_edge.export.exporting import Reference
     from mimi_edge.export.packages import Package
-    from mimi_edge.tasks.task import Task
-    from mimi_edge.training.backbones import LoadedBackbone
 
 
 def export(
@@ -41,77 +34,22 @@ def export(
         threads: of ONNX Runtime.
         as_json: print JSON.
     """
-    from mimi_edge.cli.tasks import given_task, shared_backbone
-    from mimi_edge.export.exporting import export_onnx
+    from mimi_edge.export.from_runs import package_of_runs
+    from mimi_edge.export.given import given_task
     from mimi_edge.tasks.files import read_task
 
-    given = [given_task(source) for source in sources]
-    shared_backbone([read_task(one.path) for one in given])
     with watching() as listener:
-        backbone = None
-        if backbone_graph is None and (_has_torch() or not package.exists()):
-            backbone, backbone_graph = _exported_backbone(given[0], weights, listener)
-        made = export_onnx(
-            [one.path for one in given],
+        made = package_of_runs(
+            sources,
             package,
-            backbone_graph_dir=backbone_graph,
-            references=_references(given, data, backbone, listener),
+            data=data,
+            weights=weights,
+            backbone_graph=backbone_graph,
             threads=threads,
             listener=listener,
         )
-    exported = {read_task(one.path).header.name for one in given}
+    exported = {read_task(given_task(source).path).header.name for source in sources}
     document_or(as_json, _document(made, exported), lambda: _show(made, exported))
-
-
-def _has_torch() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
-
-
-def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener) -> tuple[LoadedBackbone, Path]:
-    """The backbone that a task belongs to, loaded, and the folder of its graph."""
-    if not _has_torch():
-        raise MimiEdgeError(
-            'Exporting a backbone for the first time needs torch: pip install "mimi-edge[train]". '
-            "Without it, give --backbone-graph FOLDER, or --output with a package that has the backbone already."
-        )
-    from mimi_edge.export.backbone_graph import export_backbone
-    from mimi_edge.tasks.files import read_task
-    from mimi_edge.training.backbones import load_backbone
-    from mimi_edge.training.config import PRETRAINED
-    from mimi_edge.training.references import adapted_with
-
-    task, config = read_task(given.path), given.config
-    name = task.header.backbone.name
-    source = weights or (config.weights if config is not None else PRETRAINED)
-    listener(Note(f"Loading the backbone {name}." if name != BACKBONE_NAME else "Loading the built-in backbone."))
-    backbone = load_backbone(name, source, seed=config.seed if config is not None else 0)
-    adapted_with(backbone, task).release()
-    return backbone, export_backbone(backbone, listener=listener).folder
-
-
-def _references(given: list[GivenTask], data: str | None, backbone: LoadedBackbone | None, listener: Listener) -> Any:
-    """What each task's graph is held against: torch where it is at hand, the test split where it is."""
-    from mimi_edge.cli.tasks import decoded_split
-    from mimi_edge.export.exporting import Reference
-    from mimi_edge.tasks.files import read_task
-
-    by_name = {read_task(one.path).header.name: one for one in given}
-
-    def reference(task: Task) -> Reference:
-        split = decoded_split(by_name[task.header.name], data, listener)
-        logits = None
-        if backbone is not None:
-            from mimi_edge.training.references import reference_logits
-
-            logits = reference_logits(backbone, task)
-        if split is None:
-            listener(Note(f"{task.header.name}: no --data, so its accuracy cannot be checked."))
-            return Reference(logits=logits)
-        return Reference(logits=logits, images=split.images, labels=split.labels)
-
-    return reference
 
 
 def _document(package: Package, names: set[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def export(
     Raises:
         ConfigError: several packages were given.
     """
-    from mimi_edge.cli.tasks import only_package
+    from mimi_edge.export.given import only_package
     from mimi_edge.export.ort_adapters import export_ort_adapters
 
     package = only_package(packages)

@@ -1,4 +1,4 @@
-"""What `export` and `profile` are given: run folders, or bare task files, and the data that belongs to them."""
+"""What exports and profiles are given: run folders, or bare task files, and the data that belongs to them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""The labelled images that the accuracy of what is profiled is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mimi_edge.choices import Backend
+from mimi_edge.errors import ConfigError
+from mimi_edge.events import Listener
+from mimi_edge.export.given import TEST, GivenTask, given_task, split_of
+from mimi_edge.images.decoding import decode_split
+from mimi_edge.profiles.profiling import LabelledImages
+from mimi_edge.tasks.files import read_task
+
+if TYPE_CHECKING:
+    from mimi_edge.profiles.artefacts import Artefact
+
+
+def weights_of(runs: Sequence[Path], backend: Backend) -> str | None:
+    """The backbone's weights that a run was made with, where torch needs to know.
+
+    Raises:
+        ConfigError: a folder holds no finished run.
+    """
+    if backend is not Backend.TORCH:
+        return None
+    configs = [given_task(folder).config for folder in runs]
+    return next((config.weights for config in configs if config is not None), None)
+
+
+def labelled_images(
+    artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None, listener: Listener
+) -> dict[str, LabelledImages]:
+    """The test splits of the tasks whose images are known, by name.
+
+    Args:
+        artefacts: that are measured.
+        runs: folders of runs that made their tasks.
+        data: where the images of the one task are, without a run.
+        listener: hears how the data was understood.
+
+    Raises:
+        ConfigError: a folder is no run or of another task, or the data cannot be used.
+    """
+    return dict(_labelled(_given(artefacts, runs, data), data, listener))
+
+
+def _labelled(
+    given: dict[str, GivenTask], data: str | None, listener: Listener
+) -> Iterator[tuple[str, LabelledImages]]:
+    for name, found in given.items():
+        split = split_of(found, data, listener)
+        if split is None:
+            continue
+        decoded = decode_split(
+            split,
+            read_task(found.path).header.preprocessing,
+            skip_bad_images=found.config is not None and found.config.skip_bad_images,
+            listener=listener,
+        )
+        yield name, LabelledImages(TEST, decoded, split)
+
+
+def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None) -> dict[str, GivenTask]:
+    """Those tasks whose images are known, because their run was given, or `--data` for the one task."""
+    given: dict[str, GivenTask] = {}
+    for folder in runs:
+        found = given_task(folder)
+        if found.config is None:
+            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
+        given[found.config.name] = found
+    files = {one.task: one.task_file for one in artefacts if one.task is not None}
+    if unknown := [name for name in given if name not in files]:
+        raise ConfigError(
+            f"--run is of {', '.join(unknown)}; what is profiled has the tasks {', '.join(files) or 'none'}. "
+            "Give the run of one of these."
+        )
+    if data is not None:
+        name, file = next(iter(files.items()), ("", None))
+        if len(files) != 1 or runs or file is None:
+            raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
+        given[name] = GivenTask(file, None, None)
+    return given
