@@ -6,9 +6,14 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.cli.output import say
 from mimi_edge.errors import ConfigError, MimiEdgeError
+
+if TYPE_CHECKING:
+    from mimi_edge.export.packages import Package
 
 RUNS = Path("runs")
 PACKAGE = Path("package")
@@ -25,17 +30,23 @@ class FoundRun:
     Attributes:
         folder: of the run.
         task: its name.
+        data: where its images were.
         finished_ns: when its task file was written, in nanoseconds since 1970; None while there is none.
     """
 
     folder: Path
     task: str
+    data: str
     finished_ns: int | None
 
     @property
     def task_file(self) -> Path:
         """Where its task is, once it is finished."""
         return self.folder / (self.task + TASK_SUFFIX)
+
+    def missing_images(self) -> str | None:
+        """The folder that its images were in, if it is gone."""
+        return None if self.data.startswith(DATA_PREFIX) or Path(self.data).is_dir() else self.data
 
 
 def runs_in(folder: Path = RUNS) -> tuple[FoundRun, ...]:
@@ -98,6 +109,28 @@ def is_run(folder: Path) -> bool:
     return (folder / RUN_CONFIG).is_file()
 
 
+def runs_at_hand(package: Package, folder: Path = RUNS) -> dict[str, Path]:
+    """The finished runs that made tasks of a package, byte for byte, and whose images are still there; by task."""
+    found: dict[str, Path] = {}
+    for run in runs_in(folder):
+        if run.task not in found and run.finished_ns is not None and holds(package, run.task, run.task_file):
+            if (images := run.missing_images()) is not None:
+                say(f"The images of {run.folder} are no longer in {images}, so nothing is measured on them.")
+                continue
+            found[run.task] = run.folder
+    return found
+
+
+def holds(package: Package, task: str, task_file: Path) -> bool:
+    """Whether a package has a task as its file is, byte for byte."""
+    from mimi_edge.files import sha256_of
+
+    packaged = package.tasks.get(task)
+    if packaged is None or packaged.task_file.stat().st_size != task_file.stat().st_size:
+        return False
+    return sha256_of(packaged.task_file) == sha256_of(task_file)
+
+
 def say_next(*command: str | Path) -> None:
     """Says on stderr, as a line to copy, what one would run next."""
     say(f"Next: {shlex.join(str(part) for part in command)}")
@@ -117,7 +150,7 @@ def _found(folder: Path) -> FoundRun | None:
         say(f"Left aside, as it cannot be read: {folder} ({str(error).splitlines()[0]})")
         return None
     task_file = folder / (config.name + TASK_SUFFIX)
-    return FoundRun(folder, config.name, task_file.stat().st_mtime_ns if task_file.is_file() else None)
+    return FoundRun(folder, config.name, config.data, task_file.stat().st_mtime_ns if task_file.is_file() else None)
 
 
 def _nothing_finished(folder: Path, unfinished: list[FoundRun]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.cli.defaults import PACKAGE
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import explained
 from mimi_edge.errors import ConfigError
@@ -25,19 +26,19 @@ class Format(str, Enum):
     ORT_ADAPTER = "ort-adapter"
 
 
-DEFAULT_OUTPUT = {Format.ONNX: Path("package"), Format.ORT_ADAPTER: Path("adapters")}
+ADAPTERS = Path("adapters")
 
 
 @explained
 def command(
     sources: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="SOURCE",
-            help="Run folders or task files for onnx; packages for trt and ort-adapter.",
-            show_default=False,
+            metavar="[SOURCE]...",
+            help="Run folders or task files; for trt and ort-adapter packages as well.",
+            show_default="the newest finished run in runs/",
         ),
-    ],
+    ] = None,
     file_format: Annotated[
         Format, typer.Option("--format", help="A package of ONNX graphs, TensorRT engines, or ONNX Runtime adapters.")
     ] = Format.ONNX,
@@ -47,7 +48,7 @@ def command(
             "--output",
             "-o",
             help="The package to make or to add to, or the folder of adapters.",
-            show_default="package, or adapters; engines lie in their package",
+            show_default="package, or adapters",
         ),
     ] = None,
     task: Annotated[
@@ -146,8 +147,12 @@ def command(
     onnx: a graph for each task in a package that shares one file of backbone weights.
     trt: TensorRT engines in a package, for this machine's GPU.
     ort-adapter: one graph, and a small file a task that ONNX Runtime switches to.
+    Given runs or nothing, trt and ort-adapter first put the tasks into a package where it lacks them.
     """
+    given = sources or []
+    made_first = file_format is Format.ONNX or _makes_a_package(given)
     _check_options(
+        {file_format, Format.ONNX} if made_first else {file_format},
         file_format,
         {
             (Format.ONNX,): {"--weights": weights, "--backbone-graph": backbone_graph},
@@ -168,23 +173,18 @@ def command(
             },
         },
     )
-    place = output or DEFAULT_OUTPUT.get(file_format, Path())
+    from mimi_edge.cli.formats.onnx import Making
+
+    package = PACKAGE if output is None or file_format is Format.ORT_ADAPTER else output
+    making = Making(package, data=data, weights=weights, backbone_graph=backbone_graph, threads=threads)
     if file_format is Format.ONNX:
         from mimi_edge.cli.formats.onnx import export as export_onnx
 
-        export_onnx(
-            sources,
-            place,
-            data=data,
-            weights=weights,
-            backbone_graph=backbone_graph,
-            threads=threads,
-            as_json=as_json,
-        )
+        export_onnx(given, making, as_json=as_json)
     elif file_format is Format.ORT_ADAPTER:
         from mimi_edge.cli.formats.ort_adapter import export as export_adapters
 
-        export_adapters(sources, place, tasks=task or None, threads=threads, as_json=as_json)
+        export_adapters(given, output or ADAPTERS, making, tasks=task or None, as_json=as_json)
     else:
         from mimi_edge.cli.formats.engines import AskedEngines
         from mimi_edge.cli.formats.engines import export as export_engines
@@ -200,13 +200,22 @@ def command(
             compute_capabilities=tuple(compute_capability or ()),
             max_accuracy_drop=0.01 if max_accuracy_drop is None else max_accuracy_drop,
         )
-        export_engines(sources, asked, tasks=task or None, runs=run or (), data=data, threads=threads, as_json=as_json)
+        export_engines(given, asked, making, tasks=task or None, runs=run or (), as_json=as_json)
 
 
-def _check_options(chosen: Format, options: Mapping[tuple[Format, ...], Mapping[str, Any]]) -> None:
-    """Refuses options that the chosen format would not look at.
+def _makes_a_package(sources: Sequence[Path]) -> bool:
+    from mimi_edge.cli.formats.targets import are_made_first
+
+    return are_made_first(sources)
+
+
+def _check_options(
+    made: Collection[Format], chosen: Format, options: Mapping[tuple[Format, ...], Mapping[str, Any]]
+) -> None:
+    """Refuses options that nothing of what is made would look at.
 
     Args:
+        made: all that is made on the way.
         chosen: the format.
         options: by the formats that look at them; None or an empty list where one was not given.
 
@@ -217,7 +226,7 @@ def _check_options(chosen: Format, options: Mapping[tuple[Format, ...], Mapping[
         f"  - {option} is of {', '.join(one.value for one in formats)}"
         for formats, given in options.items()
         for option, value in given.items()
-        if chosen not in formats and value is not None and value != []
+        if not set(made) & set(formats) and value is not None and value != []
     ]
     if wrong:
         listed = "\n".join(wrong)

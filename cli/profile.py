@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mimi_edge.choices import Backend
+from mimi_edge.cli.defaults import say_next
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say
 from mimi_edge.cli.watching import watching
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
 @explained
 def command(
     sources: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
+            metavar="[SOURCE]...",
             help="Packages, task files (.safetensors), graphs (.onnx) and engines (.engine), measured side by side.",
-            show_default=False,
+            show_default="package/, with the test splits of its runs in runs/",
         ),
-    ],
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="A task of a package; may be repeated.", show_default="all"),
@@ -39,8 +42,13 @@ def command(
         str | None, typer.Option(help="Where the images of the one task are, without a run.", show_default=False)
     ] = None,
     backend: Annotated[
-        Backend, typer.Option("--backend", help="What runs packages, tasks and graphs; engines bring their own.")
-    ] = Backend.ORT_CPU,
+        Backend | None,
+        typer.Option(
+            "--backend",
+            help="What runs packages, tasks and graphs; engines bring their own.",
+            show_default="ort-cpu; without a SOURCE, the package's engines if they run here",
+        ),
+    ] = None,
     batch: Annotated[str, typer.Option(help="Images at a time, such as 1,8.")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="Samples of each artefact and batch.")] = 100,
     power: Annotated[bool, typer.Option("--power", help="Measure joules per image, too: some seconds more each.")] = (
@@ -71,6 +79,7 @@ def command(
 ) -> None:
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in a process of its own, in turns."""
     from mimi_edge.cli.measured import show_report
+    from mimi_edge.cli.profiled import profiled
     from mimi_edge.profiles.artefacts import Wanted, find_artefacts
     from mimi_edge.profiles.labelling import labelled_images, weights_of
     from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
@@ -80,25 +89,35 @@ def command(
     plan = Plan(_batches(batch), rounds, power=power, device=_device(device), patience_s=patience)
     for path in report or ():
         check_format(path)
-    check_backend(backend)
+    chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
+    check_backend(chosen.backend)
     with watching() as listener:
         wanted = Wanted(
-            backend=backend,
+            backend=chosen.backend,
             tasks=tuple(dict.fromkeys(task)) if task else None,
             threads=threads,
             trust=trust,
-            weights=weights or weights_of(run or [], backend),
+            weights=weights or weights_of(chosen.runs, chosen.backend),
             listener=listener,
         )
-        artefacts = find_artefacts(sources, wanted)
-        images = labelled_images(artefacts, run or [], data, listener)
-        measured = profile(artefacts, plan, images, storage=storage_of(sources), threads=threads, listener=listener)
-    measured = with_ledger(measured, sources)
+        artefacts = find_artefacts(chosen.sources, wanted)
+        images = labelled_images(artefacts, chosen.runs, data, listener)
+        storage = storage_of(chosen.sources)
+        measured = profile(artefacts, plan, images, storage=storage, threads=threads, listener=listener)
+    measured = with_ledger(measured, chosen.sources)
     for path in report or ():
         write_report(measured, path)
         say(f"Report: {path}")
-    document_or(as_json, report_document(measured), lambda: show_report(measured, sources))
+    document_or(as_json, report_document(measured), lambda: show_report(measured, chosen.sources))
     _end(measured)
+    _say_next([source for source in chosen.sources if source.is_dir()], report or [])
+
+
+def _say_next(packages: Sequence[Path], reports: Sequence[Path]) -> None:
+    """What many such tasks would take, with the memory that was measured where a report has it."""
+    measured = [part for path in reports if path.suffix == ".json" for part in ("--report", path)]
+    if packages:
+        say_next("mimi-edge", "ledger", packages[0], *measured[:2])
 
 
 def _end(measured: Report) -> None:

@@ -35,6 +35,11 @@ class GivenTask:
     config: TrainingConfig | None
     split: dict[str, Any] | None
 
+    @property
+    def name(self) -> str:
+        """Of the task, as its file says."""
+        return read_task(self.path).header.name
+
 
 def given_task(source: Path) -> GivenTask:
     """Finds the task of a run folder, or takes a task file, with its run if it still lies in the run's folder.
@@ -130,20 +135,6 @@ def given_of_package(
             raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
         given[names[0]] = GivenTask(package.task(names[0]).task_file, None, None)
     return given
-
-
-def only_package(folders: Sequence[Path]) -> Package:
-    """The one package that was given.
-
-    Raises:
-        ArtifactError: it is damaged.
-        ConfigError: several were given.
-    """
-    from mimi_edge.export.packages import read_package
-
-    if len(folders) != 1:
-        raise ConfigError(f"This takes one package at a time; got {len(folders)}. Run it once for each.")
-    return read_package(folders[0])
 
 
 def shared_backbone(tasks: list[Task]) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.cli.defaults import PACKAGE, say_next
 from mimi_edge.cli.output import document_or, show_facts
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mimi_edge.cli.formats.onnx import Making
+    from mimi_edge.cli.formats.targets import Target
     from mimi_edge.events import Listener
-    from mimi_edge.export.engines.exporting import ImagesOf
+    from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf
     from mimi_edge.export.engines.shelf import ShelvedEngine
     from mimi_edge.export.given import GivenTask
 
@@ -39,40 +42,18 @@ class AskedEngines:
     max_accuracy_drop: float
 
 
-def export(
-    packages: Sequence[Path],
-    asked: AskedEngines,
-    *,
-    tasks: Sequence[str] | None,
-    runs: Sequence[Path],
-    data: str | None,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """Builds engines for packages, proves them where a GPU is, and puts them on the packages' shelves.
-
-    Args:
-        packages: folders.
-        asked: what the options say.
-        tasks: names of those to build for; all by default.
-        runs: run folders of tasks, for their images.
-        data: where the images of the one task are, without a run.
-        threads: of ONNX Runtime.
-        as_json: print JSON.
+def engine_options(asked: AskedEngines) -> EngineOptions:
+    """The same, once it is sure that it makes sense.
 
     Raises:
         ConfigError: the options contradict each other.
     """
-    from mimi_edge.cli.stopping import stop_requests
-    from mimi_edge.export.engines.exporting import EngineOptions, export_engines
+    from mimi_edge.export.engines.exporting import EngineOptions
     from mimi_edge.export.engines.requests import BatchRange
-    from mimi_edge.export.given import given_of_package
-    from mimi_edge.export.packages import read_package
-    from mimi_edge.profiles.latency import measured_ratio
 
     if asked.backend not in (None, Backend.TRT, Backend.TRT_RTX):
         raise ConfigError(f"Engines come from trt or trt-rtx; got --backend {asked.backend.value}.")
-    options = EngineOptions(
+    return EngineOptions(
         precision=asked.precision,
         strategy=asked.strategy,
         batch=BatchRange.parse(asked.batch),
@@ -83,23 +64,81 @@ def export(
         compute_capabilities=asked.compute_capabilities,
         max_accuracy_drop=asked.max_accuracy_drop,
     )
-    built: dict[Path, list[ShelvedEngine]] = {}
-    with watching() as listener, stop_requests(listener) as should_stop:
-        for folder in packages:
-            package = read_package(folder)
-            given = given_of_package(package, tasks or (), runs, data)
-            built[folder] = export_engines(
-                package,
-                options,
-                tasks=tasks,
-                images=_images(given, data, listener),
-                speed=measured_ratio,
-                threads=threads,
-                should_stop=should_stop,
-                listener=listener,
-            )
-    document = {"packages": {str(folder): [_document(one) for one in engines] for folder, engines in built.items()}}
+
+
+def export(
+    sources: Sequence[Path],
+    asked: AskedEngines,
+    making: Making,
+    *,
+    tasks: Sequence[str] | None,
+    runs: Sequence[Path],
+    as_json: bool,
+) -> None:
+    """Builds engines for packages, proves them where a GPU is, and puts them on the packages' shelves.
+
+    Args:
+        sources: packages; run folders and task files are put into one first; none is the run that was finished last.
+        asked: what the options say.
+        making: how tasks become a package; its threads and data are for engines, too.
+        tasks: names of those to build for; by default those of the sources.
+        runs: run folders of tasks, for their images; by default those among the sources.
+        as_json: print JSON.
+
+    Raises:
+        ConfigError: the options contradict each other.
+    """
+    from mimi_edge.cli.formats.targets import targets
+
+    options = engine_options(asked)
+    found = targets(sources, making, as_json=as_json)
+    built = {
+        target.package.folder: _built(
+            replace(target, runs=tuple(runs) or target.runs), options, making, tasks or _tasks(target, asked.strategy)
+        )
+        for target in found
+    }
+    document = {
+        "packages": {str(folder): [_document(one) for one in engines] for folder, engines in built.items()},
+        "packaged": [target.document for target in found if target.document is not None],
+    }
     document_or(as_json, document, lambda: _show(built))
+    say_next(*_profile_command(found[0], built[found[0].package.folder], bare=not sources))
+
+
+def _built(target: Target, options: EngineOptions, making: Making, tasks: Sequence[str] | None) -> list[ShelvedEngine]:
+    from mimi_edge.cli.stopping import stop_requests
+    from mimi_edge.export.engines.exporting import export_engines
+    from mimi_edge.export.given import given_of_package
+    from mimi_edge.profiles.latency import measured_ratio
+
+    given = given_of_package(target.package, tasks or (), target.runs, making.data)
+    with watching() as listener, stop_requests(listener) as should_stop:
+        return export_engines(
+            target.package,
+            options,
+            tasks=tasks,
+            images=_images(given, making.data, listener),
+            speed=measured_ratio,
+            threads=making.threads,
+            should_stop=should_stop,
+            listener=listener,
+        )
+
+
+def _tasks(target: Target, strategy: Strategy) -> tuple[str, ...] | None:
+    """One engine that serves several tasks is for all of a package, whichever of them is new."""
+    return target.tasks if strategy is Strategy.PER_TASK else None
+
+
+def _profile_command(target: Target, engines: Sequence[ShelvedEngine], *, bare: bool) -> list[str]:
+    """The line that measures engines that run here, else the graphs they were built from."""
+    if bare and target.package.folder == PACKAGE:
+        return ["mimi-edge", "profile"]
+    runs = [part for run in target.runs for part in ("--run", str(run))]
+    on = [one.sidecar.backend.value for one in engines if one.sidecar.gpu is not None]
+    backend = ["--backend", on[0]] if on else []
+    return ["mimi-edge", "profile", str(target.package.folder), *runs, *backend]
 
 
 def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener) -> ImagesOf:

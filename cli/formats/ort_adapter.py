@@ -6,31 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.cli.defaults import say_next
+from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.watching import watching
 
 
 def export(
-    packages: Sequence[Path], output: Path, *, tasks: Sequence[str] | None, threads: int | None, as_json: bool
+    sources: Sequence[Path], output: Path, making: Making, *, tasks: Sequence[str] | None, as_json: bool
 ) -> None:
     """Writes one graph with overridable adapters and a `.onnx_adapter` file for each task; says what was found.
 
     Args:
-        packages: one package.
+        sources: one package; run folders and task files are put into one first; none is the run finished last.
         output: folder to make.
+        making: how tasks become a package; its threads are those of ONNX Runtime, which compares the answers, too.
         tasks: names of those to export; all by default.
-        threads: of ONNX Runtime, which compares the answers.
         as_json: print JSON.
 
     Raises:
         ConfigError: several packages were given.
     """
-    from mimi_edge.export.given import only_package
+    from mimi_edge.cli.formats.targets import only_target
     from mimi_edge.export.ort_adapters import export_ort_adapters
 
-    package = only_package(packages)
+    package = only_target(sources, making, as_json=as_json).package
     with watching() as listener:
-        made = export_ort_adapters(package, output, tasks, threads=threads, listener=listener)
+        made = export_ort_adapters(package, output, tasks, threads=making.threads, listener=listener)
     entries: dict[str, dict[str, Any]] = {
         name: {
             "file": str(made.folder / entry.file),
@@ -50,6 +52,7 @@ def export(
     title = f"Adapters for ONNX Runtime in {made.folder}, shared by all {shared:,} bytes"
     columns = ("task", "adapter file, bytes", "task file, bytes", "against the merged graph")
     document_or(as_json, document, lambda: show_table(title, columns, rows))
+    say_next("mimi-edge", "predict", made.folder, "photo.jpg")
 
 
 def _in_words(check: object) -> str:

@@ -84,8 +84,8 @@ def test_options_that_make_no_sense_say_what_to_change(package: Path, options: t
     assert message in outcome.err.replace("\n", " ")
 
 
-def test_a_run_is_no_package(trained: Trained) -> None:
-    assert "is not a package" in here("export", trained.run, *RTX).ended(4).err
+def test_a_folder_of_something_else_is_no_package(trained: Trained) -> None:
+    assert "is not a package" in here("export", trained.data, *RTX).ended(4).err
 
 
 def test_adapters_for_onnx_runtime_answer_as_the_package_does(package: Path, trained: Trained, tmp_path: Path) -> None:

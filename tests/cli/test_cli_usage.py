@@ -96,7 +96,6 @@ def test_a_budget_that_cannot_be_met_names_the_smallest_that_can(
         (("profile", "{package}", "--task", "birds"), "birds"),
         (("profile", "{package}", "--data", "{data}", "--run", "{run}"), "--data"),
         (("profile", "{package}", "--run", "{package}"), "no run folder"),
-        (("export",), "SOURCE"),
         (("export", "{package}"), "no run folder"),
         (("export", "{run}", "--format", "tflite"), "onnx"),
         (("export", "{run}", "{run}"), "pictures"),
