@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 import mimi_edge
 from mimi_edge.cli import (
@@ -23,8 +24,28 @@ from mimi_edge.cli import (
     verify,
 )
 
+
+def _flags_are_just_named(parameters: list[Any]) -> list[Any]:
+    """Takes the type away that help shows beside each option: a flag has no value that could be of one."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_are_just_named(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_are_just_named(super().get_params(ctx))
+
+
 app = typer.Typer(
     name="mimi-edge",
+    cls=_Group,
     help="Many vision tasks on one small device: one frozen ViT, one small file of pruned adapters a task.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -49,16 +70,16 @@ def options(
     """Many vision tasks on one small device: one frozen ViT, one small file of pruned adapters a task."""
 
 
-app.command("train")(train.command)
-app.command("plan")(plan.command)
-app.command("export")(export.command)
-app.command("profile")(profile.command)
-app.command("predict")(predict.command)
-app.command("inspect")(inspect.command)
-app.command("devices")(devices.command)
-app.command("pack")(pack.command)
-app.command("verify")(verify.command)
-app.command("install-task")(install_task.command)
-app.command("doctor")(doctor.command)
-app.command("ledger")(ledger.command)
-app.command("compare-reports")(compare_reports.command)
+app.command("train", cls=_Command)(train.command)
+app.command("plan", cls=_Command)(plan.command)
+app.command("export", cls=_Command)(export.command)
+app.command("profile", cls=_Command)(profile.command)
+app.command("predict", cls=_Command)(predict.command)
+app.command("inspect", cls=_Command)(inspect.command)
+app.command("devices", cls=_Command)(devices.command)
+app.command("pack", cls=_Command)(pack.command)
+app.command("verify", cls=_Command)(verify.command)
+app.command("install-task", cls=_Command)(install_task.command)
+app.command("doctor", cls=_Command)(doctor.command)
+app.command("ledger", cls=_Command)(ledger.command)
+app.command("compare-reports", cls=_Command)(compare_reports.command)

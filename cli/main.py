@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 
+from mimi_edge.cli.interrupts import ending_signals_interrupt, no_more_signals
+
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Runs the command line."""
     try:
-        from mimi_edge.cli.stopping import terminating_interrupts
+        try:
+            ending_signals_interrupt()
+            _print_whatever_it_is()
+            from mimi_edge.cli.app import app
 
-        terminating_interrupts()
-        _print_whatever_it_is()
-        from mimi_edge.cli.app import app
-
-        app()
+            app()
+        finally:
+            no_more_signals()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _print_whatever_it_is() -> None:

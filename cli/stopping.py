@@ -1,19 +1,18 @@
-"""Ctrl-C and SIGTERM: at once while nothing can be lost, as a polite request while a run is trained."""
+"""Ctrl-C and its kin while a run is trained: a polite request, that is answered after the step."""
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
 
-from mimi_edge.events import Listener, Note
+from mimi_edge.cli.interrupts import ENDING, answerable, interrupt, leave_closed_terminal
+from mimi_edge.events import Event, Listener, Note
 
-
-def terminating_interrupts() -> None:
-    """Makes SIGTERM do what Ctrl-C does, so that what was begun is tidied up."""
-    signal.signal(signal.SIGTERM, _interrupt)
+ASKING = (*ENDING, "SIGQUIT")
+"""Names of the signals that ask a training to stop."""
 
 
 @contextmanager
@@ -36,11 +35,14 @@ def stop_requests(listener: Listener) -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked or not listening:
-            _interrupt(number, frame)
+            interrupt(number, frame)
+            return
         asked = True
-        listener(Note("Stopping after this step; once more to stop at once."))
+        leave_closed_terminal(number)
+        with suppress(RuntimeError):  # it came in the middle of another sentence
+            listener(Note("Stopping after this step; once more to stop at once."))
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, ask) for number in answerable(*ASKING)}
     try:
         yield should_stop
     finally:
@@ -48,5 +50,14 @@ def stop_requests(listener: Listener) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def outliving_the_terminal(listener: Listener) -> Listener:
+    """The same listener, but a terminal that is closed ends nothing: the signal that says so comes after a while."""
+
+    def hear(event: Event) -> None:
+        try:
+            listener(event)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+
+    return hear

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +13,15 @@ import typer
 from mimi_edge.cli.defaults import RUNS, say_next
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
-from mimi_edge.cli.stopping import stop_requests
+from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
 from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.training.claims import claimed_free, claimed_new
+from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, read_config
 
 if TYPE_CHECKING:
-    from mimi_edge.training.config import TrainingConfig
-    from mimi_edge.training.runs import TrainingReport
+    from mimi_edge.training.reports import TrainingReport
 
 
 @explained
@@ -42,25 +43,55 @@ def command(
     Without --data and --backbone this is the built-in demonstration: mimi-edge train --budget-mb 0.5
     """
     config = _config(asked, run, resume)
-    folder = resume or run or free_folder(RUNS / config.name)
-    with watching() as listener, stop_requests(listener) as should_stop, _saying_how_to_go_on(folder, listener):
-        listener(Advance("loading torch", 0, None))
-        from mimi_edge.training.devices import use_threads
-        from mimi_edge.training.runs import report_document, resume_training, run_training
-
-        use_threads(threads)
+    with watching() as heard, stop_requests(heard) as should_stop:
+        listener = outliving_the_terminal(heard)
         if resume is not None:
-            report = resume_training(resume, listener=listener, should_stop=should_stop)
+            report = _gone_on_with(resume, config.name, threads, listener, should_stop)
         else:
-            report = run_training(config, folder, listener=listener, should_stop=should_stop)
+            report = _begun(config, run, threads, listener, should_stop)
+    from mimi_edge.training.reports import report_document
+
     document_or(as_json, report_document(report), lambda: _show(report))
-    say_next("mimi-edge", "export", folder)
+    say_next("mimi-edge", "export", report.task_file.parent)
+
+
+def _begun(
+    config: TrainingConfig, run: Path | None, threads: int | None, listener: Listener, should_stop: Callable[[], bool]
+) -> TrainingReport:
+    """Trains in a new folder, which is claimed before anything is loaded: another process may be looking for one."""
+    claiming = claimed_free(RUNS / config.name) if run is None else claimed_new(run)
+    with claiming as claim, _saying_how_to_go_on(claim.folder, listener):
+        _load_torch(threads, listener)
+        from mimi_edge.training.runs import train_claimed
+
+        return train_claimed(config, claim, listener=listener, should_stop=should_stop)
+
+
+def _gone_on_with(
+    folder: Path, task: str, threads: int | None, listener: Listener, should_stop: Callable[[], bool]
+) -> TrainingReport:
+    """Goes on with an interrupted run; one that is finished needs no torch to say so."""
+    from mimi_edge.training.reports import finished_report
+
+    if (report := finished_report(folder, task)) is not None:
+        listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
+        return report
+    with _saying_how_to_go_on(folder, listener):
+        _load_torch(threads, listener)
+        from mimi_edge.training.runs import resume_training
+
+        return resume_training(folder, listener=listener, should_stop=should_stop)
+
+
+def _load_torch(threads: int | None, listener: Listener) -> None:
+    listener(Advance("loading torch", 0, None))
+    from mimi_edge.training.devices import use_threads
+
+    use_threads(threads)
 
 
 def _config(asked: AskedConfig, run: Path | None, resume: Path | None) -> TrainingConfig:
     """What was asked for now, or when the run that is gone on with was started."""
-    from mimi_edge.training.config import read_config
-
     if resume is None:
         return asked.config()
     if given := asked.given + (["--run"] if run is not None else []):
@@ -70,19 +101,9 @@ def _config(asked: AskedConfig, run: Path | None, resume: Path | None) -> Traini
     return read_config(resume)[0]
 
 
-def free_folder(wished: Path) -> Path:
-    """The folder of that name, or with the first number that is still free."""
-    folder, number = wished, 2
-    while folder.exists():
-        folder, number = wished.with_name(f"{wished.name}-{number}"), number + 1
-    return folder
-
-
 @contextmanager
 def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
     """After a second Ctrl-C or a full disk; a run that stopped as it was asked to says it by itself."""
-    from mimi_edge.training.config import CONFIG_FILE
-
     try:
         yield
     except (KeyboardInterrupt, OSError):
@@ -112,8 +133,8 @@ def _facts(report: TrainingReport) -> dict[str, str]:
     if flops is not None:
         facts["left of the GFLOPs"] = f"{(flops - report.cost.flops) / 1e9:.5g} of {flops / 1e9:.5g}"
     if report.next_neuron is not None:
-        neuron, cost = report.next_neuron
-        facts["with the next neuron"] = f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({neuron.site})"
+        site, cost = report.next_neuron
+        facts["with the next neuron"] = f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({site})"
     for split, value in report.accuracy.items():
         facts[f"{split} accuracy"] = f"{value.accuracy:.2%} of {value.images} images, of the stored weights"
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"

@@ -7,9 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 MEGABYTE = 1000**2
+PART = ".part"
+"""Ending of what is written beside a file before it takes the file's name."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -31,7 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         os.close(handle)
         beside = Path(name)
         try:
@@ -46,6 +49,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         # A full disk names no file, and the name of the one beside helps nobody.
         error.filename, error.filename2 = str(path), None
         raise
+
+
+def remove_parts_of(path: Path) -> None:
+    """Removes what processes that were killed while they wrote a file left beside it; nobody may be writing it now."""
+    for left in path.parent.glob(f".{escape(path.name)}.*{PART}"):
+        left.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,13 +19,14 @@ from mimi_edge.files import write_whole
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
-from mimi_edge.training.config import TrainingConfig
-from mimi_edge.training.loop import Progress, make_optimizer
+from mimi_edge.training.config import CHECKPOINT_FILE, TrainingConfig
+from mimi_edge.training.loop import EpochLoss, Progress, make_optimizer
 
-NAME = "checkpoint.safetensors"
+NAME = CHECKPOINT_FILE
 _KEY = "mimi_edge_checkpoint"
 _SHA256 = "sha256"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_LOSS_SUM = "loss/sum"
 
 
 def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
@@ -32,7 +35,7 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
     Raises:
         OSError: it cannot be written; the last checkpoint stays as it is.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {_LOSS_SUM: progress.loss.sum}
     updates = 0.0
     for name, parameter in model.trained_parameters().items():
         tensors[f"weight/{name}"] = parameter.detach()
@@ -41,7 +44,7 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
             if moment in state:
                 tensors[f"{moment}/{name}"] = state[moment]
         updates = float(state.get("step", updates))
-    document = asdict(progress) | {"updates": updates}
+    document = _document(progress) | {"updates": updates}
     on_cpu = {name: value.cpu().contiguous() for name, value in tensors.items()}
     # As bytes first: safetensors has errors of its own for a full disk.
     text = json.dumps(document)
@@ -71,7 +74,7 @@ def load_checkpoint(
 
 def _restored(
     tensors: dict[str, Tensor],
-    document: dict[str, object],
+    document: Mapping[str, Any],
     backbone: LoadedBackbone,
     classes: int,
     config: TrainingConfig,
@@ -87,13 +90,33 @@ def _restored(
             moments = {moment: tensors.get(f"{moment}/{name}") for moment in _MOMENTS}
             if all(value is not None for value in moments.values()):
                 optimizer.state[parameter] = {
-                    "step": torch.tensor(float(str(document["updates"]))),
+                    "step": torch.tensor(float(document["updates"])),
                     **{moment: value.to(device) for moment, value in moments.items() if value is not None},
                 }
-    place = document["place"]
-    assert isinstance(place, dict)  # noqa: S101  (asdict wrote it)
-    progress = Progress(Place(**place), document["history"], document["prunings"])  # type: ignore[arg-type]
-    return model, optimizer, progress
+    return model, optimizer, _progress(document, tensors.get(_LOSS_SUM, torch.zeros(())).to(device))
+
+
+def _document(progress: Progress) -> dict[str, object]:
+    return {
+        "place": asdict(progress.place),
+        "history": progress.history,
+        "prunings": progress.prunings,
+        "loss_steps": progress.loss.steps,
+        "seconds": progress.seconds,
+        "threads": progress.threads,
+    }
+
+
+def _progress(document: Mapping[str, Any], loss_sum: Tensor) -> Progress:
+    """Checkpoints of mimi-edge 0.1 know nothing of losses, seconds and threads."""
+    return Progress(
+        place=Place(**document["place"]),
+        history=document["history"],
+        prunings=document["prunings"],
+        loss=EpochLoss(loss_sum, int(document.get("loss_steps", 0))),
+        seconds=float(document.get("seconds", 0)),
+        threads=[int(count) for count in document.get("threads", ())],
+    )
 
 
 def _content_sha256(tensors: dict[str, Tensor], text: str) -> str:

@@ -26,6 +26,13 @@ CONFIG_FILE = "config.json"
 """In a run folder: what the run was asked to do."""
 SPLIT_FILE = "split.json"
 """In a run folder: which image is in which split."""
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""In a run folder: where the training stands."""
+REPORT_FILE = "report.json"
+"""In a run folder, the last to be written: what the run made."""
+CHART_FILE = "neurons.png"
+"""In a run folder: a picture of the neurons."""
+TASK_SUFFIX = ".safetensors"
 TAKEN_NAMES = frozenset({"backbone", "checkpoint", "manifest"})
 """Files in run folders and packages have these names already."""
 LONGEST_NAME_BYTES = 200
@@ -126,6 +133,11 @@ def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The run's configuration cannot be read: {error}.") from error
     return TrainingConfig(**values)
+
+
+def run_files(task: str) -> tuple[str, ...]:
+    """Names of all files that a run makes in its folder, given the name of its task."""
+    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, REPORT_FILE, CHART_FILE, task + TASK_SUFFIX)
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:

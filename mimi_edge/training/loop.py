@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mimi_edge.durations import duration
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
 from mimi_edge.training.adapters import AdaptedModel
@@ -19,7 +20,23 @@ from mimi_edge.training.config import TrainingConfig
 
 WARM_UP_SHARE = 0.05
 REPORT_SECONDS = 0.5
-EVALUATION_BATCH = 256
+LARGEST_EVALUATION_BATCH = 256
+IMAGES_FOR_ONE_TRAINED = 2
+"""Images that are evaluated at once for each that is trained on at once: without gradients one takes a fifth of the
+memory, so that whoever can train can evaluate."""
+
+
+@dataclass
+class EpochLoss:
+    """Of the epoch that is going on.
+
+    Attributes:
+        sum: of the losses of its steps, float32 [] on the device.
+        steps: how many there were.
+    """
+
+    sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    steps: int = 0
 
 
 @dataclass
@@ -30,11 +47,17 @@ class Progress:
         place: the next step to take.
         history: one entry for each epoch that ended.
         prunings: one entry for each pruning that was done.
+        loss: of the epoch that `place` is in, so far.
+        seconds: that all of this took, in all sittings.
+        threads: CPU threads that were used; a number for each time that it was another one.
     """
 
     place: Place = field(default_factory=lambda: Place(0, 0, 0))
     history: list[dict[str, float]] = field(default_factory=list)
     prunings: list[dict[str, object]] = field(default_factory=list)
+    loss: EpochLoss = field(default_factory=EpochLoss)
+    seconds: float = 0.0
+    threads: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -127,20 +150,23 @@ def train_round(
     """
     batches = math.ceil(len(inputs.train) / config.batch_size)
     meter = _Meter(inputs, config, hooks.listener, batches)
+    device = inputs.train.labels.device
     while progress.place.epoch < config.epochs:
         begin = progress.place
-        losses = torch.zeros((), device=inputs.train.labels.device)
-        order = epoch_order(len(inputs.train), config.seed, begin).to(losses.device)
+        if begin.step == 0:
+            progress.loss = EpochLoss(torch.zeros((), device=device))
+        order = epoch_order(len(inputs.train), config.seed, begin).to(device)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
             _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, config.epochs * batches))
-            losses += training_step(model, optimizer, inputs, index, config, here)
+            progress.loss.sum += training_step(model, optimizer, inputs, index, config, here)
+            progress.loss.steps += 1
             if step + 1 < batches:
                 progress.place = Place(here.round, here.epoch, step + 1)
             else:
-                _end_epoch(model, inputs, progress, losses / (batches - begin.step))
-            meter.tick(here, losses, step + 1 - begin.step, progress)
+                _end_epoch(model, inputs, config, progress)
+            meter.tick(here, progress)
             hooks.after_step()
 
 
@@ -149,31 +175,37 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _end_epoch(model: AdaptedModel, inputs: RoundInputs, progress: Progress, mean_loss: Tensor) -> None:
-    place, loss = progress.place, mean_loss.item()
+def _end_epoch(model: AdaptedModel, inputs: RoundInputs, config: TrainingConfig, progress: Progress) -> None:
+    place, loss = progress.place, (progress.loss.sum / progress.loss.steps).item()
     if not math.isfinite(loss):
         raise MimiEdgeError(
             f"The loss became {loss} in training {place.round + 1}, epoch {place.epoch + 1}. "
             "Start again with a lower --lr, or with --precision fp32."
         )
     with inputs.autocast:
-        accuracy = evaluate(model, inputs.val, inputs.val_prefix)
+        accuracy = evaluate(model, inputs.val, evaluation_batch(config), inputs.val_prefix)
     progress.history.append({"round": place.round, "epoch": place.epoch, "loss": loss, "val_accuracy": accuracy})
     progress.place = Place(place.round, place.epoch + 1, 0)
 
 
+def evaluation_batch(config: TrainingConfig) -> int:
+    """How many images to evaluate at once, in no more memory than a training step takes."""
+    return min(LARGEST_EVALUATION_BATCH, IMAGES_FOR_ONE_TRAINED * config.batch_size)
+
+
 @torch.no_grad()
-def evaluate(model: AdaptedModel, images: DeviceImages, prefix: PrefixTokens | None = None) -> float:
+def evaluate(model: AdaptedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> float:
     """Top-1 accuracy, a share of 0..1, in whatever precision surrounds the call.
 
     Args:
         model: that answers.
         images: with the right answers.
+        batch_size: images at once.
         prefix: their tokens behind the frozen prefix, if they were computed.
     """
     right = torch.zeros((), dtype=torch.long, device=images.labels.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        chosen = slice(start, start + EVALUATION_BATCH)
+    for start in range(0, len(images), batch_size):
+        chosen = slice(start, start + batch_size)
         if prefix is not None:
             logits = model.run_suffix(prefix.tokens[chosen], prefix.length)
         else:
@@ -186,28 +218,36 @@ class _Meter:
     """Says twice a second how the training goes; reading the loss any more often would hold up a GPU."""
 
     def __init__(self, inputs: RoundInputs, config: TrainingConfig, listener: Listener, batches: int) -> None:
-        self._stage = f"training {{}} of {inputs.trainings}"
         self._config, self._listener, self._batches = config, listener, batches
-        self._images = len(inputs.train)
+        self._images, self._trainings = len(inputs.train), inputs.trainings
         self._started = self._told = time.monotonic()
         self._steps = 0
 
-    def tick(self, here: Place, losses: Tensor, steps_in_epoch: int, progress: Progress) -> None:
+    def tick(self, here: Place, progress: Progress) -> None:
         """Counts a step, and speaks when it is time to."""
         self._steps += 1
         now = time.monotonic()
-        last = here.epoch + 1 == self._config.epochs and here.step + 1 == self._batches
-        if now - self._told < REPORT_SECONDS and not last:
+        done, total = here.epoch * self._batches + here.step + 1, self._config.epochs * self._batches
+        if now - self._told < REPORT_SECONDS and done < total:
             return
         self._told = now
+        figures = self._figures(here, progress, max(now - self._started, 1e-9))
+        self._listener(Advance(f"training {here.round + 1} of {self._trainings}", done, total, figures))
+
+    def _figures(self, here: Place, progress: Progress, seconds: float) -> dict[str, str]:
         images = self._steps * min(self._config.batch_size, self._images)
         figures = {
             "epoch": f"{here.epoch + 1}/{self._config.epochs}",
-            "loss": f"{losses.item() / steps_in_epoch:.3f}",
-            "images/s": f"{images / max(now - self._started, 1e-9):.0f}",
+            "loss": f"{progress.loss.sum.item() / progress.loss.steps:.3f}",
+            "images/s": f"{images / seconds:.0f}",
         }
         if progress.history and progress.history[-1]["round"] == here.round:
             figures["val"] = f"{progress.history[-1]['val_accuracy']:.1%}"
-        done = here.epoch * self._batches + here.step + 1
-        total = self._config.epochs * self._batches
-        self._listener(Advance(self._stage.format(here.round + 1), done, total, figures))
+        if left := self._steps_left(here):
+            figures["all done in"] = f"about {duration(left * seconds / self._steps)}"
+        return figures
+
+    def _steps_left(self, here: Place) -> int:
+        """In all trainings; smaller adapters are no slower, so that the time for them is the most that it takes."""
+        epochs_left = (self._trainings - here.round) * self._config.epochs - here.epoch
+        return epochs_left * self._batches - here.step - 1

@@ -18,19 +18,30 @@ import torch
 
 from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
-from mimi_edge.errors import ConfigError, MimiEdgeError, StoppedError
+from mimi_edge.errors import MimiEdgeError, StoppedError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import DecodedSplit, decode_dataset, split_document
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
-from mimi_edge.tasks.files import SUFFIX, write_task
+from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_head, encode_weights
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
-from mimi_edge.training.checkpoints import NAME as CHECKPOINT
 from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
-from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, TrainingConfig, config_document, read_config, read_split
+from mimi_edge.training.claims import Claim, claimed_again, claimed_new
+from mimi_edge.training.config import (
+    CHART_FILE,
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    REPORT_FILE,
+    SPLIT_FILE,
+    TASK_SUFFIX,
+    TrainingConfig,
+    config_document,
+    read_config,
+    read_split,
+)
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.loop import (
     Hooks,
@@ -38,42 +49,15 @@ from mimi_edge.training.loop import (
     RoundInputs,
     batch_loss,
     evaluate,
+    evaluation_batch,
     make_optimizer,
     train_round,
 )
 from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
+from mimi_edge.training.reports import TrainingReport, finished_report, report_document
 
-REPORT = "report.json"
-CHART = "neurons.png"
 CHECKPOINT_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """What a run made.
-
-    Attributes:
-        task_file: where the task is.
-        cost: of the task: bytes on disk, operations of a forward pass.
-        budget: that it had to meet, by axis.
-        next_neuron: the best neuron that no longer fitted, and what the task would cost with it.
-        neurons: at every site, before the first pruning and after each.
-        accuracy: of the stored weights, by split.
-        validation: accuracy on the validation split at the end of each training.
-        frozen_blocks: transformer blocks that run before the first adapter.
-        seconds: of training, in this and earlier sittings of the process that finished it.
-    """
-
-    task_file: Path
-    cost: Cost
-    budget: Mapping[str, int | None]
-    next_neuron: tuple[Neuron, Cost] | None
-    neurons: tuple[Neurons, ...]
-    accuracy: Mapping[str, SplitAccuracy]
-    validation: tuple[float, ...]
-    frozen_blocks: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -107,21 +91,38 @@ def run_training(
         checkpoint_seconds: how much work may be lost when the process is killed.
 
     Raises:
-        ConfigError: the folder already holds a run, or options or data cannot be used.
+        ConfigError: the folder already holds a run, somebody is about to make one there, or options or data cannot
+            be used.
         BudgetInfeasibleError: the budget cannot be met; nothing was trained.
         StoppedError: it was asked to stop; `resume_training` goes on.
     """
-    if (folder / CONFIG_FILE).exists():
-        raise ConfigError(
-            f"{folder} already holds a run. Go on with it: mimi-edge train --resume {shlex.quote(str(folder))}; "
-            "or name another folder with --run."
+    with claimed_new(folder) as claim:
+        return train_claimed(
+            config,
+            claim,
+            listener=listener,
+            should_stop=should_stop,
+            start=start,
+            checkpoint_seconds=checkpoint_seconds,
         )
+
+
+def train_claimed(
+    config: TrainingConfig,
+    claim: Claim,
+    *,
+    listener: Listener = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    start: Neurons | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainingReport:
+    """Trains a task in a run folder that the caller has claimed; everything else is as of `run_training`."""
     started = time.monotonic()
-    run = _opened(folder, prepare(config, start=start, listener=listener), listener)
+    run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
-    _write_json(folder / SPLIT_FILE, split_document(run.prepared.dataset))
-    _write_json(folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
-    return _go_on(run, _Keeper(run, should_stop, checkpoint_seconds), started)
+    _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
+    _write_json(run.folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
+    return _go_on(run, started, should_stop, checkpoint_seconds)
 
 
 def resume_training(
@@ -133,16 +134,22 @@ def resume_training(
 ) -> TrainingReport:
     """Goes on with an interrupted run; on a CPU it ends with the bytes of an uninterrupted one.
 
+    A run that is finished stays as it is, and is reported again.
+
     Raises:
-        ConfigError: the folder holds no run, or its data has changed.
+        ConfigError: the folder holds no run, somebody is working on it, or its data has changed.
         ArtifactError: the checkpoint is damaged.
         StoppedError: it was asked to stop again.
     """
     started = time.monotonic()
     config, start = read_config(folder)
-    prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
-    run = _opened(folder, prepared, listener)
-    return _go_on(run, _Keeper(run, should_stop, checkpoint_seconds), started)
+    if (report := finished_report(folder, config.name)) is not None:
+        listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
+        return report
+    with claimed_again(folder, config.name):
+        prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
+        run = _opened(folder, prepared, listener)
+        return _go_on(run, started, should_stop, checkpoint_seconds)
 
 
 def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
@@ -160,15 +167,30 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     return Run(folder, prepared, _images_on_device(decoded, prepared, device), device, listener)
 
 
-def _go_on(run: Run, keeper: _Keeper, started: float) -> TrainingReport:
-    for leftover in run.folder.glob(f".{CHECKPOINT}.*.part"):
-        leftover.unlink(missing_ok=True)  # of a process that was killed while it saved
+def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float) -> TrainingReport:
     model, optimizer, progress = _state(run)
+    _note_threads(run, progress)
+    keeper = _Keeper(run, should_stop, checkpoint_seconds, started - progress.seconds)
     try:
         _all_rounds(run, model, optimizer, progress, keeper)
-        return _finish(run, model, progress, started)
+        return _finish(run, model, progress, keeper)
     finally:
         model.release()
+
+
+def _note_threads(run: Run, progress: Progress) -> None:
+    """Sums are added up in another order by another number of threads, and weights differ in their last bits then."""
+    threads = torch.get_num_threads()
+    if progress.threads and progress.threads[-1] != threads and run.device.type == "cpu":
+        run.listener(
+            Note(
+                f"This run was begun with {progress.threads[0]} CPU threads and goes on with {threads}: its task may "
+                f"differ in its last bits from that of an uninterrupted run. To avoid that: --threads "
+                f"{progress.threads[0]}"
+            )
+        )
+    if not progress.threads or progress.threads[-1] != threads:
+        progress.threads.append(threads)
 
 
 def _images_on_device(
@@ -181,7 +203,7 @@ def _state(run: Run) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
     """The state of the last checkpoint, or of the beginning."""
     prepared, config = run.prepared, run.prepared.config
     classes = len(prepared.dataset.classes)
-    checkpoint = run.folder / CHECKPOINT
+    checkpoint = run.folder / CHECKPOINT_FILE
     if checkpoint.exists():
         model, optimizer, progress = load_checkpoint(checkpoint, prepared.backbone, classes, config, run.device)
         place = progress.place
@@ -192,22 +214,28 @@ def _state(run: Run) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
 
 
 class _Keeper:
-    """Saves the run from time to time, and when somebody asks it to stop."""
+    """Saves the run from time to time, and when somebody asks it to stop; knows how long all of it took."""
 
-    def __init__(self, run: Run, should_stop: Callable[[], bool], seconds: float) -> None:
-        self._path, self._folder = run.folder / CHECKPOINT, run.folder
-        self._should_stop, self._seconds = should_stop, seconds
-        self._saved = time.monotonic()
+    def __init__(self, run: Run, should_stop: Callable[[], bool], every_seconds: float, started: float) -> None:
+        self._path, self._folder = run.folder / CHECKPOINT_FILE, run.folder
+        self._should_stop, self._every_seconds = should_stop, every_seconds
+        self._saved, self._started = time.monotonic(), started
+
+    @property
+    def seconds(self) -> float:
+        """Of all sittings until now."""
+        return time.monotonic() - self._started
 
     def after_step(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         stopping = self._should_stop()
-        if stopping or time.monotonic() - self._saved >= self._seconds:
+        if stopping or time.monotonic() - self._saved >= self._every_seconds:
             self.save(model, optimizer, progress)
         if stopping:
             folder = shlex.quote(str(self._folder))
             raise StoppedError(f"Nothing is lost; go on with: mimi-edge train --resume {folder}")
 
     def save(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+        progress.seconds = self.seconds
         save_checkpoint(self._path, model, optimizer, progress)
         self._saved = time.monotonic()
 
@@ -269,11 +297,11 @@ def _prune_once(
     )
 
 
-def _finish(run: Run, model: AdaptedModel, progress: Progress, started: float) -> TrainingReport:
+def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) -> TrainingReport:
     """Stores the weights, measures what was stored, and writes everything down."""
     task = _measured_task(run, model)
     name = run.prepared.config.name
-    path = run.folder / f"{name}{SUFFIX}"
+    path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
     neurons = _neurons_by_round(run.prepared, progress)
     cost = run.prepared.costs.cost(neurons[-1])
@@ -288,20 +316,23 @@ def _finish(run: Run, model: AdaptedModel, progress: Progress, started: float) -
         accuracy=task.header.accuracy,
         validation=_validation(progress),
         frozen_blocks=model.frozen_blocks,
-        seconds=time.monotonic() - started,
+        seconds=keeper.seconds,
+        threads=tuple(progress.threads),
     )
-    _write_json(run.folder / REPORT, report_document(report) | {"history": progress.history})
     _draw(run, neurons)
+    # Last: a run that has its report is finished, and is not worked on again.
+    _write_json(run.folder / REPORT_FILE, report_document(report) | {"history": progress.history})
     return report
 
 
 def _measured_task(run: Run, model: AdaptedModel) -> Task:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
-    header = run.prepared.costs.header
+    header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, encode_weights(*model.weights(), header.store))
     model.load_weights(decode_adapters(task), decode_head(task))
     accuracy = {
-        split: SplitAccuracy(evaluate(model, run.images[split]), len(run.images[split])) for split in MEASURED_SPLITS
+        split: SplitAccuracy(evaluate(model, run.images[split], batch), len(run.images[split]))
+        for split in MEASURED_SPLITS
     }
     return replace(task, header=replace(header, accuracy=accuracy))
 
@@ -311,12 +342,12 @@ def _neurons_by_round(prepared: Prepared, progress: Progress) -> tuple[Neurons, 
     return (first, *(dict(entry["neurons"]) for entry in progress.prunings))  # type: ignore[call-overload]
 
 
-def _next_neuron(prepared: Prepared, progress: Progress, neurons: Neurons) -> tuple[Neuron, Cost] | None:
+def _next_neuron(prepared: Prepared, progress: Progress, neurons: Neurons) -> tuple[str, Cost] | None:
     following = progress.prunings[-1]["next"] if progress.prunings else None
     if not isinstance(following, dict):
         return None
-    neuron = Neuron(**following)
-    return neuron, prepared.costs.with_one_more(neurons, neuron.site)
+    site = Neuron(**following).site
+    return site, prepared.costs.with_one_more(neurons, site)
 
 
 def _validation(progress: Progress) -> tuple[float, ...]:
@@ -328,29 +359,9 @@ def _validation(progress: Progress) -> tuple[float, ...]:
 def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
     title = f"{run.prepared.config.name}: neurons per site"
     try:
-        draw_neurons_per_site(neurons, run.prepared.backbone.sites, run.folder / CHART, title)
+        draw_neurons_per_site(neurons, run.prepared.backbone.sites, run.folder / CHART_FILE, title)
     except MimiEdgeError as error:
         run.listener(Note(f"No picture of the neurons: {error}"))
-
-
-def report_document(report: TrainingReport) -> dict[str, Any]:
-    """The report as values that JSON can hold."""
-    following = None
-    if report.next_neuron is not None:
-        neuron, cost = report.next_neuron
-        following = {"site": neuron.site, "size_bytes": cost.size_bytes, "flops": cost.flops}
-    return {
-        "task_file": str(report.task_file),
-        "size_bytes": report.cost.size_bytes,
-        "flops": report.cost.flops,
-        "budget": dict(report.budget),
-        "with_next_neuron": following,
-        "neurons": [dict(neurons) for neurons in report.neurons],
-        "accuracy": {name: asdict(value) for name, value in report.accuracy.items()},
-        "validation": list(report.validation),
-        "frozen_blocks": report.frozen_blocks,
-        "seconds": round(report.seconds, 1),
-    }
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -23,20 +23,33 @@ SMALL = ("--weights", "random", "--start-ratio", "8", "--epochs", "1", "--thread
 """What makes training take a second or two: the built-in architecture, unread weights, few neurons."""
 
 HOOKS = """
-import importlib.abc, json, os, signal, sys
+import fcntl, importlib.abc, json, os, signal, sys, termios, threading, time
+
+def send():
+    os.kill(os.getpid(), int(os.environ["TEST_SIGNAL"]))
+
+def send_more():
+    for _ in range(int(os.environ["TEST_SIGNALS"]) - 1):
+        time.sleep(0.02)
+        send()
 
 class Hook(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == os.environ.get("TEST_SIGNAL_AT"):
             os.environ.pop("TEST_SIGNAL_AT")
-            os.kill(os.getpid(), int(os.environ["TEST_SIGNAL"]))
+            threading.Thread(target=send_more).start()
+            send()
 
 # A background job of a shell without job control inherits a Ctrl-C that is ignored; a person at a terminal does not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in json.loads(os.environ.get("TEST_IGNORED", "[]")):
+    signal.signal(number, signal.SIG_IGN)
+if os.isatty(2) and os.getsid(0) == os.getpid():
+    fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 sys.meta_path.insert(0, Hook())
 sys.modules.update(dict.fromkeys(json.loads(os.environ.get("TEST_MISSING", "[]"))))
 """
-"""Loaded before a process begins: hides modules, and sends a signal when a module is about to be imported."""
+"""Loaded before a process begins: hides modules, and sends signals when a module is about to be imported."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,9 @@ def started(
     folder: Path,
     missing: Sequence[str] = (),
     signal_at: tuple[str, int] | None = None,
+    signals: int = 1,
+    ignored: Sequence[int] = (),
+    terminal: int | None = None,
     stdout: int = subprocess.PIPE,
     **variables: str,
 ) -> subprocess.Popen[str]:
@@ -105,6 +121,9 @@ def started(
         folder: that it works in.
         missing: modules that it cannot import.
         signal_at: a module, and the signal that comes when it is about to be imported.
+        signals: how many of them come, 20 ms apart.
+        ignored: signals that whoever starts it has it ignore, as nohup does.
+        terminal: descriptor of one that it gets as its own, for all that it says.
         stdout: as of Popen.
         variables: of the environment.
     """
@@ -112,17 +131,20 @@ def started(
     hooks.mkdir(exist_ok=True)
     (hooks / "sitecustomize.py").write_text(HOOKS)
     environment = {**os.environ, "PYTHONPATH": str(hooks), "TEST_MISSING": json.dumps(list(missing)), **variables}
+    environment["TEST_IGNORED"] = json.dumps([int(number) for number in ignored])
     if signal_at is not None:
-        environment |= {"TEST_SIGNAL_AT": signal_at[0], "TEST_SIGNAL": str(int(signal_at[1]))}
+        module, number = signal_at
+        environment |= {"TEST_SIGNAL_AT": module, "TEST_SIGNAL": str(int(number)), "TEST_SIGNALS": str(signals)}
     program = [sys.executable, "-c", "from mimi_edge.cli.main import main; main()"]
     return subprocess.Popen(
         [*program, *map(str, arguments)],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
+        stdout=stdout if terminal is None else terminal,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
+        start_new_session=terminal is not None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import time
 from collections.abc import Callable
@@ -31,7 +33,7 @@ def _wait_until(there: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_bytes(
     number: signal.Signals, uninterrupted: bytes, pictures: Path, tmp_path: Path
 ) -> None:
@@ -58,6 +60,55 @@ def test_a_second_signal_stops_at_once(pictures: Path, tmp_path: Path) -> None:
     outcome = ended(process).ended(130)
     assert "mimi-edge train --resume run" in outcome.err
     assert not list((tmp_path / "run").glob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_stops_a_run_that_has_saved_itself(pictures: Path, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    command = ("train", "--data", pictures, *LONG, "--run", "run")
+    process = started(*command, folder=tmp_path, terminal=slave)
+    os.close(slave)
+    _wait_until((tmp_path / "run" / "config.json").exists)
+    time.sleep(0.5)
+    os.close(master)
+    assert process.wait(240) == 130
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_under_nohup_a_closed_terminal_ends_nothing(pictures: Path, tmp_path: Path) -> None:
+    command = ("train", "--data", pictures, *SMALL, "--budget-mb", "0.1", "--run", "run")
+    process = started(*command, folder=tmp_path, ignored=[signal.SIGHUP])
+    _wait_until((tmp_path / "run" / "config.json").exists)
+    process.send_signal(signal.SIGHUP)
+    ended(process).ended(0)
+    assert (tmp_path / "run" / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_live_is_not_gone_on_with(pictures: Path, tmp_path: Path) -> None:
+    process = started("train", "--data", pictures, *LONG, "--run", "run", folder=tmp_path)
+    _wait_until((tmp_path / "run" / "config.json").exists)
+    for option in ("--resume", "--run"):
+        budget = () if option == "--resume" else ("--budget-mb", "0.1")
+        refused = here("train", option, tmp_path / "run", *budget).ended(2)
+        assert f"process {process.pid} on" in refused.err
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "run" / "pictures.safetensors").exists()
+    process = started("train", "--resume", "run", folder=tmp_path)
+    _wait_until(lambda: str(process.pid) in (tmp_path / "run" / ".lock").read_text())
+    process.send_signal(signal.SIGINT)
+    ended(process).ended(130)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["mimi_edge.cli.app", "rich.console", "torch", "torch.nn", "timm.models"])
+def test_five_signals_in_a_row_end_like_one(module: str, pictures: Path, tmp_path: Path) -> None:
+    command = ("train", "--data", pictures, *SMALL, "--budget-mb", "0.1", "--run", "run")
+    outcome = apart(*command, folder=tmp_path, signal_at=(module, signal.SIGINT), signals=5).ended(130)
+    assert outcome.out == ""
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

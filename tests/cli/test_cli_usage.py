@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from cli_world import CLASSES, SMALL, Packaged, Trained, content, here, write_pictures
 from PIL import Image
+from typer.main import get_command
+
+from mimi_edge.cli.app import app
 
 
 @pytest.fixture
@@ -157,6 +160,7 @@ def test_a_damaged_run_folder_is_refused(trained: Trained, tmp_path: Path) -> No
     for name, text in (("config.json", "[1]"), ("config.json", '{"epochs": 3}'), ("split.json", "{")):
         run = tmp_path / f"{name}{len(text)}"
         shutil.copytree(trained.run, run)
+        (run / "report.json").unlink()
         (run / name).write_text(text)
         assert run.name in here("train", "--resume", run).ended(2).err
         assert run.name in here("export", run, "--output", tmp_path / "package").ended(2).err
@@ -165,6 +169,7 @@ def test_a_damaged_run_folder_is_refused(trained: Trained, tmp_path: Path) -> No
 def test_an_altered_checkpoint_is_rejected(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
+    (run / "report.json").unlink()
     whole = (run / "checkpoint.safetensors").read_bytes()
     (run / "checkpoint.safetensors").write_bytes(whole[:-100])
     assert "checkpoint.safetensors" in here("train", "--resume", run).ended(4).err
@@ -180,6 +185,15 @@ def test_a_run_that_is_not_finished_is_not_exported(trained: Trained, tmp_path: 
 def test_a_run_folder_is_used_once(trained: Trained) -> None:
     before = content(trained.run)
     assert "--resume" in here("train", *trained.options, "--run", trained.run).ended(2).err
+    assert content(trained.run) == before
+
+
+def test_a_finished_run_is_reported_again(trained: Trained) -> None:
+    before = content(trained.run)
+    again = here("train", "--resume", trained.run, "--json").ended(0)
+    assert again.document == trained.outcome.document
+    assert "is finished" in again.err
+    assert f"{trained.outcome.document['size_bytes']:,} bytes" in here("train", "--resume", trained.run).ended(0).out
     assert content(trained.run) == before
 
 
@@ -245,3 +259,10 @@ def test_classes_that_differ_between_splits_are_refused(empty: Path) -> None:
     said = here("train", "--data", "data", *SMALL, "--budget-mb", "0.1").ended(2).err
     assert "test/" in said
     assert CLASSES[2] in said
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(get_command(app).commands))])
+def test_help_shows_no_type_beside_a_flag(command: list[str]) -> None:
+    shown = here(*command, "--help").ended(0).out
+    assert "--help" in shown
+    assert "bool" not in shown

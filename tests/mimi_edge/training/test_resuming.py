@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import torch
 from full_disk import room_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from training_samples import randomised, small_config, tiny_backbone
 
 from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
@@ -21,9 +24,10 @@ from mimi_edge.tasks.files import read_task
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
-from mimi_edge.training.checkpoints import NAME, load_checkpoint, save_checkpoint
+from mimi_edge.training.checkpoints import _KEY, _SHA256, NAME, _content_sha256, load_checkpoint, save_checkpoint
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.loop import Progress, make_optimizer
+from mimi_edge.training.reports import finished_report
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training
 
 CPU = torch.device("cpu")
@@ -37,11 +41,29 @@ def after(steps: int) -> Callable[[], bool]:
     return lambda: next(left, None) is None
 
 
+def written(report: TrainingReport) -> dict[str, object]:
+    """What its file says, but for the time that it took and where it is."""
+    document = json.loads((report.task_file.parent / "report.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in document.items() if name not in ("seconds", "task_file")}
+
+
 def stopped(config: TrainingConfig, folder: Path, steps: int) -> Path:
     with pytest.raises(StoppedError, match=f"--resume .*{folder.name}"):
         run_training(config, folder, should_stop=after(steps))
     assert not (folder / "task.safetensors").exists()
     return folder
+
+
+def alter_progress(path: Path, **changes: object) -> None:
+    """Changes entries of what a checkpoint says of the progress; None takes one out, and the losses with it."""
+    tensors = load_file(path)
+    with safe_open(path, "pt") as opened:
+        document = json.loads(opened.metadata()[_KEY])
+    document = {name: value for name, value in (document | changes).items() if value is not None}
+    if "loss_steps" not in document:
+        del tensors["loss/sum"]
+    text = json.dumps(document)
+    save_file(tensors, path, {_KEY: text, _SHA256: _content_sha256(tensors, text)})
 
 
 @pytest.mark.parametrize(
@@ -60,8 +82,8 @@ def test_a_stopped_run_ends_with_the_same_bytes(
 ) -> None:
     report = resume_training(stopped(small_config(pictures), tmp_path / "run", steps))
     assert report.task_file.read_bytes() == finished.task_file.read_bytes()
-    assert (report.neurons, report.validation) == (finished.neurons, finished.validation)
-    assert report.next_neuron == finished.next_neuron
+    assert replace(report, task_file=finished.task_file, seconds=finished.seconds) == finished
+    assert written(report) == written(finished)
 
 
 def test_a_run_may_be_stopped_again_and_again(finished: TrainingReport, pictures: Path, tmp_path: Path) -> None:
@@ -76,6 +98,31 @@ def test_a_run_may_be_stopped_again_and_again(finished: TrainingReport, pictures
     assert report.task_file.read_bytes() == finished.task_file.read_bytes()
 
 
+def test_the_time_of_all_sittings_is_reported(pictures: Path, tmp_path: Path) -> None:
+    folder = stopped(small_config(pictures), tmp_path / "run", 3)
+    alter_progress(folder / NAME, seconds=1000)
+    assert 1000 < resume_training(folder).seconds < 2000
+
+
+def test_another_number_of_threads_is_noted(pictures: Path, tmp_path: Path) -> None:
+    folder = stopped(small_config(pictures), tmp_path / "run", 3)
+    known, said = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        report = resume_training(folder, listener=lambda event: said.append(getattr(event, "text", "")))
+    finally:
+        torch.set_num_threads(known)
+    assert report.threads == (known, 1)
+    assert written(report)["threads"] == [known, 1]
+    assert [text for text in said if f"--threads {known}" in text]
+
+
+def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pictures: Path, tmp_path: Path) -> None:
+    folder = stopped(small_config(pictures), tmp_path / "run", 3)
+    alter_progress(folder / NAME, loss_steps=None, seconds=None, threads=None)
+    assert resume_training(folder).task_file.read_bytes() == finished.task_file.read_bytes()
+
+
 @pytest.mark.parametrize("changes", [{"score": "snip"}, {"score": "random"}, {"augment": "flip+shift"}])
 def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(
     pictures: Path, tmp_path: Path, changes: dict[str, object]
@@ -86,12 +133,32 @@ def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(
     assert report.task_file.read_bytes() == whole.task_file.read_bytes()
 
 
-def test_a_finished_run_ends_alike_once_more(finished: TrainingReport, tmp_path: Path) -> None:
+def test_a_run_that_lost_its_task_file_makes_it_again(finished: TrainingReport, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.task_file.parent, folder)
     expected = (folder / "task.safetensors").read_bytes()
     (folder / "task.safetensors").unlink()
     assert resume_training(folder).task_file.read_bytes() == expected
+
+
+def test_a_finished_run_is_reported_again_and_not_touched(finished: TrainingReport, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.task_file.parent, folder)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    said: list[object] = []
+    report = resume_training(folder, listener=said.append)
+    assert report == replace(finished, task_file=folder / "task.safetensors", seconds=round(finished.seconds, 1))
+    assert [event.text for event in said if "is finished" in event.text] == [event.text for event in said]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"budget": 3}', "[" * 100_000])
+def test_a_report_that_cannot_be_read_is_written_anew(finished: TrainingReport, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.task_file.parent, folder)
+    (folder / "report.json").write_text(damage)
+    assert resume_training(folder).accuracy == finished.accuracy
+    assert finished_report(folder, "task") is not None
 
 
 def test_neurons_to_start_with_are_remembered(pictures: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_weights_measured_are_the_stored_ones(
     measured = []
     known = runs.evaluate
     monkeypatch.setattr(
-        runs, "evaluate", lambda model, images: (measured.append(model.weights()), known(model, images))[1]
+        runs, "evaluate", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
     )
     config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500))
     task = read_task(run_training(config, tmp_path / "run").task_file)

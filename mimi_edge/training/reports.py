@@ -1,0 +1,109 @@
+"""What a run made, as a value and as the `report.json` of its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mimi_edge.budgets import Budget, Cost
+from mimi_edge.errors import ConfigError
+from mimi_edge.sites import Neurons
+from mimi_edge.tasks.task import SplitAccuracy
+from mimi_edge.training.config import REPORT_FILE, TASK_SUFFIX
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a run made.
+
+    Attributes:
+        task_file: where the task is.
+        cost: of the task: bytes on disk, operations of a forward pass.
+        budget: that it had to meet, by axis.
+        next_neuron: the site of the best neuron that no longer fitted, and what the task would cost with it.
+        neurons: at every site, before the first pruning and after each.
+        accuracy: of the stored weights, by split.
+        validation: accuracy on the validation split at the end of each training.
+        frozen_blocks: transformer blocks that run before the first adapter.
+        seconds: that it took, in all sittings together.
+        threads: CPU threads that trained; several where it was gone on with in another number.
+        unwritten: what could not be written beside the task file, in words.
+    """
+
+    task_file: Path
+    cost: Cost
+    budget: Mapping[str, int | None]
+    next_neuron: tuple[str, Cost] | None
+    neurons: tuple[Neurons, ...]
+    accuracy: Mapping[str, SplitAccuracy]
+    validation: tuple[float, ...]
+    frozen_blocks: int
+    seconds: float
+    threads: tuple[int, ...] = ()
+    unwritten: tuple[str, ...] = ()
+
+
+def report_document(report: TrainingReport) -> dict[str, Any]:
+    """The report as values that JSON can hold."""
+    following = None
+    if report.next_neuron is not None:
+        site, cost = report.next_neuron
+        following = {"site": site, "size_bytes": cost.size_bytes, "flops": cost.flops}
+    return {
+        "task_file": str(report.task_file),
+        "size_bytes": report.cost.size_bytes,
+        "flops": report.cost.flops,
+        "budget": dict(report.budget),
+        "with_next_neuron": following,
+        "neurons": [dict(neurons) for neurons in report.neurons],
+        "accuracy": {name: asdict(value) for name, value in report.accuracy.items()},
+        "validation": list(report.validation),
+        "frozen_blocks": report.frozen_blocks,
+        "seconds": round(report.seconds, 1),
+        "threads": list(report.threads),
+    }
+
+
+def finished_report(folder: Path, task: str) -> TrainingReport | None:
+    """The report of a run that is finished; None where it is not, or where its report cannot be read.
+
+    Args:
+        folder: of the run.
+        task: its name.
+    """
+    task_file = folder / (task + TASK_SUFFIX)
+    if not task_file.is_file():
+        return None
+    try:
+        return _report(task_file, json.loads((folder / REPORT_FILE).read_text(encoding="utf-8")))
+    except (ConfigError, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
+        return None
+
+
+def _report(task_file: Path, document: Mapping[str, Any]) -> TrainingReport:
+    following, neurons = document["with_next_neuron"], tuple(map(_neurons, document["neurons"]))
+    if not neurons or any(counts.keys() != neurons[0].keys() for counts in neurons):
+        raise ValueError("the sites are not always the same")
+    return TrainingReport(
+        task_file=task_file,
+        cost=_cost(document),
+        budget=asdict(Budget(**document["budget"])),
+        next_neuron=None if following is None else (str(following["site"]), _cost(following)),
+        neurons=neurons,
+        accuracy={split: SplitAccuracy(**value) for split, value in document["accuracy"].items()},
+        validation=tuple(map(float, document["validation"])),
+        frozen_blocks=int(document["frozen_blocks"]),
+        seconds=float(document["seconds"]),
+        threads=tuple(int(count) for count in document.get("threads", ())),
+    )
+
+
+def _cost(document: Mapping[str, Any]) -> Cost:
+    return Cost(int(document["size_bytes"]), int(document["flops"]))
+
+
+def _neurons(document: Mapping[str, Any]) -> Neurons:
+    return {str(site): int(count) for site, count in document.items()}
