@@ -7,6 +7,7 @@ import pty
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,14 @@ def test_a_terminal_that_is_closed_stops_a_run_that_has_saved_itself(pictures: P
     command = ("train", "--data", pictures, *LONG, "--run", "run")
     process = started(*command, folder=tmp_path, terminal=slave)
     os.close(slave)
-    _wait_until((tmp_path / "run" / "config.json").exists)
+    os.set_blocking(master, False)
+
+    def is_training() -> bool:
+        with suppress(BlockingIOError):  # somebody must read what a terminal is told, or nobody can say any more
+            os.read(master, 1 << 16)
+        return (tmp_path / "run" / "config.json").exists()
+
+    _wait_until(is_training)
     time.sleep(0.5)
     os.close(master)
     assert process.wait(240) == 130
