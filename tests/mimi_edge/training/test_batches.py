@@ -28,7 +28,7 @@ from mimi_edge.training.batches import (
 )
 from mimi_edge.training.devices import autocast
 from mimi_edge.training.families import chain
-from mimi_edge.training.loop import RoundInputs, batch_loss, learning_rate
+from mimi_edge.training.loop import RoundInputs, batch_loss, evaluate, evaluation_batch, learning_rate
 
 SIDE, COUNT, BATCH = 32, 11, 4
 HERE = Place(1, 2, 3)
@@ -219,3 +219,27 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert 0 < rates[-1] < 0.01
     assert learning_rate(config, 0, 1) == 2.0
+
+
+@pytest.mark.parametrize("with_prefix", [True, False])
+def test_evaluation_takes_few_images_at_once_and_answers_alike(vit: LoadedBackbone, with_prefix: bool) -> None:
+    model, images, seen = last_block_only(vit), some_images(), []
+    try:
+        prefix = prefix_tokens(model, images, BATCH, FP32, 10**9) if with_prefix else None
+        expected = evaluate(model, images, COUNT, prefix)
+        handle = vit.module.get_submodule(vit.sites[-1].name).register_forward_hook(
+            lambda _module, _inputs, output: seen.append(len(output))
+        )
+        assert [evaluate(model, images, batch, prefix) for batch in (1, 3, BATCH)] == [expected] * 3
+        assert seen == [1] * COUNT + [3, 3, 3, 2] + [4, 4, 3]
+        handle.remove()
+    finally:
+        model.release()
+    assert 0 < expected < 1
+
+
+@given(st.integers(1, 1000))
+def test_evaluation_follows_the_batches_of_training(batch_size: int) -> None:
+    batch = evaluation_batch(small_config(Path("nowhere"), batch_size=batch_size))
+    assert batch <= max(2 * batch_size, 1)
+    assert batch == 256 or batch >= batch_size
