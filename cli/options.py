@@ -77,6 +77,10 @@ def training_config(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
     ] = DEFAULTS["skip_bad_images"],
+    min_images: Annotated[
+        int,
+        typer.Option(min=0, help="Leave out classes with fewer images (of those to train on).", rich_help_panel=DATA),
+    ] = DEFAULTS["min_images"],
     epochs: Annotated[int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)] = DEFAULTS["epochs"],
     batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel=METHOD)] = DEFAULTS["batch_size"],
     lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=METHOD)] = DEFAULTS[
@@ -128,6 +132,7 @@ def training_config(
         weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
         name=name or default_name(data),
         skip_bad_images=skip_bad_images,
+        min_images=min_images,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=lr,

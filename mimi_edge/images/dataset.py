@@ -17,12 +17,18 @@ from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.images.decoding import DecodedSplit, decode_dataset, decode_split
-from mimi_edge.images.finding import FoundImages, left_out_note, listed
-from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of
-from mimi_edge.images.formats import suffixes
+from mimi_edge.images.faults import classes_of, require_usable
+from mimi_edge.images.finding import listed
+from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of, without_classes
 from mimi_edge.images.reading import read_rgb, shown
 from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
-from mimi_edge.images.written import Assignment, split_document, written_assignment, written_classes
+from mimi_edge.images.written import (
+    Assignment,
+    split_document,
+    written_assignment,
+    written_classes,
+    written_left_out,
+)
 
 __all__ = [
     "Dataset",
@@ -65,20 +71,24 @@ def load_dataset(
     *,
     seed: int,
     skip_bad_images: bool = False,
+    min_images: int = 0,
     listener: Listener = silent,
     split: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Finds the images of a dataset and their splits; no image is decoded yet.
 
-    A folder has one folder of images per class, or such folders inside train/, val/ (also valid/ or validation/) and
-    test/. Splits that are given are kept. Those that are not are taken from the rest, 15 percent of each class for
-    each of val and test. That sharing out depends on the seed and the images' paths inside the folder only.
+    A folder has one folder of images per class, or such folders inside train/, val/ and test/, which may have the
+    other names in `SPLIT_NAMES`. Splits that are given are kept. Those that are not are taken from the rest, 15 percent
+    of each class for each of val and test. That sharing out depends on the seed and the images' paths inside the folder
+    only.
 
     Args:
         spec: `builtin:digits`, `builtin:fashion`, or a folder.
         seed: of the sharing out.
         skip_bad_images: go on without folders that cannot be opened and without images of a written split that are
             gone; a Note says so.
+        min_images: leave out classes that have fewer, in train/ where the data brings its splits; a Note says so. A
+            written split has left them out already.
         listener: hears in Notes how the folder was understood.
         split: a written split, as `split_document` made it, to use again instead of sharing out.
 
@@ -91,17 +101,36 @@ def load_dataset(
     tree = find_images(root)
     for remark in tree.remarks:
         listener(Note(remark))
-    images = images_of(tree)
     if split is None:
-        classes = tuple(sorted({name for part in tree.parts.values() for name in part}))
-        _require_usable(root, tree, classes, skip_bad_images, listener)
-        assignment = _assignment(tree, seed, listener)
+        tree, left_out = _of_large_classes(tree, min_images, listener)
+        require_usable(root, tree, skip_bad_images, listener)
+        classes, assignment = classes_of(tree), _assignment(tree, seed, listener)
     else:
+        left_out, classes, seed = written_left_out(split), written_classes(split), split["seed"]
+        images = images_of(without_classes(tree, left_out))
         assignment = written_assignment(split, images, skip_missing=skip_bad_images, listener=listener)
-        classes, seed = written_classes(split), int(split.get("seed", seed))
         _require_filled(assignment, classes)
+    images = images_of(tree)
     splits = {name: _file_split(name, classes, entries, images) for name, entries in assignment.items()}
-    return Dataset(shown(root.name), classes, MappingProxyType(splits), seed)
+    if note := splits["train"].imbalance():
+        listener(Note(note))
+    return Dataset(shown(root.name), classes, MappingProxyType(splits), seed, left_out)
+
+
+def _of_large_classes(tree: Tree, min_images: int, listener: Listener) -> tuple[Tree, dict[str, int]]:
+    """A tree without classes that have too few images, and how many those have."""
+    source = tree.parts.get(tree.source, {})
+    counts = {name: len(source[name].images) if name in source else 0 for name in classes_of(tree)}
+    small = {name: count for name, count in counts.items() if count < min_images}
+    if small:
+        where = "" if tree.source == EVERYTHING else f" in {tree.place(tree.source)}"
+        named = listed([f"{shown(name)} ({count})" for name, count in small.items()])
+        listener(Note(f"Left out {_classes(len(small))} with fewer than {min_images} images{where}: {named}."))
+    return without_classes(tree, small), small
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
 
 
 def _builtin(name: str, written: Mapping[str, Any] | None) -> Dataset:
@@ -141,14 +170,13 @@ def _file_split(
 
 def _assignment(tree: Tree, seed: int, listener: Listener) -> Assignment:
     """Which image is in which split: those that are given are kept, the others taken from the first part."""
-    source = "train" if "train" in tree.parts else EVERYTHING
     missing = [split for split in SPLITS[1:] if split not in tree.parts]
     if missing:
-        listener(Note(_sharing_note(missing, source, seed)))
+        listener(Note(_sharing_note(missing, tree, seed)))
     assignment: Assignment = {split: _entries(tree.parts.get(split, {})) for split in SPLITS[1:]}
     assignment = {"train": []} | assignment
     shares = {"train": 1 - HELD_OUT_SHARE * len(missing)} | dict.fromkeys(missing, HELD_OUT_SHARE)
-    for label, found in tree.parts[source].items():
+    for label, found in tree.parts[tree.source].items():
         for split, origins in shared_out(list(found.images), shares, seed).items():
             assignment[split] += [(origin, label) for origin in origins]
     return assignment
@@ -158,67 +186,12 @@ def _entries(part: Part) -> list[tuple[str, str]]:
     return [(origin, label) for label, found in part.items() for origin in found.images]
 
 
-def _sharing_note(missing: list[str], source: str, seed: int) -> str:
-    origin = "the images" if source == EVERYTHING else "train/"
+def _sharing_note(missing: list[str], tree: Tree, seed: int) -> str:
+    origin = "the images" if tree.source == EVERYTHING else tree.place(tree.source)
     return (
         f"No {' and no '.join(missing)} split is given: {HELD_OUT_SHARE:.0%} of {origin} of each class "
         f"{'is' if len(missing) == 1 else 'are'} taken for {'it' if len(missing) == 1 else 'each'} (seed {seed})."
     )
-
-
-def _require_usable(
-    root: Path, tree: Tree, classes: tuple[str, ...], skip_bad_images: bool, listener: Listener
-) -> None:
-    unlistable = [place for part in tree.parts.values() for found in part.values() for place in found.unlistable]
-    faults = [*tree.faults]
-    if tree.parts and not tree.faults:
-        faults += _class_faults(tree, classes)
-    if unlistable and skip_bad_images:
-        listener(Note(f"Left out folders that cannot be opened: {listed(unlistable)}."))
-    elif unlistable:
-        faults.append(
-            f"folders that cannot be opened: {listed(unlistable)}. Change their permissions, or go on without them: "
-            "--skip-bad-images"
-        )
-    if faults:
-        rows = "\n".join(f"  - {fault}" for fault in faults)
-        raise ConfigError(f"The data in {shown(root)} cannot be used:\n{rows}\nCorrect this and try again.")
-
-
-def _class_faults(tree: Tree, classes: tuple[str, ...]) -> list[str]:
-    faults = []
-    if len(classes) < 2:
-        faults.append(f"there is one class only, {shown(classes[0])}; expected two or more folders")
-    if unreadable := [shown(name) for name in classes if shown(name) != name]:
-        faults.append(f"names of classes that are not Unicode: {listed(unreadable)}. Rename the folders")
-    for split, part in tree.parts.items():
-        faults += _difference_faults(split, part, classes)
-        faults += [_empty_fault(split, name, found) for name, found in part.items() if not found.images]
-    return faults + _too_few_faults(tree)
-
-
-def _difference_faults(split: str, part: Part, classes: tuple[str, ...]) -> list[str]:
-    missing = [shown(name) for name in classes if name not in part]
-    return [f"{split}/ has no folder for {listed(missing)}, which other splits have"] if missing else []
-
-
-def _empty_fault(split: str, name: str, found: FoundImages) -> str:
-    where = shown(name) if split == EVERYTHING else f"{split}/{shown(name)}"
-    fault = f"the class folder {where} holds no image ({' '.join(sorted(suffixes()))})"
-    note = left_out_note(found.left_out)
-    return f"{fault}. {note}" if note else fault
-
-
-def _too_few_faults(tree: Tree) -> list[str]:
-    source = "train" if "train" in tree.parts else EVERYTHING
-    shared = [split for split in SPLITS if split == "train" or split not in tree.parts]
-    where = "" if source == EVERYTHING else " in train/"
-    return [
-        f"the class {shown(name)} has {len(found.images)} image{'s' if len(found.images) > 1 else ''}{where}; "
-        f"{len(shared)} are needed, one for each of {', '.join(shared)}"
-        for name, found in tree.parts.get(source, {}).items()
-        if 0 < len(found.images) < len(shared)
-    ]
 
 
 def _require_filled(assignment: Assignment, classes: tuple[str, ...]) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.finding import FoundImages, image_files, left_out_note, listed, sorted_out, visible_folders
+from mimi_edge.images.labels import TABLES, folders_from_table, table_of_labels
+from mimi_edge.images.mistakes import unpack_advice
 from mimi_edge.images.reading import shown
 
 EVERYTHING = "all"
 """Name of the only part of a folder that is not divided into splits."""
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = (
+    dict.fromkeys(("train", "training"), "train")
+    | dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+    | dict.fromkeys(("test", "testing", "eval"), "test")
+)
 """What folders of splits are called, in lower case, and which split each holds."""
 LAYOUT_HELP = (
     "Expected a folder with one folder of images per class (data/cat/1.jpg, data/dog/2.jpg), "
@@ -34,22 +40,36 @@ class Tree:
         parts: by split; only EVERYTHING where the folder is not divided into splits.
         remarks: sentences on how the folder was understood, where that is not plain.
         faults: what makes it unusable.
+        names: what the folder of each split is called.
     """
 
     parts: Mapping[str, Part]
     remarks: tuple[str, ...]
     faults: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The part that splits are taken from where they are not given."""
+        return "train" if "train" in self.parts else EVERYTHING
+
+    def place(self, split: str) -> str:
+        """What messages call the folder of a split, with the slash."""
+        return f"{shown(self.names.get(split, split))}/"
 
 
 def find_images(root: Path) -> Tree:
     """Lists the images of a folder, in an order that does not depend on the file system.
 
     Raises:
-        ConfigError: the folder is missing, is not a folder, cannot be opened, or holds no class folders.
+        ConfigError: the folder is missing, is not a folder, cannot be opened, or holds no class folders; or its
+            classes are in a table.
     """
     root = root.absolute()
     folders = _root_folders(root)
     splits, faults = _split_folders(root, folders)
+    if faults and not splits:
+        _require_no_table(root)
     if not splits and not faults:
         tree = _undivided(root, folders)
     else:
@@ -57,8 +77,9 @@ def find_images(root: Path) -> Tree:
         faults += [fault for folder in splits.values() for fault in _split_folder_faults(root, folder)]
         others = [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]
         remarks = [f"Beside the splits, {shown(root)} has {_row(others)}: left out."] if others else []
-        tree = Tree(parts, tuple(remarks), tuple(faults))
-    return Tree(tree.parts, tree.remarks + tuple(_remarks(tree)), tree.faults)
+        names = {split: folder.name for split, folder in splits.items()}
+        tree = Tree(parts, tuple(remarks), tuple(faults), names)
+    return replace(tree, remarks=tree.remarks + tuple(_remarks(tree)))
 
 
 def images_of(tree: Tree) -> dict[str, Path]:
@@ -68,18 +89,42 @@ def images_of(tree: Tree) -> dict[str, Path]:
     }
 
 
+def without_classes(tree: Tree, names: Iterable[str]) -> Tree:
+    """The same without some classes."""
+    gone = set(names)
+    parts = {
+        split: {name: found for name, found in part.items() if name not in gone} for split, part in tree.parts.items()
+    }
+    return replace(tree, parts=parts)
+
+
 def _root_folders(root: Path) -> list[Path]:
     if not root.exists():
         raise ConfigError(f"The data folder {shown(root)} does not exist. Check the path.")
     if not root.is_dir():
-        raise ConfigError(f"{shown(root)} is a file, not a folder. {LAYOUT_HELP} Unpack an archive first.")
+        _require_no_table(root.parent, named=root)
+        raise ConfigError(unpack_advice(root) or f"{shown(root)} is a file, not a folder. {LAYOUT_HELP}")
     try:
         folders = _visible_folders(root)
     except OSError as error:
         raise ConfigError(f"The data folder {shown(root)} cannot be opened: {error.strerror}.") from error
     if not folders:
+        _require_no_table(root)
         raise ConfigError(f"{shown(root)} holds no folders, so there are no classes. {LAYOUT_HELP}")
     return folders
+
+
+def _require_no_table(folder: Path, named: Path | None = None) -> None:
+    """Refuses images whose classes are in a table beside them, and says how to make folders of it.
+
+    Args:
+        folder: that holds images and table.
+        named: the table that was given as the data itself; without it, one is looked for where there are no classes.
+    """
+    if named is not None and named.suffix.lower() not in TABLES:
+        return
+    if found := table_of_labels(folder, named):
+        raise ConfigError(folders_from_table(found))
 
 
 def _visible_folders(folder: Path) -> list[Path]:
@@ -94,12 +139,12 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> tuple[dict[str, Path]
     others = [folder for folder in folders if folder not in named]
     trains = [folder for folder in named if _split_of(folder) == "train"]
     if not named or not all(_holds_classes(folder) for folder in trains):
-        return {}, _flat_split_faults(root, named, others)
+        return {}, _flat_split_faults(root, named, others, trains)
     if others and (not trains or (trains == named and any(image_files(folder).images for folder in others))):
         return {}, []
     faults = _repeated_split_faults(named)
     if not trains:
-        faults.append("there is no train/ beside " + _row(named))
+        faults.append(f"there is no train/ beside {_row(named)}. If these are your classes, rename the folders")
     return {_split_of(folder): folder for folder in named}, faults
 
 
@@ -120,13 +165,14 @@ def _split_of(folder: Path) -> str:
     return SPLIT_NAMES[folder.name.lower()]
 
 
-def _flat_split_faults(root: Path, named: Sequence[Path], others: Sequence[Path]) -> list[str]:
+def _flat_split_faults(root: Path, named: Sequence[Path], others: Sequence[Path], trains: Sequence[Path]) -> list[str]:
     """What to say where train/ has no class folders: beside other classes it is a class, by itself it is a mistake."""
     if not named or others:
         return []
     fault = (
-        f"{shown(root)} holds {_row(named)} only, and train/ has no folders for the classes, so they are not known. "
-        "Put the images into one folder per class (train/cat/1.jpg). If these are your classes, rename the folders"
+        f"{shown(root)} holds {_row(named)} only, and {_row(trains)} has no folders for the classes, so they are not "
+        "known. Put the images into one folder per class (train/cat/1.jpg). If these are your classes, rename the "
+        "folders"
     )
     return [fault]
 
@@ -156,7 +202,10 @@ def _undivided(root: Path, folders: Sequence[Path]) -> Tree:
         remarks.append(
             f"Since {shown(root)} has other class folders, {_row(named)} is read as a class, not as a split."
         )
-    return Tree({EVERYTHING: _part(root, root)}, tuple(remarks), ())
+    part = _part(root, root)
+    if sum(bool(found.images) for found in part.values()) < 2:
+        _require_no_table(root)
+    return Tree({EVERYTHING: part}, tuple(remarks), ())
 
 
 def _part(root: Path, folder: Path) -> Part:

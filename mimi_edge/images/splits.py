@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 Labels = NDArray[np.int64]
+UNEVEN = 5
+"""Times that the largest class has the images of the smallest, from where a sentence says so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,17 @@ class Split:
         """Where one image is from."""
         return self.origins[index]
 
+    def imbalance(self) -> str | None:
+        """A sentence where the classes are far apart in size."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        least, most = int(counts.argmin()), int(counts.argmax())
+        if counts[most] < UNEVEN * counts[least]:
+            return None
+        return (
+            f"Classes are far apart in size: {self.classes[most]} has {counts[most]:,} {self.name} images, "
+            f"{self.classes[least]} {counts[least]:,}. Look at balanced accuracy and at the recall of each class."
+        )
+
     def some(self, count: int) -> Split:
         """So many of its images, spread evenly over the split; all where there are fewer."""
         chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
@@ -70,12 +83,14 @@ class Dataset:
         classes: names, sorted; labels are indices into them.
         splits: `train`, `val` and `test`.
         seed: with which images were shared out, where they were.
+        left_out: how many images each class has that was left out for having too few.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     seed: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def shared_out(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:

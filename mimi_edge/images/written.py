@@ -20,9 +20,10 @@ def split_document(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         Values that JSON can hold: `data`, `seed`, `classes`, and `splits`, where each split is a list of
-        [origin, class].
+        [origin, class]; and `left_out`, images by class, where classes were left out.
     """
-    return {
+    left_out = {"left_out": dict(dataset.left_out)} if dataset.left_out else {}
+    return left_out | {
         "data": dataset.name,
         "seed": dataset.seed,
         "classes": list(dataset.classes),
@@ -39,6 +40,16 @@ def split_document(dataset: Dataset) -> dict[str, Any]:
 def written_classes(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The classes of a written split, in its order."""
     return tuple(document["classes"])
+
+
+def written_left_out(document: Mapping[str, Any]) -> dict[str, int]:
+    """The classes that a written split leaves out for having too few images; none in those of earlier releases.
+
+    Raises:
+        ConfigError: the document is not a written split.
+    """
+    _require_document(document)
+    return dict(document.get("left_out", {}))
 
 
 def written_assignment(
@@ -79,6 +90,7 @@ def _require_document(document: Mapping[str, Any]) -> None:
         sound = (
             len(set(classes)) == len(classes) >= 2
             and isinstance(document["seed"], int)
+            and all(isinstance(count, int) for count in document.get("left_out", {}).values())
             and document["splits"].keys() == set(SPLITS)
             and all(isinstance(origin, str) for origin, _ in entries)
             and {label for _, label in entries} <= set(classes)

@@ -66,6 +66,7 @@ class TrainingConfig:
         device: `auto`, or a torch device.
         seed: of everything drawn.
         skip_bad_images: go on without images that cannot be used.
+        min_images: classes that have fewer are left out.
     """
 
     budget: Budget
@@ -90,6 +91,7 @@ class TrainingConfig:
     device: str = "auto"
     seed: int = 0
     skip_bad_images: bool = False
+    min_images: int = 0
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -185,6 +187,8 @@ def _faults(config: TrainingConfig) -> list[str]:
         for option, (value, low, high) in ranges.items()
         if not low < value < high
     ]
+    if not config.min_images >= 0:
+        faults.append(f"--min-images must not be negative, got {config.min_images}")
     if not config.weight_decay >= 0:
         faults.append(f"--weight-decay must not be negative, got {config.weight_decay}")
     if not 0 <= config.seed < 2**63:

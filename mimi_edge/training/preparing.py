@@ -83,7 +83,12 @@ def prepare(
             )
         )
     dataset = load_dataset(
-        config.data, seed=config.seed, skip_bad_images=config.skip_bad_images, listener=listener, split=split
+        config.data,
+        seed=config.seed,
+        skip_bad_images=config.skip_bad_images,
+        min_images=config.min_images,
+        listener=listener,
+        split=split,
     )
     backbone = load_backbone(config.backbone, config.weights, seed=config.seed)
     counts = {name: len(dataset.splits[name]) for name in MEASURED_SPLITS}

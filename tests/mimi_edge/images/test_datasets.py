@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -110,13 +111,21 @@ def test_each_split_has_some_and_no_image_is_lost(count: int, seed: int, held_ou
     assert abs(len(parts["val"]) - count * held_out) < 1
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
-def test_given_splits_are_kept(val: str, tmp_path: Path) -> None:
-    divided(tmp_path, ["train", val, "test"], 2)
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("training", "valid", "testing"),
+        ("Train", "Validation", "TEST"),
+        ("TRAINING", "dev", "eval"),
+    ],
+)
+def test_given_splits_are_kept(train: str, val: str, test: str, tmp_path: Path) -> None:
+    divided(tmp_path, [train, val, test], 2)
     dataset, heard = notes(tmp_path)
     assert heard == ""
     assert list(dataset.splits) == list(SPLITS)
-    for name, folder in (("train", "train"), ("val", val), ("test", "test")):
+    for name, folder in (("train", train), ("val", val), ("test", test)):
         expected = tuple(f"{folder}/{label}/00{number}.png" for label in ("cat", "dog") for number in (0, 1))
         assert dataset.splits[name].origins == expected
 
@@ -144,10 +153,10 @@ def test_a_class_called_train_beside_others(tmp_path: Path) -> None:
 
 
 def test_classes_in_nested_folders_one_called_train(tmp_path: Path) -> None:
-    for name in ("bus", "train"):
+    for name in ("bus", "train", "car", "ship"):
         add_images(tmp_path / name / "day", 2)
         add_images(tmp_path / name / "night", 2)
-    assert load_dataset(tmp_path, seed=0).classes == ("bus", "train")
+    assert load_dataset(tmp_path, seed=0).classes == ("bus", "car", "ship", "train")
 
 
 @pytest.mark.parametrize("folders", [["train", "test"], ["train", "val", "test"], ["train"]])
@@ -164,6 +173,57 @@ def test_an_unlabelled_test_folder_is_explained(tmp_path: Path) -> None:
     add_images(tmp_path / "test", 3)
     assert "3 images lie directly in test/" in refused(tmp_path)
     assert "move test/ away" in refused(tmp_path)
+
+
+def test_folders_of_splits_are_called_by_their_names(tmp_path: Path) -> None:
+    divided(tmp_path, ["training", "testing"], 3)
+    add_images(tmp_path / "training" / "bird", 1)
+    message = refused(tmp_path)
+    assert "testing/ has no folder for bird" in message
+    assert "the class bird has 1 image in training/; 2 are needed" in message
+
+
+@pytest.mark.parametrize("names", [("Trainset", "Testset"), ("train", "holdout"), ("set1", "set2"), ("a", "b", "c")])
+def test_splits_of_other_names_are_not_taken_for_classes(names: Sequence[str], tmp_path: Path) -> None:
+    message = refused(divided(tmp_path, names, 3))
+    assert f"{', '.join(f'{name}/' for name in sorted(names))} hold the same folders (cat/, dog/)" in message
+    assert "they look like splits, not like classes" in message
+
+
+def test_splits_of_other_names_are_told_how_to_be_called(tmp_path: Path) -> None:
+    message = refused(divided(tmp_path / "my photos", ["Train set", "validate"], 3))
+    root = tmp_path / "my photos"
+    assert f"mv '{root}/Train set' '{root}/train'; mv '{root}/validate' '{root}/val'" in message
+
+
+def test_a_class_that_a_split_lacks_does_not_hide_the_splits(tmp_path: Path) -> None:
+    divided(tmp_path, ["fold1", "fold2"], 3)
+    add_images(tmp_path / "fold1" / "bird", 3)
+    assert "look like splits" in refused(tmp_path)
+
+
+def test_classes_with_images_of_their_own_are_classes_whatever_they_hold_beside(tmp_path: Path) -> None:
+    divided(tmp_path, ["bus", "car"], 3)
+    add_images(tmp_path / "bus", 1)
+    assert load_dataset(tmp_path, seed=0).classes == ("bus", "car")
+
+
+@pytest.mark.parametrize(
+    ("inside", "right"), [("flowers", "flowers"), ("a/b c", "a/b c"), ("x/train", "x"), ("x/y/Training", "x/y")]
+)
+def test_a_folder_around_the_data_is_named_as_the_mistake(inside: str, right: str, tmp_path: Path) -> None:
+    root = tmp_path / "outer"
+    two_classes(root / inside, 3)
+    message = refused(root)
+    assert "holds one folder only" in message
+    assert "(cat/, dog/)" in message
+    assert f"--data {shlex.quote(str(root / right))}" in message
+    assert load_dataset(root / right, seed=0).classes == ("cat", "dog")
+
+
+def test_a_folder_around_splits_is_named_as_the_mistake(tmp_path: Path) -> None:
+    divided(tmp_path / "outer" / "flowers", ["train", "test"], 3)
+    assert f"--data {tmp_path}/outer/flowers" in refused(tmp_path / "outer")
 
 
 def test_no_train_folder(tmp_path: Path) -> None:
@@ -295,7 +355,9 @@ def test_missing_file_and_empty(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "nowhere")
     archive = tmp_path / "data.zip"
     archive.write_bytes(b"PK")
-    assert "is a file, not a folder" in refused(archive)
+    assert f"{archive} is an archive. Unpack it first: unzip" in refused(archive)
+    (tmp_path / "notes.txt").write_text("cat")
+    assert "is a file, not a folder" in refused(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     assert "no classes" in refused(tmp_path / "empty")
     assert "no classes" in refused(add_images(tmp_path / "flat", 5))
@@ -313,6 +375,60 @@ def test_all_faults_come_together(tmp_path: Path) -> None:
     assert "train/empty holds no image" in message
     assert "1 x .mp4" in message
     assert "the class bird has 1 image in train/; 2 are needed, one for each of train, test" in message
+
+
+def test_small_classes_are_left_out_if_asked(tmp_path: Path) -> None:
+    add_images(two_classes(tmp_path) / "bird", 2)
+    add_images(tmp_path / "fish", 1)
+    (tmp_path / "empty").mkdir()
+    message = refused(tmp_path)
+    assert "To leave such classes out: --min-images 3" in message
+    assert "To leave it out: --min-images 1" in message
+    dataset, heard = notes(tmp_path, min_images=3)
+    assert dataset.classes == ("cat", "dog")
+    assert "Left out 3 classes with fewer than 3 images: bird (2), empty (0), fish (1)." in heard
+
+
+def test_small_classes_of_given_splits_are_those_of_train(tmp_path: Path) -> None:
+    divided(tmp_path, ["train", "val", "test"], 3)
+    add_images(tmp_path / "train" / "bird", 1)
+    add_images(tmp_path / "test" / "bird", 9)
+    add_images(tmp_path / "val" / "fish", 9)
+    dataset, heard = notes(tmp_path, min_images=2)
+    assert dataset.classes == ("cat", "dog")
+    assert "fewer than 2 images in train/: bird (1), fish (0)." in heard
+    assert len(dataset.splits["test"]) == 6
+
+
+def test_one_class_must_not_be_all_that_is_left(tmp_path: Path) -> None:
+    add_images(two_classes(tmp_path, 4) / "cat" / "more", 20)
+    assert "one class only, cat" in refused(tmp_path, min_images=5)
+    assert "there is no class" in refused(tmp_path, min_images=50)
+
+
+def test_a_written_split_remembers_what_was_left_out(tmp_path: Path) -> None:
+    add_images(two_classes(tmp_path) / "bird", 2)
+    dataset = load_dataset(tmp_path, seed=0, min_images=3)
+    document = json.loads(json.dumps(split_document(dataset)))
+    assert document["left_out"] == {"bird": 2}
+    again, heard = notes(tmp_path, split=document)
+    assert (origins(again), again.left_out) == (origins(dataset), {"bird": 2})
+    assert heard == ""
+    assert split_document(again) == document
+
+
+def test_a_split_of_the_last_release_has_nothing_left_out(tmp_path: Path) -> None:
+    document = split_document(load_dataset(two_classes(tmp_path), seed=0))
+    assert set(document) == {"data", "seed", "classes", "splits"}
+    assert load_dataset(tmp_path, seed=0, split=document).left_out == {}
+
+
+@pytest.mark.parametrize(("cats", "told"), [(100, True), (90, False)])
+def test_classes_that_are_far_apart_in_size_are_told(cats: int, told: bool, tmp_path: Path) -> None:
+    add_images(tmp_path / "cat", cats)
+    add_images(tmp_path / "dog", 20)
+    sentence = "Classes are far apart in size: cat has 70 train images, dog 14. Look at balanced accuracy"
+    assert (sentence in notes(tmp_path)[1]) == told
 
 
 @pytest.mark.parametrize("split", [None, "train"])
@@ -388,6 +504,8 @@ DAMAGE: list[Mapping[str, object]] = [
     {"classes": ["cat"]},
     {"classes": ["cat", "cat"]},
     {"seed": "x"},
+    {"left_out": ["bird"]},
+    {"left_out": {"bird": "two"}},
     {"splits": {"train": [["cat/000.png", "bird"]], "val": [], "test": []}},
     {"splits": {"train": [["cat/000.png", "cat"]], "val": [["cat/000.png", "cat"]], "test": []}},
     {"splits": {"train": [["cat/000.png"]], "val": [], "test": []}},

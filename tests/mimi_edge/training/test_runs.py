@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_samples import small_config, tiny_backbone, write_image_folder
+from training_samples import CLASS_FOLDERS, small_config, tiny_backbone, write_image_folder
 
 from mimi_edge.budgets import Budget
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError
@@ -20,7 +20,7 @@ from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_adapters, decode_head
-from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.preparing import prepare
 from mimi_edge.training.references import reference_logits
 from mimi_edge.training.runs import TrainingReport, run_training
@@ -232,6 +232,18 @@ def test_odd_class_names_go_through_a_whole_run(tmp_path: Path) -> None:
     assert_budget_met_exactly(report, 5_000)
 
 
+def test_small_classes_are_left_out_of_the_task_and_stay_so(tmp_path: Path) -> None:
+    data = write_image_folder(tmp_path / "data", {"train": 4, "val": 1, "test": 1})
+    (data / "train" / "rare").mkdir()
+    shutil.copy(next((data / "train" / "red").iterdir()), data / "train" / "rare" / "1.png")
+    config = small_config(data, epochs=1, min_images=2)
+    report = run_training(config, tmp_path / "run")
+    assert read_task(report.task_file).header.classes == CLASS_FOLDERS
+    again = prepare(read_config(tmp_path / "run")[0], split=read_split(tmp_path / "run"))
+    assert again.dataset.classes == CLASS_FOLDERS
+    assert dict(again.dataset.left_out) == {"rare": 1}
+
+
 def test_the_demonstration_says_what_it_is() -> None:
     said: list[str] = []
     config = TrainingConfig(budget=Budget(size_bytes=500_000), weights="random")
@@ -251,6 +263,7 @@ def test_the_demonstration_says_what_it_is() -> None:
         ({"augment": "twist"}, "--augment"),
         ({"label_smoothing": 1.0}, "--label-smoothing"),
         ({"weight_decay": -1.0}, "--weight-decay"),
+        ({"min_images": -1}, "--min-images"),
     ],
 )
 def test_options_that_make_no_sense_are_all_named(tmp_path: Path, changes: dict[str, object], fault: str) -> None:
