@@ -6,20 +6,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mimi_edge.budgets import budget_from_units
-from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.choices import SCORE_NAMES, Backend, Scope, Store
+from mimi_edge.training.asking import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
     PRECISIONS,
-    PRETRAINED,
-    RANDOM,
     TrainingConfig,
 )
 
@@ -123,14 +119,15 @@ def training_config(
     Raises:
         ConfigError: they do not make sense.
     """
-    return TrainingConfig(
-        budget=budget_from_units(budget_mb, budget_gflops),
+    return asked_config(
+        budget_mb=budget_mb,
+        budget_gflops=budget_gflops,
         store=store,
         flops_count=flops_count,
-        data=data if data.startswith(DATA_PREFIX) else absolute(data),
+        data=data,
         backbone=backbone,
-        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
-        name=name or default_name(data),
+        weights=weights,
+        name=name,
         skip_bad_images=skip_bad_images,
         min_images=min_images,
         epochs=epochs,
@@ -148,18 +145,6 @@ def training_config(
         device=device,
         precision=precision,
     )
-
-
-def absolute(path: str) -> str:
-    """The same path from wherever the run is gone on with later."""
-    return str(Path(path).expanduser().absolute())
-
-
-def default_name(data: str) -> str:
-    """What a task is called after its data: the last part of a folder's path, or the built-in data's name."""
-    if data.startswith(DATA_PREFIX):
-        return data.removeprefix(DATA_PREFIX)
-    return Path(data).expanduser().resolve().name or "task"
 
 
 class AskedConfig:

@@ -1,28 +1,26 @@
-"""Classifies image files with a package, a graph, adapters or engines."""
+"""Classifies image files with a package, a graph, adapters, engines, or the task of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimi_edge.choices import Backend
-from mimi_edge.errors import ConfigError
+from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
-from mimi_edge.export.serving import ServedTask, serving
-from mimi_edge.images.preprocessing import fit, normalise
-from mimi_edge.images.reading import read_rgb
-from mimi_edge.tasks.stores import Floats
+from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
+from mimi_edge.export.preparing import Prepared, ready, ready_batches
+from mimi_edge.export.serving import ServedTask, Serving, serving
 
 STAGE = "predict"
 BATCH = 16
-TOP = 5
 
-OnBad = Callable[[Path, ConfigError], None]
-"""Hears of an image that cannot be used; the others go on."""
+OnBad = Callable[[Path, MimiEdgeError], None]
+"""Hears of an image that cannot be used, or to which a task has no finite answer; the others go on."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,14 @@ class Prediction:
         task: name of the task.
         label: the most probable class.
         probability: of it, 0..1.
-        top: the most probable classes with their probabilities, best first, at most five.
+        top: the most probable classes with their probabilities, best first, as many as were asked for.
     """
 
     path: Path
     task: str
     label: str
     probability: float
-    top: tuple[tuple[str, float], ...]
+    top: Ranked
 
 
 def predict(
@@ -49,26 +47,29 @@ def predict(
     image_paths: Sequence[Path],
     tasks: Sequence[str] | None = None,
     *,
-    backend: Backend = Backend.ORT_CPU,
+    backend: Backend | None = None,
     engine: Path | None = None,
     trust: bool = False,
     threads: int | None = None,
     batch: int = BATCH,
+    top: int = TOP,
     on_bad: OnBad | None = None,
     listener: Listener = silent,
 ) -> list[Prediction]:
-    """Classifies images.
+    """Classifies images; `predictions` is for so many that their answers should not be held together.
 
     Args:
-        source: a package, a folder of ONNX Runtime adapters, or one merged `.onnx` graph beside what it refers to.
+        source: a package, a folder of ONNX Runtime adapters, one merged `.onnx` graph beside what it refers to, a run
+            folder, or a task file.
         image_paths: the files.
         tasks: names of the source's tasks; None is all of them.
-        backend: what computes the answers.
+        backend: what computes the answers; None is ONNX Runtime on the CPU, or torch where there is no graph.
         engine: an engine for the package's tasks, instead of one from its shelf.
         trust: use that engine even if it is on no shelf.
-        threads: of ONNX Runtime.
+        threads: of the runtime.
         batch: images that go through at once.
-        on_bad: hears of images that cannot be used; without it the first one raises.
+        top: how many of the most probable classes are named.
+        on_bad: hears of images that cannot be used or answered; without it the first one raises.
         listener: hears how far it is.
 
     Returns:
@@ -77,46 +78,66 @@ def predict(
     Raises:
         ArtifactError: the source is damaged or has no task, or an engine is not to be trusted.
         ConfigError: there is no such task, or an image cannot be used.
+        NotFiniteError: a task's answer holds NaN or infinity.
         MimiEdgeError: the backend is not installed, or cannot run here.
     """
     found = serving(source, tasks, backend=backend, engine=engine, trust=trust, threads=threads, listener=listener)
+    return list(predictions(found, image_paths, batch=batch, top=top, on_bad=on_bad, listener=listener))
+
+
+def predictions(
+    found: Serving,
+    image_paths: Sequence[Path],
+    *,
+    batch: int = BATCH,
+    top: int = TOP,
+    on_bad: OnBad | None = None,
+    listener: Listener = silent,
+) -> Iterator[Prediction]:
+    """The answers of `predict`, one after another; memory does not depend on the number of images.
+
+    Args:
+        found: what `serving` found in a source.
+        image_paths: as of `predict`, like all that follow.
+        batch: of images.
+        top: classes.
+        on_bad: hears of an image when its turn comes.
+        listener: hears how far it is.
+
+    Raises:
+        MimiEdgeError: as of `predict`.
+    """
     total = len(found.tasks) * len(image_paths)
     bad: set[Path] = set()
-    predictions: list[Prediction] = []
     for turn, task in enumerate(found.served()):
-        for start in range(0, len(image_paths), batch):
-            listener(Advance(STAGE, turn * len(image_paths) + start, total, {"task": task.name}))
-            chosen = [path for path in image_paths[start : start + batch] if path not in bad]
-            predictions += _predictions(task, list(_usable(task, chosen, bad, on_bad)))
+        done = turn * len(image_paths)
+        listener(Advance(STAGE, done, total, {"task": task.name}))
+        left = (path for path in image_paths if path not in bad)
+        skipped = len(bad)
+        for together in ready_batches(left, partial(ready, preprocessing=task.preprocessing), batch):
+            yield from _answered(task, together, top, bad, on_bad)
+            done += len(together)
+            listener(Advance(STAGE, done + skipped, total, {"task": task.name}))
     listener(Advance(STAGE, total, total))
-    return predictions
 
 
-def _usable(
-    task: ServedTask, paths: Sequence[Path], bad: set[Path], on_bad: OnBad | None
-) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-    for path in paths:
-        try:
-            yield path, fit(read_rgb(path), task.preprocessing)
-        except ConfigError as error:
-            if on_bad is None:
-                raise
+def _answered(
+    task: ServedTask, together: Sequence[Prepared[Path]], top: int, bad: set[Path], on_bad: OnBad | None
+) -> Iterator[Prediction]:
+    """Runs a batch; images without an answer are told in their order."""
+    usable = [image for _, image in together if not isinstance(image, ConfigError)]
+    logits = iter(task.run(np.concatenate(usable)) if usable else ())
+    for path, image in together:
+        if isinstance(image, ConfigError):
             bad.add(path)
-            on_bad(path, error)
+            _tell(path, image, on_bad)
+        elif (found := ranked(next(logits), task.classes, top)) is None:
+            _tell(path, NotFiniteError(task.name, path), on_bad)
+        else:
+            yield Prediction(path, task.name, *found[0], found)
 
 
-def _predictions(task: ServedTask, usable: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[Prediction]:
-    if not usable:
-        return
-    images = normalise(np.stack([image for _, image in usable]), task.preprocessing)
-    for (path, _), probabilities in zip(usable, softmax(task.run(images)), strict=True):
-        best = np.argsort(-probabilities, kind="stable")[:TOP]
-        top = tuple((task.classes[index], float(probabilities[index])) for index in best)
-        yield Prediction(path, task.name, *top[0], top)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Probabilities [B, C] of logits [B, C]."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+def _tell(path: Path, error: MimiEdgeError, on_bad: OnBad | None) -> None:
+    if on_bad is None:
+        raise error
+    on_bad(path, error)

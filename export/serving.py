@@ -1,7 +1,8 @@
-"""Tasks ready to answer, one after another, from a package, a graph, a folder of adapters or engines."""
+"""Tasks ready to answer, one after another, from a package, a graph, a folder of adapters, engines, or a run."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, silent
+from mimi_edge.export import lone_tasks
 from mimi_edge.export.graphs import LOGITS, GraphInfo
 from mimi_edge.export.packages import read_package
 from mimi_edge.images.preprocessing import Preprocessing
@@ -20,6 +22,7 @@ from mimi_edge.tasks.stores import Floats
 if TYPE_CHECKING:
     from mimi_edge.export.engines.serving import Answer
 
+ARCHIVE_SUFFIX = ".mimi"
 ENGINE_BACKENDS = (Backend.TRT, Backend.TRT_RTX)
 ONNX_BACKENDS = (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)
 
@@ -58,7 +61,7 @@ def serving(
     source: Path,
     tasks: Sequence[str] | None = None,
     *,
-    backend: Backend = Backend.ORT_CPU,
+    backend: Backend | None = None,
     engine: Path | None = None,
     trust: bool = False,
     threads: int | None = None,
@@ -67,9 +70,9 @@ def serving(
     """Finds the tasks of a source; they are loaded when they are asked for.
 
     Args:
-        source: a package, a folder of ONNX Runtime adapters, or one merged `.onnx` graph.
+        source: a package, a folder of ONNX Runtime adapters, one merged `.onnx` graph, a run folder, or a task file.
         tasks: names of those wanted; None is all.
-        backend: what runs them.
+        backend: what runs them; None is ONNX Runtime on the CPU, or torch for a run and a task file by itself.
         engine: an engine to use with the package's tasks instead of one from its shelf.
         trust: take it even if it is on no shelf.
         threads: of ONNX Runtime.
@@ -78,9 +81,18 @@ def serving(
     Raises:
         ArtifactError: the source is damaged.
         ConfigError: there is no such task, or the source and the backend do not go together.
+        MimiEdgeError: the source is a run or a task file by itself, and torch is not installed.
     """
+    if source.suffix == ARCHIVE_SUFFIX and source.is_file():
+        raise ConfigError(
+            f"{source} is an archive. Install it first: mimi-edge install-task {shlex.quote(str(source))} package; "
+            "then give the package."
+        )
     if engine is not None or backend in ENGINE_BACKENDS:
-        return _engines(source, tasks, backend, engine, trust, listener)
+        return _engines(source, tasks, backend or Backend.TRT, engine, trust, listener)
+    if lone_tasks.is_one(source):
+        return _lone_task(source, tasks, backend, threads, listener)
+    backend = backend or Backend.ORT_CPU
     if backend not in ONNX_BACKENDS:
         raise ConfigError(f"Backend {backend.value} cannot serve {source}; choose {_names(ONNX_BACKENDS)} or trt.")
     if not source.is_dir():
@@ -140,6 +152,35 @@ def _adapters(folder: Path, tasks: Sequence[str] | None, backend: Backend, threa
             yield ServedTask(task.name, task.classes, task.preprocessing, partial(model.run, task.name))
 
     return Serving(tuple(task.name for task in chosen), served)
+
+
+def _lone_task(
+    source: Path, tasks: Sequence[str] | None, backend: Backend | None, threads: int | None, listener: Listener
+) -> Serving:
+    """A task file that belongs to a package is that package's task; any other is run by torch."""
+    folder = lone_tasks.package_beside(source)
+    if folder is not None and backend is not Backend.TORCH:
+        return _package(folder, _only(source, source.stem, tasks), backend or Backend.ORT_CPU, threads)
+    given = lone_tasks.with_torch(source, backend)
+    header = read_task(given.path).header
+    _only(source, header.name, tasks)
+
+    def served() -> Iterator[ServedTask]:
+        run = lone_tasks.torch_logits(given, threads, listener)
+        yield ServedTask(header.name, header.classes, header.preprocessing, run)
+
+    return Serving((header.name,), served)
+
+
+def _only(source: Path, name: str, tasks: Sequence[str] | None) -> list[str]:
+    """The one task of a source that has one.
+
+    Raises:
+        ConfigError: another was asked for.
+    """
+    if other := [task for task in tasks or () if task != name]:
+        raise ConfigError(f"{source} is the task {name!r} alone; got --task {', '.join(other)}. Leave --task out.")
+    return [name]
 
 
 def _logits(answer: Answer, task: str, images: Floats) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from mimi_edge.errors import ConfigError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -71,3 +73,16 @@ class Backend(str, Enum):
     ORT_TRT = "ort-trt"
     TRT = "trt"
     TRT_RTX = "trt-rtx"
+
+
+def backend_named(name: Backend | str) -> Backend:
+    """A backend by its name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        return Backend(name)
+    except ValueError as error:
+        known = ", ".join(one.value for one in Backend)
+        raise ConfigError(f"There is no backend {name!r}; choose one of {known}.") from error

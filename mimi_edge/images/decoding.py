@@ -20,7 +20,7 @@ from mimi_edge.images.reading import UnusableImageError
 from mimi_edge.images.splits import Dataset, Labels, Split
 
 MOST_WORKERS = 8
-"""Threads; each holds a whole photograph, so more of them cost memory before they gain time."""
+"""Threads; more of them cost memory before they gain time."""
 BLOCK = 32
 """Images handed out per worker at a time: an interrupt waits for none of those that have not been begun."""
 PROGRESS_STEPS = 200
@@ -69,7 +69,7 @@ def decode_split(
     good: list[int] = []
     digests: list[bytes] = []
     bad: dict[int, str] = {}
-    for index, outcome in _progress(_outcomes(split, preprocessing, workers or _workers()), split, listener):
+    for index, outcome in _progress(_outcomes(split, preprocessing, workers or usable_threads()), split, listener):
         if isinstance(outcome, str):
             bad[index] = outcome
         else:
@@ -204,7 +204,8 @@ def _require_all_classes(split: Split, good: Sequence[int]) -> None:
         )
 
 
-def _workers() -> int:
+def usable_threads() -> int:
+    """As many as this process has processors, up to eight: each holds a whole photograph."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # Not on this system.

@@ -72,10 +72,28 @@ def decoded_rgb(content: bytes, path: Path) -> Image.Image:
     Raises:
         UnusableImageError: as of `read_rgb`.
     """
+    with _usable(path), Image.open(io.BytesIO(content), formats=formats()) as opened:
+        opened.load()
+        return _upright(_rgb(opened), _orientation(opened))
+
+
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """The same of an image that Pillow has opened, or that was made in memory; `name` is for messages.
+
+    Raises:
+        UnusableImageError: as of `read_rgb`.
+    """
+    with _usable(Path(name)):
+        image.load()
+        return _upright(_rgb(image), _orientation(image))
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Says of whatever goes wrong with an image why it cannot be used."""
     try:
-        with _pillow_quiet(), Image.open(io.BytesIO(content), formats=formats()) as opened:
-            opened.load()
-            return _upright(_rgb(opened), _orientation(opened))
+        with _pillow_quiet():
+            yield
     except _PixelFormatError as error:
         raise UnusableImageError(path, str(error)) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

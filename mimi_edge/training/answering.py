@@ -20,7 +20,9 @@ def load_torch(threads: int | None = None) -> None:
     torch.zeros(1, device=chosen_device("auto")) @ torch.zeros(1, 1, device=chosen_device("auto"))
 
 
-def torch_answer(backbone: str, weights: str, task_file: Path | None = None) -> Callable[[Floats], Floats]:
+def torch_answer(
+    backbone: str, weights: str, task_file: Path | None = None, *, seed: int = 0
+) -> Callable[[Floats], Floats]:
     """A function from images, float32 [B, 3, S, S], to torch's logits [B, C], or to features [B, F] without a task.
 
     It runs in fp32, on the GPU where there is one, and comes back when the outputs are in the host's memory.
@@ -29,13 +31,14 @@ def torch_answer(backbone: str, weights: str, task_file: Path | None = None) -> 
         backbone: `builtin`, or a timm model's name.
         weights: as of `load_backbone`.
         task_file: of the task, None for the bare backbone.
+        seed: of random weights.
 
     Raises:
         ArtifactError: the task is damaged, or belongs to another backbone.
         MimiEdgeError: the weights are not to be had.
     """
     device = chosen_device("auto")
-    loaded = load_backbone(backbone, weights)
+    loaded = load_backbone(backbone, weights, seed=seed)
     model = loaded.module if task_file is None else adapted_with(loaded, read_task(task_file))
     model.to(device).eval()
 

@@ -23,6 +23,9 @@ NEVER_IMPORTS = {
     "mimi_edge.profiles": {"mimi_edge.cli"},
     "mimi_edge.cli": set[str](),
 }
+DOORS = {Path("mimi_edge/__init__.py"), Path("mimi_edge/__main__.py")}
+"""Where people come in, who need not know the rooms: `import mimi_edge` gives what lies in all of them, and loads each only
+when it is asked for (test_architecture_startup); `python -m mimi_edge` is the command line."""
 TORCH = {"torch", "torchvision", "timm"}
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
 
@@ -89,7 +92,8 @@ def upward(found: list[Import]) -> list[str]:
     return [
         str(one)
         for one in found
-        if any(one.reaches(room) for room in NEVER_IMPORTS[_room_of(_module_name(one.file)) or "mimi_edge"])
+        if one.file not in DOORS
+        and any(one.reaches(room) for room in NEVER_IMPORTS[_room_of(_module_name(one.file)) or "mimi_edge"])
     ]
 
 
@@ -111,6 +115,20 @@ def unpickling(source: str, file: Path) -> list[str]:
             case ast.keyword(arg="allow_pickle", value=value) if not _is_false(value):
                 found.append(f"{file}:{value.lineno} allows pickles")
     return found
+
+
+def json_that_may_be_invalid(source: str, file: Path) -> list[str]:
+    """Lines that would write NaN or Infinity, which JSON does not have, where a value is not finite."""
+    return [
+        f"{file}:{node.lineno} writes JSON without allow_nan=False"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("dumps", "dump")
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "json"
+        and not any(keyword.arg == "allow_nan" and _is_false(keyword.value) for keyword in node.keywords)
+    ]
 
 
 def _is_false(node: ast.expr) -> bool:
@@ -154,6 +172,22 @@ def test_click_is_never_imported(found: list[Import]) -> None:
 
 def test_nothing_unpickles(sources: dict[Path, str]) -> None:
     assert [line for file, source in sources.items() for line in unpickling(source, file)] == []
+
+
+def test_all_json_is_json(sources: dict[Path, str]) -> None:
+    """`mimi_edge.texts.json_text` writes what is not finite as null; whoever must not alter values refuses them."""
+    assert [line for file, source in sources.items() for line in json_that_may_be_invalid(source, file)] == []
+
+
+def test_json_that_may_be_invalid_is_seen() -> None:
+    source = "json.dumps(x)\njson.dump(x, f, allow_nan=True)\njson.dumps(x, allow_nan=False)\njson.loads(t)"
+    assert len(json_that_may_be_invalid(source, Path("cli/a.py"))) == 2
+
+
+def test_people_come_in_by_two_doors_only() -> None:
+    source = "from mimi_edge.cli.main import main"
+    assert upward(imports_in(source, Path("mimi_edge/__main__.py"))) == []
+    assert len(upward(imports_in(source, Path("mimi_edge/tasks/__init__.py")))) == 1
 
 
 @pytest.mark.parametrize(
