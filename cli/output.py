@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import typer
 
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.parts import install_line, library_of
+from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,11 +52,11 @@ def say_on(console: Console, text: str) -> None:
 
 def show_json(document: object) -> None:
     """Prints a result for programs: JSON, and nothing else, on stdout."""
-    text = json.dumps(document, indent=1, ensure_ascii=False)
+    text = json_text(document)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=1)
+        text = json_text(document, ascii_only=True)
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

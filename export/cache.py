@@ -15,6 +15,7 @@ from pathlib import Path
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.texts import json_text
 
 CACHE_VARIABLE = "MIMI_EDGE_CACHE"
 SEAL = "sha256.json"
@@ -32,7 +33,7 @@ def default_cache() -> Path:
 
 def content_key(*parts: object) -> str:
     """A file name for whatever is made from these parts (anything JSON can hold)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
 
 def is_whole(entry: Path) -> bool:
@@ -73,7 +74,7 @@ def new_entry(entry: Path) -> Iterator[Path]:
 
 def _seal(folder: Path) -> None:
     digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    write_whole(folder / SEAL, json.dumps(digests, indent=1).encode())
+    write_whole(folder / SEAL, json_text(digests).encode())
     settle(folder)
 
 

@@ -162,7 +162,7 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
         "sites": [[site.name, site.width, site.tokens] for site in info.sites],
         "task": None if info.task is None else asdict(info.task),
     }
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     model.metadata_props.clear()
     model.metadata_props[METADATA_KEY] = text
 

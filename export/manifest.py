@@ -13,6 +13,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.texts import json_text
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -160,7 +161,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:
     """The one way in which a manifest is written."""
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json_text(document, sort_keys=True) + "\n").encode()
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -34,6 +34,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Array, Floats, Store
 from mimi_edge.tasks.task import BackboneIdentity, Task, decode_adapters, decode_head, encode_weights
+from mimi_edge.texts import json_text
 
 SCHEMA = 1
 MANIFEST = "ort-adapters.json"
@@ -332,7 +333,7 @@ def _loaded(runtime: Any, path: Path) -> Any:
 def _write_manifest(adapters: OrtAdapterSet) -> None:
     document = asdict(adapters) | {"schema": SCHEMA, "store": adapters.store.value}
     del document["folder"]
-    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False)
+    text = json_text(document, sort_keys=True)
     write_whole(adapters.folder / MANIFEST, f"{text}\n".encode())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -46,12 +47,30 @@ def safe_line(text: object) -> str:
     return safe(text).replace("\n", "\\n")
 
 
-def json_text(document: Any, *, indent: int | None = 1) -> str:
-    """A document as JSON that every parser takes and every terminal can show; what is not finite is null."""
+def json_text(
+    document: Any,
+    *,
+    indent: int | None = 1,
+    sort_keys: bool = False,
+    ascii_only: bool = False,
+    default: Callable[[Any], Any] | None = None,
+) -> str:
+    """A document as JSON that every parser takes and every terminal can show; what is not finite is null.
+
+    Args:
+        document: of tables, lists, texts and numbers.
+        indent: spaces a level; None is one line.
+        sort_keys: entries of tables in the order of their names.
+        ascii_only: escape all other characters.
+        default: makes something of what JSON cannot hold.
+    """
+    dumps = partial(
+        json.dumps, indent=indent, sort_keys=sort_keys, ensure_ascii=ascii_only, allow_nan=False, default=default
+    )
     try:
-        text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = dumps(document)
     except ValueError:
-        text = json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+        text = dumps(_finite(document))
     return text.translate(_IN_JSON)
 
 

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimi_edge.texts import json_text
+
 if TYPE_CHECKING:
     from mimi_edge.profiles.board.finding import Board, BoardState
 
@@ -138,7 +140,7 @@ def _board_document(board: Board, state: BoardState) -> dict[str, Any]:
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     """As they come back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+    plain: dict[str, Any] = json.loads(json_text(facts, default=str))
     return plain
 
 

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.profiles.reports import Failure
+from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,7 +68,7 @@ class WorkerProcess:
         """
         assert self.process.stdin is not None  # noqa: S101  (started with pipes)
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n" + payload)
+            self.process.stdin.write(json_text(request, indent=None).encode() + b"\n" + payload)
             self.process.stdin.flush()
         except OSError:
             raise self._died() from None

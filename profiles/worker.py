@@ -25,6 +25,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mimi_edge.texts import json_text
+
 if TYPE_CHECKING:
     from mimi_edge.profiles.memory import DeviceMemory
     from mimi_edge.profiles.opening import Run
@@ -187,6 +189,6 @@ def main() -> None:
 
 
 def _write(descriptor: int, answer: Mapping[str, Any]) -> None:
-    left = (json.dumps(answer) + "\n").encode()
+    left = (json_text(answer, indent=None) + "\n").encode()
     while left:
         left = left[os.write(descriptor, left) :]

@@ -39,6 +39,7 @@ from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.export.manifest import MANIFEST, FileEntry, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import locked, settle_file
 from mimi_edge.files import sync, write_whole
+from mimi_edge.texts import json_text
 
 SCHEMA = 1
 FOLDER = "engines"
@@ -263,7 +264,7 @@ def _write(folder: Path, shelf: Shelf) -> None:
     document: dict[str, Any] = {"schema": SCHEMA, "engines": {name: asdict(one) for name, one in shelf.entries.items()}}
     if shelf.pending:
         document["pending"] = sorted(shelf.pending)
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
+    text = json_text(document, sort_keys=True)
     write_whole(folder / MANIFEST, (text + "\n").encode())
 
 

@@ -101,7 +101,9 @@ def shared_model(backbone_graph: Path, layout: SharedLayout, *, mixed: bool = Fa
         _build_plain(model, layout)
     made = SharedModel(model, layout, mixed, prefix)
     model.graph.name = "shared"
-    model.metadata_props[METADATA_KEY] = json.dumps(made.document(), sort_keys=True, separators=(",", ":"))
+    model.metadata_props[METADATA_KEY] = json.dumps(
+        made.document(), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
     return made
 
 

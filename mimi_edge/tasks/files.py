@@ -194,7 +194,7 @@ def _metadata(task: Task) -> str:
         "versions": dict(header.versions),
         CONTENT_KEY: UNKNOWN,
     }
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:

@@ -47,7 +47,7 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
     document = _document(progress) | {"updates": updates}
     on_cpu = {name: value.cpu().contiguous() for name, value in tensors.items()}
     # As bytes first: safetensors has errors of its own for a full disk.
-    text = json.dumps(document)
+    text = json.dumps(document, allow_nan=False)
     write_whole(path, save(on_cpu, {_KEY: text, _SHA256: _content_sha256(on_cpu, text)}))
 
 

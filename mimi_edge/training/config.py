@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -102,7 +103,7 @@ class TrainingConfig:
     def sha256(self) -> str:
         """Hash of everything that decides the task's content."""
         document = {name: value for name, value in config_document(self).items() if name not in _NOT_PART_OF_THE_TASK}
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def config_document(config: TrainingConfig) -> dict[str, Any]:
@@ -180,7 +181,11 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--lr": config.learning_rate,
         "--start-ratio": config.start_ratio,
     }
-    faults = [f"{option} must be larger than zero, got {value}" for option, value in positive.items() if not value > 0]
+    faults = [
+        f"{option} must be finite and larger than zero, got {value}"
+        for option, value in positive.items()
+        if not 0 < value < math.inf
+    ]
     ranges = {"--rho": (config.rho, 0, 1), "--label-smoothing": (config.label_smoothing, -1e-9, 1)}
     faults += [
         f"{option} must lie between {max(0, low)} and {high}, got {value}"
@@ -189,8 +194,8 @@ def _faults(config: TrainingConfig) -> list[str]:
     ]
     if not config.min_images >= 0:
         faults.append(f"--min-images must not be negative, got {config.min_images}")
-    if not config.weight_decay >= 0:
-        faults.append(f"--weight-decay must not be negative, got {config.weight_decay}")
+    if not 0 <= config.weight_decay < math.inf:
+        faults.append(f"--weight-decay must be finite and not negative, got {config.weight_decay}")
     if not 0 <= config.seed < 2**63:
         faults.append(f"--seed must lie between 0 and 2^63, got {config.seed}")
     if not _names_a_file(config.name):

@@ -6,7 +6,6 @@ goes on, and at the end `<task>.safetensors`, `report.json` and `neurons.png`.
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_head, encode_weights
+from mimi_edge.texts import json_text
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
@@ -365,4 +365,4 @@ def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json_text(document) + "\n").encode())

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.profiles.doctor.steps import Group, Step
+from mimi_edge.texts import json_text
 
 STAGE = "looking"
 LIMIT_S = 60.0
@@ -170,7 +171,8 @@ def _ask_process(steps: Sequence[Step], limit_s: float, processes: _Processes) -
 def _tell(process: subprocess.Popen[bytes], steps: Sequence[Step], limit_s: float) -> None:
     assert process.stdin is not None  # noqa: S101  (it is a pipe)
     with suppress(OSError):  # it has ended already; how, is seen later
-        process.stdin.write(json.dumps({"limit_s": limit_s, "steps": [step.target for step in steps]}).encode())
+        asked = {"limit_s": limit_s, "steps": [step.target for step in steps]}
+        process.stdin.write(json_text(asked, indent=None).encode())
         process.stdin.close()
 
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TextIO
 
+from mimi_edge.texts import json_text
+
 MARGIN_S = 15
 """After its limit the process ends itself, should whoever started it be gone."""
 LONGEST_ERROR = 2000
@@ -52,7 +54,7 @@ def _own_stdout() -> TextIO:
 
 
 def _say(out: TextIO, message: dict[str, Any]) -> None:
-    out.write(json.dumps(message, default=str) + "\n")
+    out.write(json_text(message, indent=None, default=str) + "\n")
     out.flush()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mimi_edge import texts
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
@@ -16,7 +16,7 @@ from mimi_edge.profiles.reports import Report, report_document
 
 def json_text(report: Report) -> str:
     """The document that can be read again; see `docs/reports.md`."""
-    return json.dumps(report_document(report), ensure_ascii=False) + "\n"
+    return texts.json_text(report_document(report), indent=None) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Report], str]] = {

@@ -24,8 +24,8 @@ NEVER_IMPORTS = {
     "mimi_edge.cli": set[str](),
 }
 DOORS = {Path("mimi_edge/__init__.py"), Path("mimi_edge/__main__.py")}
-"""Where people come in, who need not know the rooms: `import mimi_edge` gives what lies in all of them, and loads each only
-when it is asked for (test_architecture_startup); `python -m mimi_edge` is the command line."""
+"""Where people come in, who need not know the rooms: `import mimi_edge` gives what lies in all of them, and loads each
+only when it is asked for (test_architecture_startup); `python -m mimi_edge` is the command line."""
 TORCH = {"torch", "torchvision", "timm"}
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
 

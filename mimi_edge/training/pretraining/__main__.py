@@ -114,7 +114,7 @@ def pretrain(options: argparse.Namespace) -> None:
             entry |= {name: round(loss.item(), 4) for name, loss in losses.items()}
             entry["family_accuracy"] = round(heads.family_accuracy(pooled.float(), factors), 4)
             entry["images_per_s"] = round((step + 1 - first) * options.batch / (time.monotonic() - started), 1)
-            log.write(json.dumps(entry) + "\n")
+            log.write(json.dumps(entry, allow_nan=False) + "\n")
             log.flush()
             sys.stdout.write(f"{entry}\n")
             sys.stdout.flush()
