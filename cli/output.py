@@ -27,6 +27,8 @@ FAILED = MimiEdgeError.exit_code
 INTERRUPTED = 130
 NARROWEST = 100
 """Columns that a table gets where nobody looks at a terminal."""
+WIDEST = 100_000
+"""Columns at most, there."""
 SHORT = 16
 """Letters of a cell that is never broken into lines."""
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
@@ -139,10 +141,16 @@ def _table(title: str, *, show_header: bool = True) -> Table:
 
 
 def _print_table(table: Table) -> None:
+    """To a terminal as wide as that; elsewhere as wide as it is, for a path that is broken is none."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else max(console.width, NARROWEST))
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = console.options.update(max_width=WIDEST)
+    width = max(console.width, NARROWEST, console.measure(table, options=wide).maximum)
+    Console(highlight=False, width=width).print(table)
 
 
 def _plain(value: object) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,9 @@ def ready(path: Path, preprocessing: Preprocessing) -> Floats:
     return normalise(fit(read_rgb(path), preprocessing)[None], preprocessing)
 
 
-def ready_batches(images: Iterable[T], prepare: Callable[[T], Floats], batch: int) -> Iterator[list[Prepared[T]]]:
+def ready_batches(
+    images: Iterable[T], prepare: Callable[[T], Floats], batch: int
+) -> Generator[list[Prepared[T]], None, None]:
     """Images in their order, at most `batch` at a time; the next ones are prepared while these are used.
 
     Memory does not depend on the number of images.
@@ -48,7 +50,7 @@ def ready_batches(images: Iterable[T], prepare: Callable[[T], Floats], batch: in
         prepared.close()
 
 
-def _ahead(images: Iterable[T], prepare: Callable[[T], Floats], ahead: int) -> Iterator[Prepared[T]]:
+def _ahead(images: Iterable[T], prepare: Callable[[T], Floats], ahead: int) -> Generator[Prepared[T], None, None]:
     def outcome(image: T) -> Floats | ConfigError:
         try:
             return prepare(image)
