@@ -10,10 +10,11 @@ from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
 from mimi_edge.training.asking import asked_config
+from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import PRETRAINED, TrainingConfig
 
 if TYPE_CHECKING:
-    from mimi_edge.training.runs import TrainingReport
+    from mimi_edge.training.reports import TrainingReport
 
 RUNS = Path("runs")
 _SETTINGS = {field.name for field in fields(TrainingConfig)} - {"budget", "data", "weights", "name"}
@@ -60,16 +61,11 @@ def train(
         name=name,
         **settings,
     )
-    from mimi_edge.training.devices import use_threads
-    from mimi_edge.training.runs import run_training
+    # Claimed before torch is loaded: another process may be looking for a folder.
+    claiming = claimed_free(RUNS / config.name) if run is None else claimed_new(Path(run))
+    with claiming as claim:
+        from mimi_edge.training.devices import use_threads
+        from mimi_edge.training.runs import train_claimed
 
-    use_threads(threads)
-    return run_training(config, _free(RUNS / config.name) if run is None else Path(run), listener=listener)
-
-
-def _free(wished: Path) -> Path:
-    """The folder of that name, or with the first number that is still free."""
-    folder, number = wished, 2
-    while folder.exists():
-        folder, number = wished.with_name(f"{wished.name}-{number}"), number + 1
-    return folder
+        use_threads(threads)
+        return train_claimed(config, claim, listener=listener)
