@@ -39,6 +39,7 @@ from mimi_edge.export.passes.drop_no_op_pads import drop_no_op_pads
 from mimi_edge.export.passes.drop_unused import drop_unused
 from mimi_edge.export.passes.fold_constants import fold_constants
 from mimi_edge.export.passes.strip_metadata import strip_metadata
+from mimi_edge.export.writing import WRITTEN_AS, save_with_weights
 from mimi_edge.sites import Site
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def export_backbone(backbone: LoadedBackbone, cache: Path | None = None, listene
 def _key(info: GraphInfo) -> str:
     # One set of weights can serve several input sizes (Swin), so the preprocessing belongs to the key too.
     sites = [asdict(site) for site in info.sites]
-    return content_key(GRAPH_FORMAT, OPSET, asdict(info.backbone), asdict(info.preprocessing), sites)
+    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, asdict(info.backbone), asdict(info.preprocessing), sites)
 
 
 def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:
@@ -89,7 +90,7 @@ def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: L
         apply(model)
     _check_sites(model, info.sites)
     _name(model, info)
-    ir.save(model, folder / BACKBONE_GRAPH, external_data=BACKBONE_WEIGHTS)
+    save_with_weights(model, folder / BACKBONE_GRAPH, BACKBONE_WEIGHTS)
     listener(Advance(STAGE, 2, 3, {"doing": "checking"}))
     _check_features(backbone.module, info, folder / BACKBONE_GRAPH, listener)
     listener(Advance(STAGE, 3, 3))

@@ -77,9 +77,9 @@ def _hidden_files() -> Iterator[list[Path]]:
 
 
 def _write(model: ir.Model, folder: Path, made: list[Path], embedded_limit_bytes: int) -> Path:
-    import onnx_ir
+    from mimi_edge.export.writing import graph_proto
 
-    proto = onnx_ir.to_proto(model)
+    proto = graph_proto(model)
     large = [tensor for tensor in proto.graph.initializer if len(tensor.raw_data) >= SMALL_BYTES]
     try:
         if sum(len(tensor.raw_data) for tensor in large) > embedded_limit_bytes:

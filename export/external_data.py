@@ -49,7 +49,7 @@ def verify_graph(path: Path) -> VerifiedGraph:
     """
     model = load_graph(path)
     info = graph_info(model, path)
-    tensors = list(_external_tensors(model))
+    tensors = list(external_tensors(model))
     faults = sorted({fault for tensor in tensors for fault in _faults(tensor, path.parent)})
     if absurd := list(_absurd_shapes(model, info)):
         listed = "\n".join(f"  - {fault}" for fault in absurd[:10])
@@ -64,7 +64,8 @@ def verify_graph(path: Path) -> VerifiedGraph:
     return verified
 
 
-def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """All that a graph takes from other files: initializers and attributes, in inner graphs and functions too."""
     import onnx_ir
 
     graphs = list(model.graphs())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GRAPH_FORMAT = 1
 OPSET = 20
 METADATA_KEY = "mimi_edge"
+EMBEDDED_KEY = "mimi_edge_embedded"
+"""Of a one-file export instead, which is no graph to merge into or to build from."""
 BACKBONE_GRAPH = "backbone.onnx"
 BACKBONE_WEIGHTS = "backbone.weights"
 INPUT = "images"
@@ -137,6 +139,17 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
     Raises:
         ArtifactError: it is of a newer format, or was not made by mimi-edge.
     """
+    if EMBEDDED_KEY in model.metadata_props:
+        raise ArtifactError(
+            f"{path} is a one-file export (pixels in, probabilities out): mimi-edge predict and every ONNX runtime "
+            "take it, nothing else of mimi-edge does. Give the package it was made from."
+        )
+    if METADATA_KEY not in model.metadata_props:
+        raise ArtifactError(
+            f"{path} does not say what it is: it has no metadata property {METADATA_KEY!r}. Either mimi-edge did not "
+            "make it, or a tool that simplified, sanitised or converted it dropped its metadata. Give the graph as "
+            "mimi-edge export wrote it, or run this one without mimi-edge: docs/other-languages.md."
+        )
     try:
         document = json.loads(model.metadata_props[METADATA_KEY])
         newer = int(document["format"]) > GRAPH_FORMAT

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.graphs import GraphInfo, GraphTask, describe, graph_info, load_graph
-from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP, Task
 
@@ -129,8 +129,6 @@ def _graph_task(task: Task, task_file: Path) -> GraphTask:
 
 
 def _save(model: ir.Model, info: GraphInfo, out: Path) -> Merged:
-    import onnx_ir
+    from mimi_edge.export.writing import save_graph
 
-    content = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
-    write_whole(out, content)
-    return Merged(out, len(content), info)
+    return Merged(out, save_graph(model, out), info)

@@ -230,17 +230,16 @@ def _check_free(out: Path) -> None:
 
 def _write(package: Package, chosen: Sequence[PackagedTask], folder: Path, runtime: Any, padded: bool) -> OrtAdapterSet:
     """Puts weights, graph and adapter files into a folder."""
-    import onnx_ir
-
     from mimi_edge.export.shared.inputs import task_tensors
     from mimi_edge.export.shared.layout import layout_of
     from mimi_edge.export.shared.overridable import overridable_model
+    from mimi_edge.export.writing import save_graph
 
     read = {task.name: read_task(task.task_file) for task in chosen}
     layout = layout_of(list(read.values()))
     store = _store(list(read.values()))
     model = overridable_model(package.folder / BACKBONE_GRAPH, layout, store, padded=padded)
-    (folder / GRAPH).write_bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+    save_graph(model, folder / GRAPH)
     shutil.copyfile(package.backbone_weights, folder / BACKBONE_WEIGHTS)
     for name, task in read.items():
         tensors = task_tensors(task, layout) if padded else _tensors(task)

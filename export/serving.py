@@ -128,8 +128,11 @@ def _graph(path: Path, tasks: Sequence[str] | None, backend: Backend, threads: i
 
 
 def _of_graph(path: Path, backend: Backend, threads: int | None) -> ServedTask:
+    from mimi_edge.export.embedding import open_embedded
     from mimi_edge.export.onnx_runtime import open_graph
 
+    if (whole := open_embedded(path, threads=threads, backend=backend)) is not None:
+        return ServedTask(whole.info.task, whole.info.classes, whole.info.preprocessing, whole.run)
     model = open_graph(path, threads=threads, backend=backend)
     name, classes = _task_of(model.info, path)
     return ServedTask(name, classes, model.info.preprocessing, model.run)

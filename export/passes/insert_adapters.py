@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from mimi_edge.export.writing import raise_opset
+
 ACTIVATIONS = {"gelu": "Gelu", "relu": "Relu"}
 """Our names and ONNX's; `Gelu` without attributes is the exact one."""
 
@@ -25,6 +27,7 @@ class InsertAdapters:
 
     def __call__(self, model: ir.Model) -> bool:
         """Turns every value h of a site into h + phi(h @ down) @ up; sites without weights stay as they are."""
+        raise_opset(model)
         produced = {value.name: value for node in model.graph for value in node.outputs}
         for site, (down, up) in self.weights.items():
             _insert(model.graph, produced[site], down, up, ACTIVATIONS[self.activation])

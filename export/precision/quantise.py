@@ -25,7 +25,6 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.graphs import INPUT, LOGITS, graph_info, load_graph
 from mimi_edge.export.precision.ranges import Feeds, batches
-from mimi_edge.files import write_whole
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import DOWN, HEAD_WEIGHT, UP
 
@@ -137,12 +136,12 @@ def quantise(
         MimiEdgeError: ONNX Runtime is not installed.
         OSError: the disk is full.
     """
-    import onnx_ir
+    from mimi_edge.export.writing import save_graph
 
     if out.resolve().parent != graph.resolve().parent:
         raise ConfigError(f"{out} must lie in one folder with {graph}, whose weights it uses; expected {graph.parent}.")
     model, layers = quantised_model(graph, images, rest=rest, keep=keep, feeds=feeds, listener=listener)
-    write_whole(out, onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+    save_graph(model, out)
     return layers
 
 

@@ -28,6 +28,7 @@ from mimi_edge.export.shared.layout import SharedLayout, layout_document
 from mimi_edge.export.shared.nodes import add_input, node, reshape
 from mimi_edge.export.shared.prefix import Prefix, PrefixCut, after_adapters, prefix_of
 from mimi_edge.export.shared.shapes import Shapes, shapes_of
+from mimi_edge.export.writing import raise_opset
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP
 
 METADATA_KEY = "mimi_edge_shared"
@@ -91,6 +92,7 @@ def shared_model(backbone_graph: Path, layout: SharedLayout, *, mixed: bool = Fa
     model = load_graph(backbone_graph)
     info = graph_info(model, backbone_graph)
     _check_fit(layout, info, backbone_graph)
+    raise_opset(model)
     shapes = shapes_of(model)
     used = _site_values(model.graph, layout)
     rest = after_adapters(model.graph, used)
