@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,9 +24,12 @@ class Format(str, Enum):
     ONNX = "onnx"
     TRT = "trt"
     ORT_ADAPTER = "ort-adapter"
+    TRITON = "triton"
+    EMBED = "embed"
 
 
-ADAPTERS = Path("adapters")
+OUTPUT = {Format.ORT_ADAPTER: Path("adapters"), Format.TRITON: Path("model_repository"), Format.EMBED: None}
+"""Where the formats that are made from a package go, by default; files of their own lie here."""
 
 
 @explained
@@ -35,30 +38,32 @@ def command(
         list[Path] | None,
         typer.Argument(
             metavar="[SOURCE]...",
-            help="Run folders or task files; for trt and ort-adapter packages as well.",
+            help="Run folders or task files; for all but a package of ONNX graphs, packages as well.",
             show_default="the newest finished run in runs/",
         ),
     ] = None,
-    file_format: Annotated[
-        Format, typer.Option("--format", help="A package of ONNX graphs, TensorRT engines, or ONNX Runtime adapters.")
-    ] = Format.ONNX,
+    file_format: Annotated[Format, typer.Option("--format", help="What to make; below.")] = Format.ONNX,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="The package to make or to add to, or the folder of adapters.",
-            show_default="package, or adapters",
+            help="The package to make or to add to, the folder of adapters or of Triton's models, or the one file.",
+            show_default="package, adapters, model_repository, or TASK.onnx",
         ),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="trt, ort-adapter: a task of the package; may be repeated.", show_default="all"),
+        typer.Option("--task", help="All but packages: a task of the package; may be repeated.", show_default="all"),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the images are.", show_default="where the run had them")
     ] = None,
     threads: Threads = None,
+    embed: Annotated[
+        bool,
+        typer.Option("--embed", help="Short for --format embed."),
+    ] = False,
     as_json: AsJson = False,
     weights: Annotated[
         str | None,
@@ -145,20 +150,23 @@ def command(
     """Make what a device runs, and check that it answers what was trained. What disagrees is not published.
 
     onnx: a graph for each task in a package that shares one file of backbone weights.
+    embed: one ONNX file a task with everything inside, from pixels to probabilities.
     trt: TensorRT engines in a package, for this machine's GPU.
     ort-adapter: one graph, and a small file a task that ONNX Runtime switches to.
-    Given runs or nothing, trt and ort-adapter first put the tasks into a package where it lacks them.
+    triton: a model repository for NVIDIA's Triton server.
+    Given runs or nothing, all but onnx first put the tasks into a package where it lacks them.
     """
     given = sources or []
+    file_format = _embedding(file_format) if embed else file_format
     made_first = file_format is Format.ONNX or _makes_a_package(given)
     _check_options(
         {file_format, Format.ONNX} if made_first else {file_format},
         file_format,
         {
             (Format.ONNX,): {"--weights": weights, "--backbone-graph": backbone_graph},
-            (Format.ONNX, Format.ORT_ADAPTER): {"--output": output},
+            (Format.ONNX, *OUTPUT): {"--output": output},
             (Format.ONNX, Format.TRT): {"--data": data},
-            (Format.TRT, Format.ORT_ADAPTER): {"--task": task},
+            (Format.TRT, *OUTPUT): {"--task": task},
             (Format.TRT,): {
                 "--precision": precision,
                 "--strategy": strategy,
@@ -175,16 +183,15 @@ def command(
     )
     from mimi_edge.cli.formats.onnx import Making
 
-    package = PACKAGE if output is None or file_format is Format.ORT_ADAPTER else output
+    package = PACKAGE if output is None or file_format in OUTPUT else output
     making = Making(package, data=data, weights=weights, backbone_graph=backbone_graph, threads=threads)
     if file_format is Format.ONNX:
         from mimi_edge.cli.formats.onnx import export as export_onnx
 
         export_onnx(given, making, as_json=as_json)
-    elif file_format is Format.ORT_ADAPTER:
-        from mimi_edge.cli.formats.ort_adapter import export as export_adapters
-
-        export_adapters(given, output or ADAPTERS, making, tasks=task or None, as_json=as_json)
+    elif file_format in OUTPUT:
+        write = _writer(file_format)
+        write(given, output or OUTPUT[file_format], making, tasks=task or None, as_json=as_json)
     else:
         from mimi_edge.cli.formats.engines import AskedEngines
         from mimi_edge.cli.formats.engines import export as export_engines
@@ -201,6 +208,27 @@ def command(
             max_accuracy_drop=0.01 if max_accuracy_drop is None else max_accuracy_drop,
         )
         export_engines(given, asked, making, tasks=task or None, runs=run or (), as_json=as_json)
+
+
+def _embedding(file_format: Format) -> Format:
+    if file_format not in (Format.ONNX, Format.EMBED):
+        raise ConfigError(f"--embed makes ONNX files, and --format {file_format.value} something else. Leave one out.")
+    return Format.EMBED
+
+
+def _writer(file_format: Format) -> Callable[..., None]:
+    """What makes a format of OUTPUT."""
+    if file_format is Format.ORT_ADAPTER:
+        from mimi_edge.cli.formats.ort_adapter import export as export_adapters
+
+        return export_adapters
+    if file_format is Format.TRITON:
+        from mimi_edge.cli.formats.triton import export as export_triton
+
+        return export_triton
+    from mimi_edge.cli.formats.embedded import export as export_embedded
+
+    return export_embedded
 
 
 def _makes_a_package(sources: Sequence[Path]) -> bool:

@@ -69,7 +69,7 @@ def test_a_build_that_is_stopped_leaves_the_good_engine(package: Path) -> None:
         (("--format", "trt", "--batch", "8:4:x"), "'x' is not a whole number"),
         (("--format", "trt", "--mixed"), "mixed batches need strategy shared"),
         (("--format", "trt", "--weights", "random"), "--weights is of onnx"),
-        (("--format", "trt", "--output", "p"), "--output is of onnx, ort-adapter"),
+        (("--format", "trt", "--output", "p"), "--output is of onnx, ort-adapter, triton, embed"),
         (("--format", "onnx", "--precision", "fp16", "--task", "x"), "--precision is of trt"),
         (("--format", "trt", "--backend", "ort-cpu"), "Engines come from trt or trt-rtx"),
         (("--format", "trt", "--backend", "trt-rtx", "--compute-capability", "5.0"), "cannot build for compute"),
