@@ -14,6 +14,7 @@ from pathlib import Path
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.archives.keeping import keep, kept_tasks, sweep_kept
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, read_backbone_graph
+from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import (
     MANIFEST,
     FileEntry,
@@ -24,7 +25,7 @@ from mimi_edge.export.manifest import (
     staged_name,
     write_manifest,
 )
-from mimi_edge.export.staging import locked, settle, settle_file
+from mimi_edge.export.staging import settle, settle_file
 from mimi_edge.files import sha256_of
 
 LEFTOVER_SUFFIXES = frozenset({".new", ".part"})

@@ -7,6 +7,8 @@ inside a file there.
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +93,10 @@ def _faults(tensor: ir.ExternalTensor, folder: Path) -> Iterator[str]:
         yield f"{name!r} is not the name of a file in the same folder"
         return
     path = folder / name
-    if path.is_symlink() or not path.is_file():
+    if fault := link_fault(path):
+        yield fault
+        return
+    if not path.is_file():
         yield f"{name} is missing beside the graph, or is no regular file"
         return
     offset = tensor.offset or 0
@@ -113,6 +118,22 @@ def _absurd_shapes(model: ir.Model, info: GraphInfo) -> Iterator[str]:
     shape = None if images is None or images.shape is None else list(images.shape)[1:]
     if shape != [3, info.input_size, info.input_size] or not 1 <= info.input_size <= LARGEST_SIDE:
         yield f"{INPUT}: [B, {shape}]; expected [B, 3, S, S] with S = {info.input_size} up to {LARGEST_SIDE}"
+
+
+def link_fault(path: Path) -> str | None:
+    """Why a file of a folder cannot be used as a link; None where it is none, or leads to a file in the same folder.
+
+    ONNX Runtime takes external data through links, as long as what they lead to does not leave the graph's folder.
+    """
+    if not path.is_symlink():
+        return None
+    folder, target = path.parent.resolve(), path.resolve()
+    if folder in target.parents and target.is_file():
+        return None
+    where = f"{path.name} is a link to {os.readlink(path)}, "
+    if not target.exists():
+        return where + "which is not there"
+    return where + f"outside of its folder: copy what links lead to, with cp -rL {shlex.quote(str(path.parent))} COPY"
 
 
 def is_plain_name(name: str) -> bool:

@@ -24,11 +24,10 @@ from mimi_edge.export.committing import (
     create_from,
     extend,
     finish,
-    settled_manifest,
     sweep,
 )
-from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, read_backbone_graph
+from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import (
     MANIFEST,
     FileEntry,
@@ -40,66 +39,14 @@ from mimi_edge.export.manifest import (
     read_manifest,
 )
 from mimi_edge.export.merge import merge
-from mimi_edge.export.staging import locked, staging_folder
-from mimi_edge.files import sha256_of
+from mimi_edge.export.reading import Package as Package  # noqa: PLC0414  (others take these from here)
+from mimi_edge.export.reading import PackagedTask as PackagedTask  # noqa: PLC0414
+from mimi_edge.export.reading import opened_package as opened_package  # noqa: PLC0414
+from mimi_edge.export.reading import read_package as read_package  # noqa: PLC0414
+from mimi_edge.export.staging import staging_folder
 from mimi_edge.tasks.files import SUFFIX, read_task
-from mimi_edge.tasks.task import BackboneIdentity
 
 GRAPH_SUFFIX = ".onnx"
-
-
-@dataclass(frozen=True)
-class PackagedTask:
-    """One task of a package.
-
-    Attributes:
-        name: of the task.
-        graph: path of the merged graph.
-        task_file: path of the task file, whose weights the graph uses.
-        check: what was checked when it was exported, in figures.
-    """
-
-    name: str
-    graph: Path
-    task_file: Path
-    check: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package whose files were found to be what its manifest says.
-
-    Attributes:
-        folder: of the package.
-        backbone: the network all tasks share.
-        input_size: S, side in pixels of the images it takes.
-        tasks: by name, in the order of their names.
-    """
-
-    folder: Path
-    backbone: BackboneIdentity
-    input_size: int
-    tasks: Mapping[str, PackagedTask]
-
-    @property
-    def backbone_graph(self) -> Path:
-        """Path of the bare backbone's graph."""
-        return self.folder / BACKBONE_GRAPH
-
-    @property
-    def backbone_weights(self) -> Path:
-        """Path of the weights that all graphs share."""
-        return self.folder / BACKBONE_WEIGHTS
-
-    def task(self, name: str) -> PackagedTask:
-        """One task by its name.
-
-        Raises:
-            ConfigError: there is none of that name.
-        """
-        if name not in self.tasks:
-            raise ConfigError(f"{self.folder} has no task {name!r}; it has {', '.join(self.tasks) or 'none'}.")
-        return self.tasks[name]
 
 
 @dataclass(frozen=True)
@@ -133,27 +80,6 @@ def unchecked(_task: PackagedTask) -> Mapping[str, Any]:
     return {"outputs": "not run: nobody asked for it", "accuracy": "not run: nobody asked for it"}
 
 
-def read_package(folder: Path, *, verify: bool = True) -> Package:
-    """Opens a package.
-
-    Args:
-        folder: of the package.
-        verify: hash every file, and check what the graphs refer to (0.2 s for Swin-T); sizes are always compared.
-
-    Raises:
-        ArtifactError: a file is missing, altered, truncated, of a newer schema, or refers to what it must not.
-    """
-    manifest = settled_manifest(folder)
-    try:
-        return _checked(folder, manifest, verify)
-    except ArtifactError:
-        # Another process may have replaced a task between our two looks.
-        later = settled_manifest(folder)
-        if later == manifest:
-            raise
-        return _checked(folder, later, verify)
-
-
 def create_or_extend(
     package: Path,
     backbone_graph_dir: Path | None,
@@ -169,7 +95,7 @@ def create_or_extend(
         backbone_graph_dir: folder from `export_backbone`; None where the package exists, which then uses its own.
         task_files: tasks to put in.
         check: called for each task in a staging folder, before anything has its final name.
-        listener: hears which task is being worked on.
+        listener: hears which task is being worked on, and when others that use the package are waited for.
 
     Raises:
         ArtifactError: a task or the package belongs to another backbone, or a file is damaged.
@@ -181,8 +107,8 @@ def create_or_extend(
         while True:
             source = _source(package, backbone_graph_dir)
             entries = _stage(source, staging, dict(zip(names, task_files, strict=True)), check, listener)
-            if _publish(staging, package, entries):
-                return read_package(package, verify=False)
+            if _publish(staging, package, entries, listener):
+                return read_package(package, names, verify=False)
 
 
 def create(package: Path, fill: Fill) -> Package:
@@ -200,29 +126,39 @@ def create(package: Path, fill: Fill) -> Package:
         entries = fill(staging)
         if (package / MANIFEST).exists() or not create_from(staging, package, entries):
             raise ConfigError(f"Another process made {package} meanwhile. Install again to add to it.")
-    return read_package(package, verify=False)
+    return read_package(package, (), verify=False)
 
 
-def install(package: Path, fill: Fill) -> Change:
+def install(package: Path, fill: Fill, *, listener: Listener = silent) -> Change:
     """Adds tasks to a package, or replaces those of the same name, and keeps what was replaced to go back to.
 
-    Tasks that the package has already, byte for byte, are left alone; if all are, the version before stays.
+    Tasks that the package has already, byte for byte, are left alone; if all are, the version before stays. Of the
+    package itself only the backbone is looked at.
+
+    Args:
+        package: folder of the package.
+        fill: puts the tasks into a staging folder.
+        listener: hears when others that use the package are waited for.
 
     Raises:
         ArtifactError: the package is damaged, or its backbone was replaced meanwhile.
         ConfigError: a name differs from that of a task in the package only in case or spelling.
         OSError: the disk is full; the package is as it was.
     """
-    read_package(package)
+    read_package(package, ())
     shared = backbone_entries(read_manifest(package))
     with staging_folder(package) as staging:
         entries = fill(staging)
-        with locked(package):
+        with locked(package, listener=listener):
             return _install(staging, package, shared, entries)
 
 
-def roll_back(package: Path) -> Change:
+def roll_back(package: Path, *, listener: Listener = silent) -> Change:
     """Takes the last installation back: what it replaced returns, what it added goes.
+
+    Args:
+        package: folder of the package.
+        listener: hears when others that use the package are waited for.
 
     Raises:
         ArtifactError: there is no package, or what was kept is damaged; nothing was changed.
@@ -230,7 +166,7 @@ def roll_back(package: Path) -> Change:
         OSError: the disk is full; the package is as it was.
     """
     read_manifest(package)
-    with locked(package):
+    with locked(package, listener=listener):
         manifest = finish(package, read_manifest(package))
         if not manifest.previous:
             raise ConfigError(
@@ -292,7 +228,7 @@ def _source(package: Path, backbone_graph_dir: Path | None) -> Path:
         return backbone_graph_dir
     if not (package / MANIFEST).is_file():
         raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")
-    existing = read_package(package)
+    existing = read_package(package, ())
     if backbone_graph_dir is not None:
         _check_same_backbone(existing, backbone_graph_dir)
     return package
@@ -325,66 +261,10 @@ def _stage(
     return entries
 
 
-def _publish(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> bool:
+def _publish(staging: Path, package: Path, entries: Mapping[str, TaskEntry], listener: Listener) -> bool:
     """Gives staged files their final names; False if another process made the package meanwhile."""
     if (package / MANIFEST).exists():
         shared = {name: file_entry(staging / name) for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
-        with locked(package):
+        with locked(package, listener=listener):
             return extend(staging, package, shared, entries)
     return create_from(staging, package, entries)
-
-
-def _checked(folder: Path, manifest: Manifest, verify: bool) -> Package:
-    _check_files(folder, manifest, verify)
-    package = _package(folder, manifest)
-    if verify:
-        _check_graphs(package)
-    return package
-
-
-def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
-    if faults := file_faults(folder, manifest, verify=verify):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"Package {folder} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
-
-
-def file_faults(
-    folder: Path, manifest: Manifest, *, verify: bool = True, heard: Callable[[int], None] | None = None
-) -> list[str]:
-    """Everything in which a package's files are not what its manifest says.
-
-    Args:
-        folder: of the package.
-        manifest: of it.
-        verify: hash the files, too.
-        heard: is told the size in bytes of each file, once it was looked at.
-    """
-    faults = []
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            faults.append(f"{name} is missing or no regular file")
-        elif path.stat().st_size != expected.size_bytes:
-            faults.append(f"{name}: expected {expected.size_bytes} bytes, got {path.stat().st_size}")
-        elif verify and sha256_of(path) != expected.sha256:
-            faults.append(f"{name} is not what was packaged: its sha256 differs")
-        if heard is not None:
-            heard(expected.size_bytes)
-    return faults + [
-        f"{name} is not listed" for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS) if name not in manifest.files
-    ]
-
-
-def _check_graphs(package: Package) -> None:
-    for path in (package.backbone_graph, *(task.graph for task in package.tasks.values())):
-        info = verify_graph(path).info
-        if info.backbone.sha256 != package.backbone.sha256:
-            raise ArtifactError(f"{path} is of {info.backbone.name}, the package of {package.backbone.name}.")
-
-
-def _package(folder: Path, manifest: Manifest) -> Package:
-    tasks = {
-        name: PackagedTask(name, folder / entry.graph, folder / entry.task, entry.check)
-        for name, entry in sorted(manifest.tasks.items())
-    }
-    return Package(folder, manifest.backbone, manifest.input_size, tasks)

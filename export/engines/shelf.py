@@ -36,8 +36,9 @@ from mimi_edge.export.engines.sidecars import (
     sidecar_name,
 )
 from mimi_edge.export.external_data import is_plain_name
+from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import MANIFEST, FileEntry, file_entry, read_manifest, staged_name
-from mimi_edge.export.staging import locked, settle_file
+from mimi_edge.export.staging import settle_file
 from mimi_edge.files import sync, write_whole
 from mimi_edge.texts import json_text
 

@@ -16,7 +16,7 @@ from typing import Any
 from mimi_edge.events import Listener, Note
 from mimi_edge.export.cache import default_cache
 from mimi_edge.export.engines.bindings import Bindings
-from mimi_edge.export.staging import locked
+from mimi_edge.export.locking import locked
 from mimi_edge.files import write_whole
 
 SUFFIX = ".timing"
