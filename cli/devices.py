@@ -183,7 +183,7 @@ def _graph(path: Path, task: str | None) -> Path:
         return path
     from mimi_edge.export.packages import read_package
 
-    package = read_package(path)
+    package = read_package(path, [] if task is None else [task])
     if task is not None:
         return package.task(task).graph
     return next(iter(package.tasks.values())).graph if len(package.tasks) == 1 else package.backbone_graph

@@ -31,7 +31,10 @@ def command(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a task file, package, graph or run folder holds, once it is found to be whole."""
+    """Show what a task file, package, graph or run folder holds.
+
+    Of a package, sizes are compared and headers are read: mimi-edge verify looks at every byte.
+    """
     document, show = _inspected(path)
     document_or(as_json, document, show)
 
@@ -99,10 +102,12 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
 def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     from mimi_edge.export.engines.shelf import read_shelf
     from mimi_edge.export.packages import read_package
-    from mimi_edge.tasks.files import read_task
+    from mimi_edge.export.reading import undisturbed
+    from mimi_edge.tasks.files import read_outline
 
-    package, shelf = read_package(path), read_shelf(path)
-    headers = {name: read_task(task.task_file).header for name, task in package.tasks.items()}
+    with undisturbed([path]):
+        package, shelf = read_package(path, verify=False), read_shelf(path)
+        headers = {name: read_outline(task.task_file).header for name, task in package.tasks.items()}
     document: dict[str, Any] = {
         "kind": "package",
         "path": str(path),

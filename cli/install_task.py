@@ -65,7 +65,8 @@ def _roll_back(paths: list[Path], sha256: str | None, as_json: bool) -> None:
 
     if len(paths) != 1 or sha256 is not None:
         raise ConfigError("--rollback takes a package and nothing else: mimi-edge install-task --rollback PACKAGE")
-    change = roll_back(paths[0])
+    with watching() as listener:
+        change = roll_back(paths[0], listener=listener)
     about = {"created": False, "rolled_back": True, "source_sha256": None}
     document = {"package": str(paths[0]), **about, **asdict(change)}
     title = f"{paths[0]} is as it was before the last installation"

@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N."""
     from mimi_edge.export.ort_adapters import read_ort_adapters
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.packages import opened_package
     from mimi_edge.profiles.fleet import fleet_ledger
     from mimi_edge.profiles.ledger import checked_counts, ledger_document
     from mimi_edge.profiles.ledger_plot import check_plot, draw_ledger
@@ -48,12 +48,14 @@ def command(
     counts = checked_counts(_numbers(tasks))
     if plot is not None:
         check_plot(plot)
-    ledger = fleet_ledger(
-        read_package(package),
-        adapters=None if adapters is None else read_ort_adapters(adapters),
-        precision=precision,
-        measured=_measured(report),
-    )
+    measured = _measured(report)
+    with opened_package(package, ()) as opened:
+        ledger = fleet_ledger(
+            opened,
+            adapters=None if adapters is None else read_ort_adapters(adapters),
+            precision=precision,
+            measured=measured,
+        )
     if plot is not None:
         draw_ledger(ledger, plot, counts)
         say(f"Plot: {plot}")

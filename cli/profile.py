@@ -80,6 +80,7 @@ def command(
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in a process of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
+    from mimi_edge.export.reading import undisturbed
     from mimi_edge.profiles.artefacts import Wanted, find_artefacts
     from mimi_edge.profiles.labelling import labelled_images, weights_of
     from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
@@ -91,7 +92,7 @@ def command(
         check_format(path)
     chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
     check_backend(chosen.backend)
-    with watching() as listener:
+    with watching() as listener, undisturbed(chosen.sources):
         wanted = Wanted(
             backend=chosen.backend,
             tasks=tuple(dict.fromkeys(task)) if task else None,
@@ -104,7 +105,7 @@ def command(
         images = labelled_images(artefacts, chosen.runs, data, listener)
         storage = storage_of(chosen.sources)
         measured = profile(artefacts, plan, images, storage=storage, threads=threads, listener=listener)
-    measured = with_ledger(measured, chosen.sources)
+        measured = with_ledger(measured, chosen.sources)
     for path in report or ():
         write_report(measured, path)
         say(f"Report: {path}")

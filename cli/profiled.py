@@ -58,7 +58,7 @@ def profiled(
     from mimi_edge.export.packages import read_package
 
     folder = default_package()
-    package = read_package(folder, verify=False)
+    package = read_package(folder, (), verify=False)
     found = tuple(runs) if runs or data else _runs(package, tasks)
     return Profiled((folder,), found, backend or _backend(package, tasks))
 

@@ -7,7 +7,6 @@ inside a file there.
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def link_fault(path: Path) -> str | None:
     folder, target = path.parent.resolve(), path.resolve()
     if folder in target.parents and target.is_file():
         return None
-    where = f"{path.name} is a link to {os.readlink(path)}, "
+    where = f"{path.name} is a link to {path.readlink()}, "
     if not target.exists():
         return where + "which is not there"
     return where + f"outside of its folder: copy what links lead to, with cp -rL {shlex.quote(str(path.parent))} COPY"

@@ -69,7 +69,7 @@ def locked(folder: Path, *, wait: bool = True, listener: Listener = silent) -> I
     if fcntl is None:
         yield
         return
-    if wait and _holds(folder, exclusive=False):
+    if wait and read_here(folder):
         raise ConfigError(
             f"{folder} cannot be changed while this part of the program reads it: it would wait for itself. "
             "Close what was opened from it first."
@@ -86,7 +86,7 @@ def _taken(folder: Path, *, exclusive: bool, wait: bool, listener: Listener) -> 
             stack.callback(os.close, descriptor)
             _lock(descriptor, folder, exclusive, wait, listener)
             # Another folder may have been renamed to this place while it was waited for.
-            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
                 break
             stack.close()
         entry = (threading.get_ident(), _place(os.fstat(descriptor)), exclusive)
@@ -125,10 +125,15 @@ def _free_soon(descriptor: int, operation: int) -> bool:
             return True
 
 
+def read_here(folder: Path) -> bool:
+    """Whether this very thread reads the folder already."""
+    return _holds(folder, exclusive=False)
+
+
 def _holds(folder: Path, *, exclusive: bool) -> bool:
     """Whether this thread has the folder locked so already."""
     try:
-        place = _place(os.stat(folder))
+        place = _place(folder.stat())
     except OSError:
         return False
     with _guard:

@@ -20,12 +20,14 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.committing import settled_manifest
 from mimi_edge.export.external_data import link_fault, verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
-from mimi_edge.export.locking import reading
-from mimi_edge.export.manifest import FileEntry, Manifest, read_manifest
+from mimi_edge.export.locking import read_here, reading
+from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from mimi_edge.export.remembering import remembered_sha256
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.task import BackboneIdentity
 
+ENGINES = "engines"
+"""The shelf's folder, which has a manifest of its own."""
 BACKBONE_FILES = (BACKBONE_GRAPH, BACKBONE_WEIGHTS)
 
 
@@ -138,17 +140,33 @@ def settled(folder: Path) -> Iterator[Manifest]:
     Raises:
         ArtifactError: there is none, it is damaged or of a newer schema, or the folder cannot be written.
     """
+    within = read_here(folder)
     with ExitStack() as stack:
         stack.enter_context(reading(folder))
         manifest = read_manifest(folder)
-        if manifest.unfinished:
+        if manifest.unfinished and not within:
             # Not while it is being read by us: finishing waits for all readers.
             stack.close()
             settled_manifest(folder)
             stack.enter_context(reading(folder))
-            # Where the manifest could not be written again, it still announces what is done.
-            manifest = replace(read_manifest(folder), pending=(), leaving=())
-        yield manifest
+            manifest = read_manifest(folder)
+        # Where the manifest could not be written again, it still announces what is done.
+        yield replace(manifest, pending=(), leaving=())
+
+
+@contextmanager
+def undisturbed(paths: Iterable[Path]) -> Iterator[None]:
+    """Keeps every package that these paths are, or lie in, as it is while the block lasts."""
+    with ExitStack() as stack:
+        for folder in dict.fromkeys(package.resolve() for path in paths if (package := _package_around(path))):
+            stack.enter_context(settled(folder))
+        yield
+
+
+def _package_around(path: Path) -> Path | None:
+    """The package that is at a path, or has it as one of its files or engines."""
+    places = (path, path.parent, path.parent.parent) if path.parent.name == ENGINES else (path, path.parent)
+    return next((place for place in places if place.name != ENGINES and (place / MANIFEST).is_file()), None)
 
 
 def package_of(folder: Path, manifest: Manifest) -> Package:
@@ -189,19 +207,26 @@ def unlisted(manifest: Manifest) -> list[str]:
     return [f"{name} is not listed" for name in BACKBONE_FILES if name not in manifest.files]
 
 
-def check_graph(path: Path, files: Iterable[str]) -> None:
-    """Compares a single graph, and the files that it takes weights from, with the manifest that lies beside it.
+@contextmanager
+def opened_graph(path: Path) -> Iterator[None]:
+    """Keeps the package around a single graph as it is while the block lasts, where there is one.
+
+    The graph, and the files that it takes weights from, are compared with the package's manifest.
 
     Args:
-        path: of the graph, in a package's folder; what the manifest does not list is not compared.
-        files: names of those that it takes weights from.
+        path: of the graph; what the manifest does not list is not compared.
 
     Raises:
         ArtifactError: one of them is not what the manifest says, or the manifest is damaged.
     """
-    with settled(path.parent) as manifest:
-        names = sorted({path.name, *files} & manifest.files.keys())
-        _raise_for(path.parent, used_faults(path.parent, {name: manifest.files[name] for name in names}))
+    folder = path.parent
+    if not (folder / MANIFEST).is_file():
+        yield
+        return
+    with settled(folder) as manifest:
+        used = {path.name, *verify_graph(path).files} & manifest.files.keys()
+        _raise_for(folder, used_faults(folder, {name: manifest.files[name] for name in sorted(used)}))
+        yield
 
 
 def used_faults(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:

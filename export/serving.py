@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export import lone_tasks
 from mimi_edge.export.graphs import LOGITS, GraphInfo
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.reading import Package, opened_graph, opened_package
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
@@ -50,7 +51,8 @@ class Serving:
 
     Attributes:
         tasks: names, in the order in which they are served.
-        served: loads and gives them, one after another; what the one before needed alone is closed.
+        served: loads and gives them, one after another, once; what the one before needed alone is closed. Until the
+            last one is loaded the package stays as it is: who wants to change it waits.
     """
 
     tasks: tuple[str, ...]
@@ -108,22 +110,57 @@ def _names(backends: Sequence[Backend]) -> str:
     return ", ".join(one.value for one in backends)
 
 
+class _Held:
+    """A package that stays as it is from the first look until all that is served is loaded.
+
+    It is let go of then, or when nobody can ask for it any more.
+    """
+
+    def __init__(self, folder: Path, tasks: Sequence[str] | None, *, graphs: bool) -> None:
+        self._stack = ExitStack()
+        self.package: Package = self._stack.enter_context(opened_package(folder, tasks, graphs=graphs))
+        self.tasks = list(self.package.tasks if tasks is None else tasks)
+
+    def let_go(self) -> None:
+        """Everything is loaded."""
+        self._stack.close()
+
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """Lets go where the block finds that nothing can be served."""
+        try:
+            yield
+        except BaseException:
+            self.let_go()
+            raise
+
+    def __enter__(self) -> Package:
+        return self.package
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+
+
 def _package(folder: Path, tasks: Sequence[str] | None, backend: Backend, threads: int | None) -> Serving:
-    package = read_package(folder)
-    chosen = [package.task(name) for name in (package.tasks if tasks is None else tasks)]
+    held = _Held(folder, tasks, graphs=False)
 
     def served() -> Iterator[ServedTask]:
-        # One task at a time: several sessions would hold several copies of the backbone.
-        for task in chosen:
-            yield _of_graph(task.graph, backend, threads)
+        with held as package:
+            # One task at a time: several sessions would hold several copies of the backbone.
+            for left, name in zip(range(len(held.tasks) - 1, -1, -1), held.tasks, strict=True):
+                task = _of_graph(package.task(name).graph, backend, threads)
+                if not left:
+                    held.let_go()
+                yield task
 
-    return Serving(tuple(task.name for task in chosen), served)
+    return Serving(tuple(held.tasks), served)
 
 
 def _graph(path: Path, tasks: Sequence[str] | None, backend: Backend, threads: int | None) -> Serving:
     if tasks is not None:
         raise ConfigError(f"{path} is one graph with its own task; give a package to choose among tasks.")
-    task = _of_graph(path, backend, threads)
+    with opened_graph(path):
+        task = _of_graph(path, backend, threads)
     return Serving((task.name,), lambda: iter([task]))
 
 
@@ -197,18 +234,22 @@ def _engines(
         raise ConfigError(f"{folder} is no package. Engines answer for a package's tasks: give its folder.")
     from mimi_edge.export.engines.serving import engines_for, opened
 
-    package = read_package(folder)
-    names = list(package.tasks) if tasks is None else [package.task(name).name for name in tasks]
-    groups = {engine: names} if engine is not None else {}
+    held = _Held(folder, tasks, graphs=True)
+    groups = {engine: held.tasks} if engine is not None else {}
     if engine is None:
-        for name, one in engines_for(package, names, backend, listener=listener).items():
+        with held.unless_refused():
+            found = engines_for(held.package, held.tasks, backend, listener=listener)
+        for name, one in found.items():
             groups.setdefault(one.path, []).append(name)
 
     def served() -> Iterator[ServedTask]:
-        for path, together in groups.items():
-            with opened(path, package, together, trust=trust, listener=listener) as answer:
-                for name in together:
-                    header = read_task(package.task(name).task_file).header
-                    yield ServedTask(name, header.classes, header.preprocessing, partial(_logits, answer, name))
+        with held as package:
+            for left, (path, together) in zip(range(len(groups) - 1, -1, -1), groups.items(), strict=True):
+                with opened(path, package, together, trust=trust, listener=listener) as answer:
+                    headers = {name: read_task(package.task(name).task_file).header for name in together}
+                    if not left:
+                        held.let_go()
+                    for name, header in headers.items():
+                        yield ServedTask(name, header.classes, header.preprocessing, partial(_logits, answer, name))
 
     return Serving(tuple(name for together in groups.values() for name in together), served)

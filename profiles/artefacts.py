@@ -109,7 +109,7 @@ def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, .
     resolved = [source.resolve() for source in sources]
     if twice := [str(source) for source, path in zip(sources, resolved, strict=True) if resolved.count(path) > 1]:
         raise ConfigError(f"{twice[0]} was given twice. Name each source once.")
-    packages = [_package(source) for source in sources if source.is_dir()]
+    packages = [_package(source, wanted.tasks) for source in sources if source.is_dir()]
     if wanted.tasks is not None:
         _check_tasks(wanted.tasks, sources, packages)
     by_folder = {package.folder: package for package in packages}
@@ -117,10 +117,12 @@ def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, .
     return _with_names_of_their_own(found)
 
 
-def _package(folder: Path) -> Package:
+def _package(folder: Path, tasks: Sequence[str] | None) -> Package:
+    """A package of which the backbone and those tasks that it has of these were looked at; None is all."""
     from mimi_edge.export.packages import read_package
 
-    return read_package(folder)
+    known = read_package(folder, (), verify=False).tasks
+    return read_package(folder, None if tasks is None else [name for name in tasks if name in known])
 
 
 def _check_tasks(tasks: Sequence[str], sources: Sequence[Path], packages: Sequence[Package]) -> None:
@@ -138,7 +140,11 @@ def _of_source(source: Path, packages: Mapping[Path, Package], wanted: Wanted) -
     if source in packages:
         yield from _of_package(packages[source], wanted)
     elif source.suffix == GRAPH_SUFFIX:
-        yield _of_graph(source, wanted)
+        from mimi_edge.export.reading import opened_graph
+
+        with opened_graph(source):
+            artefact = _of_graph(source, wanted)
+        yield artefact
     elif source.suffix == TASK_SUFFIX:
         yield _of_task_file(source, wanted)
     elif source.suffix in ENGINE_SUFFIXES:
@@ -250,7 +256,7 @@ def _of_task_file(path: Path, wanted: Wanted) -> Artefact:
         return _lone_task(path, task, wanted)
     from mimi_edge.export.manifest import MANIFEST
 
-    package = _package(path.parent) if (path.parent / MANIFEST).is_file() else None
+    package = _package(path.parent, [task.header.name]) if (path.parent / MANIFEST).is_file() else None
     packaged = None if package is None else package.tasks.get(task.header.name)
     if package is None or packaged is None or packaged.task_file.name != path.name:
         raise ConfigError(
@@ -306,7 +312,7 @@ def _package_of(path: Path, sidecar: Sidecar, packages: Sequence[Package]) -> Pa
 
     around = path.resolve().parent
     if around.name == FOLDER and (around.parent / MANIFEST).is_file():
-        return _package(around.parent)
+        return _package(around.parent, tuple(sidecar.tasks) if sidecar.strategy is Strategy.PER_TASK else None)
     return next((one for one in packages if one.backbone.sha256 == sidecar.backbone_sha256), None)
 
 

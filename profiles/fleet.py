@@ -35,7 +35,7 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     Line,
 )
-from mimi_edge.tasks.files import read_task, size_bytes
+from mimi_edge.tasks.files import read_outline, size_bytes
 from mimi_edge.tasks.stores import SCALE, Store
 from mimi_edge.tasks.task import Task
 
@@ -175,7 +175,7 @@ def _strategy_of(artefact: MeasuredArtefact) -> str | None:
 
 
 def _parts(package: Package, files: Mapping[str, int]) -> _Parts:
-    tasks = [read_task(task.task_file) for task in package.tasks.values()]
+    tasks = [read_outline(task.task_file) for task in package.tasks.values()]
     manifest = min(empty_manifest_bytes(package), files[MANIFEST])
     store = Store.FP16 if all(task.header.store is Store.FP16 for task in tasks) else Store.FP32
     weights = sum(map(_weights, tasks))

@@ -152,7 +152,8 @@ def _engine(opening: Opening) -> Iterator[Run]:
     if opening.path is None:
         raise ConfigError("An engine has a path.")
     if opening.package is not None and opening.task is not None:
-        package, task = read_package(opening.package, verify=False), opening.task
+        task = opening.task
+        package = read_package(opening.package, [task], verify=False)
         with opened_engine(opening.path, package, [task], trust=opening.trust) as answer:
             yield lambda images: answer(task, images)[LOGITS]
         return

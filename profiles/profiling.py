@@ -114,13 +114,16 @@ def profile_sources(
         ConfigError: what is asked makes no sense.
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
+    from mimi_edge.export.reading import undisturbed
+
     wanted = wanted or Wanted()
     check_backend(wanted.backend)
-    artefacts = find_artefacts(sources, wanted)
-    measured = profile(
-        artefacts, plan, images, storage=storage_of(sources), threads=wanted.threads, listener=wanted.listener
-    )
-    return with_ledger(measured, sources)
+    with undisturbed(sources):
+        artefacts = find_artefacts(sources, wanted)
+        measured = profile(
+            artefacts, plan, images, storage=storage_of(sources), threads=wanted.threads, listener=wanted.listener
+        )
+        return with_ledger(measured, sources)
 
 
 def check_backend(backend: Backend) -> None:
@@ -158,7 +161,7 @@ def _only_package(sources: Sequence[Path]) -> Package | None:
         return None
     from mimi_edge.export.packages import read_package
 
-    return read_package(folders[0], verify=False)
+    return read_package(folders[0], (), verify=False)
 
 
 def profile(

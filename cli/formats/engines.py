@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -110,12 +111,16 @@ def _built(target: Target, options: EngineOptions, making: Making, tasks: Sequen
     from mimi_edge.cli.stopping import stop_requests
     from mimi_edge.export.engines.exporting import export_engines
     from mimi_edge.export.given import given_of_package
+    from mimi_edge.export.packages import opened_package
     from mimi_edge.profiles.latency import measured_ratio
 
-    given = given_of_package(target.package, tasks or (), target.runs, making.data)
-    with watching() as listener, stop_requests(listener) as should_stop:
+    with ExitStack() as stack:
+        listener = stack.enter_context(watching())
+        should_stop = stack.enter_context(stop_requests(listener))
+        package = stack.enter_context(opened_package(target.package.folder, tasks))
+        given = given_of_package(package, tasks or (), target.runs, making.data)
         return export_engines(
-            target.package,
+            package,
             options,
             tasks=tasks,
             images=_images(given, making.data, listener),

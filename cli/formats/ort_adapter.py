@@ -29,9 +29,10 @@ def export(
     """
     from mimi_edge.cli.formats.targets import only_target
     from mimi_edge.export.ort_adapters import export_ort_adapters
+    from mimi_edge.export.packages import opened_package
 
-    package = only_target(sources, making, as_json=as_json).package
-    with watching() as listener:
+    target = only_target(sources, making, as_json=as_json)
+    with watching() as listener, opened_package(target.package.folder, tasks) as package:
         made = export_ort_adapters(package, output, tasks, threads=making.threads, listener=listener)
     entries: dict[str, dict[str, Any]] = {
         name: {

@@ -66,7 +66,7 @@ def targets(sources: Sequence[Path], making: Making, *, as_json: bool) -> list[T
     """
     if not sources:
         return [_here(making, as_json=as_json)]
-    found = [Target(read_package(source)) for source in sources if not _is_task(source)]
+    found = [Target(read_package(source, ())) for source in sources if not _is_task(source)]
     tasks = [source for source in sources if _is_task(source)]
     return [*found, _with(tasks, making, as_json=as_json)] if tasks else found
 
@@ -92,7 +92,7 @@ def _is_task(source: Path) -> bool:
 def _here(making: Making, *, as_json: bool) -> Target:
     """The newest run, put into the package with all that this one holds already; else the package alone."""
     if not any(run.finished_ns is not None for run in runs_in()) and is_package(making.package):
-        package = read_package(default_package(making.package))
+        package = read_package(default_package(making.package), ())
         return Target(package, None, ())
     made = _with([newest_run()], making, as_json=as_json)
     return replace(made, tasks=None, runs=() if making.data else tuple(runs_at_hand(made.package).values()))
@@ -103,7 +103,7 @@ def _with(sources: Sequence[Path], making: Making, *, as_json: bool) -> Target:
     from mimi_edge.export.given import given_task
 
     given = [given_task(source) for source in sources]
-    before = read_package(making.package) if is_package(making.package) else None
+    before = read_package(making.package, ()) if is_package(making.package) else None
     lacking = [one for one in given if before is None or not holds(before, one.name, one.path)]
     document = None
     if before is None or lacking:

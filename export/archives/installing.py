@@ -90,7 +90,7 @@ def _install_archive(source: Path, package: Path, sha256: str | None, listener: 
         unpack(archive, [entry.task for entry in tasks.values()], staging, listener)
         return _merged(package, tasks, staging)
 
-    return Installed(package, False, archive.sha256, install(package, fill))
+    return Installed(package, False, archive.sha256, install(package, fill, listener=listener))
 
 
 def _install_task_file(source: Path, package: Path, sha256: str | None, listener: Listener) -> Installed:
@@ -113,7 +113,7 @@ def _install_task_file(source: Path, package: Path, sha256: str | None, listener
             raise ArtifactError(f"{source} was altered while it was installed. Nothing was installed; try again.")
         return _merged(package, [name], staging)
 
-    return Installed(package, False, digest, install(package, fill))
+    return Installed(package, False, digest, install(package, fill, listener=listener))
 
 
 def _exists(package: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from mimi_edge.export.archives.reading import chunks
 from mimi_edge.export.archives.readme import readme
 from mimi_edge.export.archives.tar import END, padding
 from mimi_edge.export.archives.verifying import content_faults, files_of
-from mimi_edge.export.committing import settled_manifest
+from mimi_edge.export.committing import backbone_entries
 from mimi_edge.export.manifest import FileEntry, Manifest
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.reading import file_faults, package_of, settled, unlisted
 from mimi_edge.files import whole_file
 from mimi_edge.tasks.files import read_task
 
@@ -64,14 +64,22 @@ def pack(
         OSError: the disk is full; nothing is left of the archive.
     """
     _check_place(package, out)
-    manifest = _chosen(package, tasks, with_backbone)
-    if faults := content_faults(package, manifest, with_backbone=with_backbone):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"Package {package} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
-    contents, text = _contents(package, manifest, with_backbone)
-    with whole_file(out) as beside, beside.open("wb") as opened:
-        digest = _write(contents, text, package, opened.write, listener)
+    with settled(package) as whole:
+        manifest = _chosen(package, whole, tasks, with_backbone)
+        if faults := _faults(package, manifest, with_backbone):
+            listed = "\n".join(f"  - {fault}" for fault in faults)
+            raise ArtifactError(f"Package {package} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+        contents, text = _contents(package, manifest, {} if with_backbone else backbone_entries(whole))
+        with whole_file(out) as beside, beside.open("wb") as opened:
+            digest = _write(contents, text, package, opened.write, listener)
     return Packed(out, digest, contents.size_bytes, contents)
+
+
+def _faults(package: Path, manifest: Manifest, with_backbone: bool) -> list[str]:
+    """What is wrong with the files that are packed; their bytes are hashed while they are written."""
+    if faults := file_faults(package, manifest.files, digest=None):
+        return faults
+    return content_faults(package, manifest, with_backbone=with_backbone)
 
 
 def _check_place(package: Path, out: Path) -> None:
@@ -81,27 +89,25 @@ def _check_place(package: Path, out: Path) -> None:
         raise ConfigError(f"{out} lies in the package itself. Write the archive somewhere else.")
 
 
-def _chosen(package: Path, names: Sequence[str] | None, with_backbone: bool) -> Manifest:
+def _chosen(package: Path, manifest: Manifest, names: Sequence[str] | None, with_backbone: bool) -> Manifest:
     """The part of a package's manifest that an archive of these tasks has."""
-    opened, manifest = read_package(package, verify=False), settled_manifest(package)
+    opened = package_of(package, manifest)
     chosen = opened.tasks if names is None else [opened.task(name).name for name in names]
     tasks = {name: manifest.tasks[name] for name in chosen}
     if not tasks and not with_backbone:
         raise ConfigError(f"{package} has no tasks, so there is nothing to pack without its backbone.")
+    if faults := unlisted(manifest):
+        raise ArtifactError(f"Package {package} is damaged: {'; '.join(faults)}. Export it again.")
     listed = {name: manifest.files[name] for name in (*files_of(tasks), *(BACKBONE_FILES if with_backbone else ()))}
     return Manifest(manifest.backbone, manifest.input_size, listed, tasks)
 
 
-def _contents(package: Path, manifest: Manifest, with_backbone: bool) -> tuple[Contents, bytes]:
-    """What the archive will hold, and the text for people in it."""
+def _contents(package: Path, manifest: Manifest, needs: Mapping[str, FileEntry]) -> tuple[Contents, bytes]:
+    """What the archive will hold, and the text for people in it; `needs` is what the device must have."""
     tasks = [read_task(package / entry.task) for _, entry in sorted(manifest.tasks.items())]
-    text = readme(manifest.backbone, tasks, full=with_backbone)
+    text = readme(manifest.backbone, tasks, full=not needs)
     entry = FileEntry(hashlib.sha256(text).hexdigest(), len(text))
-    needs = settled_manifest(package).files
-    contents = Contents(
-        replace(manifest, files={**manifest.files, README: entry}),
-        {} if with_backbone else {name: needs[name] for name in BACKBONE_FILES},
-    )
+    contents = Contents(replace(manifest, files={**manifest.files, README: entry}), needs)
     if faults := contents_faults(contents):
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ConfigError(f"{package} cannot be packed:\n{listed}\nChoose other tasks with --task.")

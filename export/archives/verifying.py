@@ -14,11 +14,11 @@ from mimi_edge.export.archives.contents import BACKBONE_FILES, FULL
 from mimi_edge.export.archives.keeping import kept_faults
 from mimi_edge.export.archives.progress import ByteProgress
 from mimi_edge.export.archives.reading import Archive, examine, unpack
-from mimi_edge.export.committing import settled_manifest
-from mimi_edge.export.external_data import VerifiedGraph, verify_graph
+from mimi_edge.export.engines.shelf import FOLDER, read_shelf
+from mimi_edge.export.external_data import VerifiedGraph, link_fault, verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
-from mimi_edge.export.manifest import Manifest, TaskEntry
-from mimi_edge.export.packages import file_faults
+from mimi_edge.export.manifest import FileEntry, Manifest, TaskEntry
+from mimi_edge.export.reading import file_faults, settled, unlisted
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import BackboneIdentity, Task
 
@@ -211,14 +211,19 @@ def files_of(tasks: Mapping[str, TaskEntry]) -> list[str]:
 
 def _verify_package(folder: Path, listener: Listener) -> Verdict:
     try:
-        manifest = settled_manifest(folder)
+        with settled(folder) as manifest:
+            return _package_verdict(folder, manifest, listener)
     except ArtifactError as error:
         return Verdict(folder, PACKAGE, None, 0, None, (), 0, (str(error),))
+
+
+def _package_verdict(folder: Path, manifest: Manifest, listener: Listener) -> Verdict:
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     progress = ByteProgress(listener, f"check {folder.name}", size_bytes)
-    faults = file_faults(folder, manifest, heard=progress)
+    faults = file_faults(folder, manifest.files, heard=progress) + unlisted(manifest)
     faults += content_faults(folder, manifest, with_backbone=set(BACKBONE_FILES) <= manifest.files.keys())
     faults += kept_faults(folder, manifest)
+    faults += _shelf_faults(folder)
     return Verdict(
         folder,
         PACKAGE,
@@ -231,12 +236,25 @@ def _verify_package(folder: Path, listener: Listener) -> Verdict:
     )
 
 
+def _shelf_faults(folder: Path) -> list[str]:
+    """What is wrong with engines: they are on the package's shelf, and its own manifest says what they must be."""
+    try:
+        shelf = read_shelf(folder)
+    except ArtifactError as error:
+        return [str(error).replace(f"{folder}/", "")]
+    engines = {
+        f"{FOLDER}/{engine.path.name}": FileEntry(engine.sidecar.sha256, engine.sidecar.size_bytes)
+        for engine in shelf.values()
+    }
+    return file_faults(folder, engines)
+
+
 def _tried(read: Callable[[Path], T], path: Path, faults: list[str]) -> T | None:
     """What a reader makes of a file, or None and its complaint among the faults, without the folder's name.
 
     What is no file at all is not opened, and not complained of: whoever compared it with the manifest did.
     """
-    if path.is_symlink() or not path.is_file():
+    if link_fault(path) or not path.is_file():
         return None
     try:
         return read(path)

@@ -37,7 +37,7 @@ from mimi_edge.export.engines.sidecars import (
 )
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.export.locking import locked
-from mimi_edge.export.manifest import MANIFEST, FileEntry, file_entry, read_manifest, staged_name
+from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import settle_file
 from mimi_edge.files import sync, write_whole
 from mimi_edge.texts import json_text
@@ -143,7 +143,8 @@ def read_shelf(package: Path) -> dict[str, ShelvedEngine]:
         return {}
 
     def all_of(shelf: Shelf) -> dict[str, ShelvedEngine]:
-        return {name: _shelved(package, shelf, name) for name in sorted(shelf.entries)}
+        manifest = read_manifest(package)
+        return {name: _shelved(package, manifest, shelf, name) for name in sorted(shelf.entries)}
 
     return _retried(folder, all_of)
 
@@ -179,16 +180,23 @@ def stale_reason(package: Path, sidecar: Sidecar) -> str | None:
     Raises:
         ArtifactError: the package has no manifest, or a damaged one.
     """
-    manifest = read_manifest(package)
+    return _stale(read_manifest(package), sidecar)
+
+
+def _stale(manifest: Manifest, sidecar: Sidecar) -> str | None:
     if sidecar.backbone_sha256 != manifest.backbone.sha256:
         return f"{sidecar.engine} is of another backbone. {REBUILD}"
     if sidecar.strategy is not Strategy.PER_TASK:
         return None
-    now = {name: manifest.files[entry.task].sha256 for name, entry in manifest.tasks.items()}
-    changed = [name for name, sha256 in sidecar.tasks.items() if now.get(name) != sha256]
+    changed = [name for name, sha256 in sidecar.tasks.items() if _task_sha256(manifest, name) != sha256]
     if changed:
         return f"{sidecar.engine} was built before the task {', '.join(changed)} changed. {REBUILD}"
     return None
+
+
+def _task_sha256(manifest: Manifest, name: str) -> str | None:
+    entry = manifest.tasks.get(name)
+    return None if entry is None else manifest.files[entry.task].sha256
 
 
 def _folder(package: Path) -> Path:
@@ -325,13 +333,13 @@ def _retried(folder: Path, look: Callable[[Shelf], Found]) -> Found:
                 raise
 
 
-def _shelved(package: Path, shelf: Shelf, name: str) -> ShelvedEngine:
+def _shelved(package: Path, manifest: Manifest, shelf: Shelf, name: str) -> ShelvedEngine:
     entry = shelf.entries[name]
     folder = package / FOLDER
     sidecar = _sidecar(folder, shelf, entry)
     if not any(os.path.lexists(path) for path in _places(folder, shelf, entry.engine)):
         raise ArtifactError(f"{folder / entry.engine} is missing. {REBUILD}")
-    return ShelvedEngine(name, folder / entry.engine, sidecar, stale_reason(package, sidecar))
+    return ShelvedEngine(name, folder / entry.engine, sidecar, _stale(manifest, sidecar))
 
 
 def _sidecar(folder: Path, shelf: Shelf, entry: ShelfEntry) -> Sidecar:

@@ -41,6 +41,10 @@ from mimi_edge.tasks.task import (
 SCHEMA = 1
 METADATA_KEY = "mimi_edge"
 LENGTH_PREFIX_BYTES = 8
+LARGEST_HEADER_BYTES = 100_000_000
+"""What the safetensors format itself allows."""
+OUTLINED = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
+"""Types of numbers in a task file, in safetensors' spelling."""
 SUFFIX = ".safetensors"
 KNOWN_KEYS = frozenset(
     [
@@ -109,11 +113,47 @@ def read_task(path: Path) -> Task:
         raise ArtifactError(
             f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
         ) from error
+    task = _fitting(path, document, tensors)
+    _check_content(path, content, document)
+    return task
+
+
+def read_outline(path: Path) -> Task:
+    """What a task file says about its task, without reading its weights: they are zeros that take no memory.
+
+    Takes the same time for a large task as for a small one. The file's hash is not checked, its size is.
+
+    Raises:
+        ArtifactError: it is not a task file, is of another size than it says, or is of a newer format.
+    """
+    try:
+        document = _description(path)
+        places = tensor_locations(path)
+        end = max((place.offset + place.length for place in places.values()), default=0)
+        if end != path.stat().st_size:
+            raise ValueError(f"its tensors end at {end}, the file at {path.stat().st_size}")
+        tensors = {
+            name: np.broadcast_to(np.zeros((), OUTLINED[place.dtype]), place.shape) for name, place in places.items()
+        }
+    except OSError as error:
+        raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
+        raise ArtifactError(
+            f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
+        ) from error
+    return _fitting(path, document, tensors)
+
+
+def _fitting(path: Path, document: dict[str, Any], tensors: Mapping[str, Array]) -> Task:
+    """A task of a description and tensors that go together.
+
+    Raises:
+        ArtifactError: they do not; every fault is named.
+    """
     task = Task(_parsed_header(path, document), tensors)
     if faults := _faults(task, document):
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(f"{path} does not fit together:\n{listed}\nTrain it again, or get an unaltered copy.")
-    _check_content(path, content, document)
     return task
 
 
@@ -123,19 +163,13 @@ def stated_sha256(path: Path) -> str | None:
     Raises:
         OSError: it cannot be read any more.
     """
-    with path.open("rb") as opened:
-        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
-        document = json.loads(json.loads(opened.read(length))["__metadata__"][METADATA_KEY])
-    stated: str | None = document.get(CONTENT_KEY)
+    stated: str | None = _description(path).get(CONTENT_KEY)
     return stated
 
 
 def tensor_locations(path: Path) -> dict[str, TensorLocation]:
     """Where each tensor of a safetensors file lies in it."""
-    with path.open("rb") as opened:
-        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
-        entries = json.loads(opened.read(length))
-    start = LENGTH_PREFIX_BYTES + length
+    entries, start = _entries(path)
     return {
         name: TensorLocation(
             dtype=entry["dtype"],
@@ -146,6 +180,20 @@ def tensor_locations(path: Path) -> dict[str, TensorLocation]:
         for name, entry in entries.items()
         if name != "__metadata__"
     }
+
+
+def _description(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_entries(path)[0]["__metadata__"][METADATA_KEY])
+    return document
+
+
+def _entries(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where in the file the tensors begin."""
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
+        if length > LARGEST_HEADER_BYTES:
+            raise ValueError(f"its header is said to have {length:,} bytes")
+        return json.loads(opened.read(length)), LENGTH_PREFIX_BYTES + length
 
 
 def _bytes_without_hash(task: Task) -> bytes:
