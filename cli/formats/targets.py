@@ -103,7 +103,7 @@ def _with(sources: Sequence[Path], making: Making, *, as_json: bool) -> Target:
     from mimi_edge.export.given import given_task
 
     given = [given_task(source) for source in sources]
-    before = read_package(making.package, ()) if is_package(making.package) else None
+    before = read_package(making.package, verify=False) if is_package(making.package) else None
     lacking = [one for one in given if before is None or not holds(before, one.name, one.path)]
     document = None
     if before is None or lacking:
