@@ -12,6 +12,7 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.export.exporting import Reference, References, export_onnx
 from mimi_edge.export.given import GivenTask, decoded_split, given_task, shared_backbone
+from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.tasks.files import read_task
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener
     """The backbone that a task belongs to, loaded, and the folder of its graph."""
     if not _has_torch():
         raise MimiEdgeError(
-            'Exporting a backbone for the first time needs torch: pip install "mimi-edge[train]". '
+            f"Exporting a backbone for the first time needs torch: {install_line(TRAIN)} . "
             "Without it, give --backbone-graph FOLDER, or --output with a package that has the backbone already."
         )
     from mimi_edge.export.backbone_graph import export_backbone

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.parts import upgrade_words
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
 
@@ -161,8 +162,7 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
             "Make it with: mimi-edge export --format onnx"
         ) from error
     raise ArtifactError(
-        f"{path} has graph format {document['format']}; this mimi-edge reads up to {GRAPH_FORMAT}. "
-        "Upgrade: pip install --upgrade mimi-edge"
+        f"{path} has graph format {document['format']}; this mimi-edge reads up to {GRAPH_FORMAT}. {upgrade_words()}"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.parts import upgrade_words
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import json_text
 
@@ -184,8 +185,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path} is damaged ({error!r}). Export the package again.") from error
     if manifest is None:
         raise ArtifactError(
-            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. "
-            "Upgrade: pip install --upgrade mimi-edge"
+            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
         )
     _check_names(path, manifest)
     return manifest

@@ -16,6 +16,8 @@ from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export.cache import default_cache
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
+from mimi_edge.installation import is_tegra, pip_line
+from mimi_edge.parts import GPU, install_line, onnx_runtime_words
 from mimi_edge.tasks.stores import Floats
 
 PROVIDERS: Mapping[Backend, tuple[str, ...]] = {
@@ -94,17 +96,21 @@ def check_backend(backend: Backend) -> None:
         MimiEdgeError: it is not, with the line that installs it.
     """
     if runtime_version() is None:
-        raise MimiEdgeError(
-            'ONNX Runtime is not installed. For a CPU: pip install "mimi-edge[cpu]"; '
-            'for an NVIDIA GPU: pip install "mimi-edge[gpu]"'
-        )
+        raise MimiEdgeError(f"ONNX Runtime is not installed. {onnx_runtime_words()}")
     wanted = PROVIDERS[backend][0]
     available = import_module("onnxruntime").get_available_providers()
     if wanted not in available:
         raise MimiEdgeError(
             f"This ONNX Runtime {runtime_version()} was built without {wanted}; it has {', '.join(available)}. "
-            'For an NVIDIA GPU: pip uninstall onnxruntime, then pip install "mimi-edge[gpu]"'
+            f"{_with_a_gpu()}"
         )
+
+
+def _with_a_gpu() -> str:
+    """How to come by an ONNX Runtime that uses an NVIDIA GPU, where that can be had."""
+    if is_tegra():
+        return onnx_runtime_words()
+    return f"For an NVIDIA GPU: {pip_line('uninstall -y onnxruntime')} && {install_line(GPU)}"
 
 
 def open_session(

@@ -31,6 +31,8 @@ from mimi_edge.export.packages import Package, PackagedTask
 from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.installation import pip_line
+from mimi_edge.parts import upgrade_words
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Array, Floats, Store
 from mimi_edge.tasks.task import BackboneIdentity, Task, decode_adapters, decode_head, encode_weights
@@ -216,9 +218,10 @@ def _runtime() -> Any:
     version = runtime_version()
     runtime = None if version is None else import_module("onnxruntime")
     if not hasattr(runtime, "LoraAdapter"):
+        newer = f'install --upgrade "onnxruntime>={OLDEST_RUNTIME}"'
         raise MimiEdgeError(
             f"Adapters need ONNX Runtime {OLDEST_RUNTIME} or later, got {version or 'none'}. "
-            'Install it: pip install --upgrade "mimi-edge[cpu]"; for an NVIDIA GPU: "mimi-edge[gpu]"'
+            f"Install it: {pip_line(newer)}"
         )
     return runtime
 
@@ -351,8 +354,7 @@ def _read_manifest(folder: Path) -> OrtAdapterSet:
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtifactError(f"{path} is damaged ({error!r}). Export the tasks again.") from error
     raise ArtifactError(
-        f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. "
-        "Upgrade: pip install --upgrade mimi-edge"
+        f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.files import whole_file
+from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.sites import Neurons, Site
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _figure(rounds: Sequence[Neurons], sites: Sequence[Site], title: str) -> Fig
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MimiEdgeError('Drawing needs matplotlib. Install it: pip install "mimi-edge[train]"') from error
+        raise MimiEdgeError(f"Drawing needs matplotlib. Install it: {install_line(TRAIN)}") from error
     panels = {kind: [site for site in sites if _kind(site) is kind] for kind in (ATTENTION, MLP)}
     panels = {kind: members for kind, members in panels.items() if members}
     columns = max(len(members) for members in panels.values())

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mimi_edge.errors import ArtifactError, MimiEdgeError
+from mimi_edge.parts import upgrade_words
 from mimi_edge.texts import excerpt, fault_list, safe_line
 
 T = TypeVar("T")
@@ -27,7 +28,6 @@ T = TypeVar("T")
 DEEPEST = 24
 """Levels of tables and lists inside each other; no document of ours has ten."""
 LARGEST_INTEGER = 2**63
-UPGRADE = "Upgrade: pip install --upgrade mimi-edge"
 
 MOST_YAML_NODES = 20_000
 LONGEST_YAML_SCALAR = 10_000
@@ -116,7 +116,8 @@ def raw_document(content: bytes | str, where: object, kind: DocumentKind) -> dic
         raise _refused(where, kind, error.faults) from error
     if version is not None and version > kind.newest:
         raise kind.error(
-            f"{where} has {kind.version_key} {excerpt(version)}; this mimi-edge reads up to {kind.newest}. {UPGRADE}"
+            f"{where} has {kind.version_key} {excerpt(version)}; this mimi-edge reads up to {kind.newest}. "
+            f"{upgrade_words()}"
         )
     return document
 

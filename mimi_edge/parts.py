@@ -60,6 +60,63 @@ def library_of(module: str) -> Library | None:
     return next((library for library in LIBRARIES if library.name == name), None)
 
 
-def install_line(part: str | None) -> str:
-    """The line that installs a part; None is everything of the core, from anew."""
-    return f'pip install "mimi-edge[{part}]"' if part else "pip install --force-reinstall mimi-edge"
+JETPACK = "sudo apt install nvidia-jetpack"
+"""Brings CUDA and TensorRT, with its Python module, to a Jetson."""
+FOR_GPUS = frozenset({GPU, TRT, RTX})
+"""Parts whose wheels are not made for a Jetson."""
+
+
+def install_line(part: str | None, *, tegra: bool | None = None) -> str:
+    """The line that installs a part of this copy of mimi-edge; None is everything of the core, from anew.
+
+    On a Jetson, where the public index has no wheels for the GPU, that of TensorRT, which is what uses the GPU there.
+
+    Args:
+        part: of mimi-edge.
+        tegra: whether it is for a Jetson; this machine by default.
+    """
+    from mimi_edge import installation
+
+    if installation.is_tegra() if tegra is None else tegra:
+        if part in FOR_GPUS:
+            return tensorrt_line_of_a_jetson()
+        if not installation.in_environment():
+            # Elsewhere, what is installed would hide the system's numpy from the system's own programs.
+            return f"python3 -m venv --system-site-packages .venv && .venv/bin/pip install {installation.ours(part)}"
+    anew = "" if part else "--force-reinstall "
+    return installation.pip_line(f"install {anew}{installation.ours(part)}")
+
+
+def tensorrt_line_of_a_jetson() -> str:
+    """The line that brings JetPack's TensorRT, and lets a virtual environment see it."""
+    from mimi_edge import installation
+
+    return f"{JETPACK} && {installation.seeing_line()}" if installation.hides_the_system() else JETPACK
+
+
+def upgrade_words() -> str:
+    """How this copy of mimi-edge is upgraded, for files that a newer one wrote."""
+    from mimi_edge import installation
+
+    source = installation.origin()
+    if source.place is not None and source.place.is_dir():
+        again = installation.pip_line(f"install {installation.ours(None, source)}")
+        folder = installation.quoted(str(source.place))
+        return f"Upgrade: git -C {folder} pull (or put a newer copy there), then {again}"
+    if source.place is not None or source.gone:
+        newer = installation.pip_line("install mimi_edge-VERSION-py3-none-any.whl")
+        return f"Upgrade: get a newer wheel of mimi-edge, then {newer}"
+    return f"Upgrade: {installation.pip_line(f'install --upgrade {installation.ours(None, source)}')}"
+
+
+def onnx_runtime_words(*, tegra: bool | None = None) -> str:
+    """How ONNX Runtime is installed, for a CPU and for a GPU."""
+    from mimi_edge import installation
+
+    cpu, gpu = install_line(CPU, tegra=tegra), install_line(GPU, tegra=tegra)
+    if installation.is_tegra() if tegra is None else tegra:
+        return (
+            f"For the CPU: {cpu} . For a Jetson's GPU there is no wheel of it on the public index; its GPU is used by "
+            f"TensorRT, --backend trt: {gpu}"
+        )
+    return f"For a CPU: {cpu} ; for an NVIDIA GPU: {gpu}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.files import MEGABYTE, whole_file
+from mimi_edge.parts import REPORT, install_line
 from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, MEASURED, QUANTITIES, Ledger, Line, checked_counts
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _figure(ledger: Ledger, counts: Sequence[int]) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MimiEdgeError('Drawing needs matplotlib. Install it: pip install "mimi-edge[report]"') from error
+        raise MimiEdgeError(f"Drawing needs matplotlib. Install it: {install_line(REPORT)}") from error
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     figure.suptitle(f"N tasks on {_plain(ledger.backbone)}", fontsize=13, color=TEXT_COLOUR)
     panels = figure.subplots(1, 2)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.parts import upgrade_words
 from mimi_edge.profiles.devices.roofline import LABEL, Estimate
 from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.latency import LatencySummary, Ratio, Samples, summarise
@@ -337,7 +338,7 @@ def report_from_document(document: Mapping[str, Any]) -> Report:
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ArtifactError(
             f"This is no report that can be read here: expected schema up to {SCHEMA}, got {schema!r}. "
-            "Measure again, or upgrade: pip install --upgrade mimi-edge"
+            f"Measure again. {upgrade_words()}"
         )
     try:
         if schema == 1:

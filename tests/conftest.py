@@ -128,6 +128,17 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
 
 
+@pytest.fixture
+def from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this copy came from an index, into an environment whose pip is the shell's and that sees the system."""
+    from mimi_edge import installation
+
+    monkeypatch.setattr(installation, "origin", installation.Origin)
+    monkeypatch.setattr(installation, "_is_on_path", lambda: True)
+    monkeypatch.setattr(installation, "in_environment", lambda: True)
+    monkeypatch.setattr(installation, "hides_the_system", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The folder that holds pyproject.toml."""

@@ -29,6 +29,7 @@ from mimi_edge.export.manifest import (
     manifest_document,
     parsed_manifest,
 )
+from mimi_edge.parts import upgrade_words
 from mimi_edge.tasks.files import SUFFIX
 
 FORMAT = 1
@@ -143,7 +144,7 @@ def _newer(document: dict[str, Any]) -> str | None:
     stated = {"archive format": (int(document[KEY]["format"]), FORMAT), "schema": (int(document["schema"]), SCHEMA)}
     for name, (got, known) in stated.items():
         if got > known:
-            return f"it has {name} {got}; this mimi-edge reads up to {known}. Upgrade: pip install --upgrade mimi-edge"
+            return f"it has {name} {got}; this mimi-edge reads up to {known}. {upgrade_words()}"
     return None
 
 

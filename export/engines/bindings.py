@@ -22,6 +22,7 @@ from mimi_edge.export.engines.explaining import explain
 from mimi_edge.export.engines.libraries import import_bindings, installed_backend
 from mimi_edge.export.engines.logs import EngineLog, LogRelay
 from mimi_edge.export.engines.tensors import EngineTensor
+from mimi_edge.installation import is_tegra, pip_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -372,6 +373,11 @@ def _loaded(backend: Backend) -> Bindings:
     return bindings_of(import_bindings(backend), backend)
 
 
+def _newer() -> str:
+    """How to come by a newer TensorRT."""
+    return "upgrade to JetPack 6.2 or newer." if is_tegra() else pip_line('install --upgrade "tensorrt>=10.3"')
+
+
 def bindings_of(module: Any, backend: Backend) -> Bindings:
     """Wraps a loaded module.
 
@@ -383,7 +389,7 @@ def bindings_of(module: Any, backend: Backend) -> Bindings:
     if lacking:
         raise MimiEdgeError(
             f"TensorRT {version} is too old: it has no {', '.join(lacking)}. mimi-edge needs TensorRT 10.3 or newer: "
-            'pip install --upgrade "mimi-edge[trt]", or on a Jetson JetPack 6.2 or newer.'
+            f"{_newer()}"
         )
     relay = LogRelay()
     return Bindings(module, backend, version, _logger_class(module)(relay), relay)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.export.engines.cuda_library import INSTALL, declared, driver_library, libraries
+from mimi_edge.export.engines.cuda_library import declared, driver_library, install_words, libraries
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -401,7 +401,7 @@ def open_cuda(index: int = 0, *, found: Iterable[Any] | None = None, driver: Any
             raise
         except MimiEdgeError as error:  # an older runtime may still suit the driver
             refused = refused or error
-    raise refused or MimiEdgeError(f"There is no CUDA runtime library (libcudart) here. {INSTALL}")
+    raise refused or MimiEdgeError(f"There is no CUDA runtime library (libcudart) here. {install_words()}")
 
 
 def why_no_gpu() -> str | None:

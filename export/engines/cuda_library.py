@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.installation import is_tegra, pip_line
+from mimi_edge.parts import JETPACK
 
 _OUT = POINTER(c_void_p)
 _INT = POINTER(c_int)
@@ -58,10 +60,13 @@ TEXTS: Mapping[str, Sequence[Any]] = {"cudaGetErrorName": (c_int,), "cudaGetErro
 """Arguments of the functions that return a text."""
 
 SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
-INSTALL = (
-    "Install the CUDA runtime: on a Jetson it is part of JetPack (sudo apt install nvidia-jetpack); elsewhere "
-    "`pip install nvidia-cuda-runtime-cu12`, or the CUDA toolkit."
-)
+
+
+def install_words() -> str:
+    """How the CUDA runtime is installed here."""
+    if is_tegra():
+        return f"Install the CUDA runtime, which is part of JetPack: {JETPACK}"
+    return f"Install the CUDA runtime: {pip_line('install nvidia-cuda-runtime-cu12')}, or the CUDA toolkit."
 
 
 def declared(library: Any) -> Any:
@@ -78,7 +83,9 @@ def declared(library: Any) -> Any:
             function = getattr(library, name)
             function.argtypes, function.restype = list(arguments), c_char_p
     except AttributeError as error:
-        raise MimiEdgeError(f"The CUDA runtime is too old: expected CUDA 11.4 or newer ({error}). {INSTALL}") from error
+        raise MimiEdgeError(
+            f"The CUDA runtime is too old: expected CUDA 11.4 or newer ({error}). {install_words()}"
+        ) from error
     return library
 
 

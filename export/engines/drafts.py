@@ -24,6 +24,7 @@ from mimi_edge.export.shared.layout import NO_SPARE, SharedLayout, Spare, layout
 from mimi_edge.export.tuning import MIXES_TASK_INTO_BACKBONE, default_passes, tune
 from mimi_edge.files import MEGABYTE
 from mimi_edge.images.preprocessing import normalise
+from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
@@ -200,7 +201,7 @@ def _overflow(
 
 def _cannot_look(images: Mapping[int, Floats]) -> str | None:
     if runtime_version() is None:
-        return 'ONNX Runtime is not installed (pip install "mimi-edge[cpu]")'
+        return f"ONNX Runtime is not installed ({install_line(CPU)})"
     return None if images else "no images were given; give the run of each task: --run FOLDER"
 
 

@@ -94,8 +94,8 @@ CAUSES = (
     Cause(
         r"was linked against .* but loaded|getInferLibVersion|undefined symbol",
         "the libraries that were found are not of the version that the Python module was made for",
-        'Install both from one place: pip install --force-reinstall "mimi-edge[trt]", and take other TensorRT folders '
-        "out of LD_LIBRARY_PATH.",
+        "Install both from one place (mimi-edge doctor prints the line for this machine), and take other TensorRT "
+        "folders out of LD_LIBRARY_PATH.",
     ),
     Cause(
         r"Could not find any implementation for node",

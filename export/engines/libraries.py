@@ -12,6 +12,8 @@ from typing import Any
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.installation import is_tegra
+from mimi_edge.parts import RTX, TRT, install_line
 
 ROUNDS = 3
 """Libraries need one another in an order that nobody states: what fails at first may load later."""
@@ -25,24 +27,27 @@ class Flavour:
         name: what people call it.
         modules: Python modules to try; the second is what the first one wraps, and stands alone in some wheels.
         libraries: the package of the wheel that holds its shared libraries.
-        install: the line that installs it.
+        part: of mimi-edge that brings it.
     """
 
     name: str
     modules: tuple[str, str]
     libraries: str
-    install: str
+    part: str
+
+    @property
+    def install(self) -> str:
+        """The line that installs it here."""
+        return install_line(self.part)
 
 
 FLAVOURS = {
-    Backend.TRT: Flavour(
-        "TensorRT", ("tensorrt", "tensorrt_bindings"), "tensorrt_libs", 'pip install "mimi-edge[trt]"'
-    ),
+    Backend.TRT: Flavour("TensorRT", ("tensorrt", "tensorrt_bindings"), "tensorrt_libs", TRT),
     Backend.TRT_RTX: Flavour(
         "TensorRT for RTX",
         ("tensorrt_rtx", "tensorrt_rtx_bindings"),
         "tensorrt_rtx_libs",
-        'pip install "mimi-edge[rtx]"',
+        RTX,
     ),
 }
 JETSON = (
@@ -68,7 +73,7 @@ def import_bindings(backend: Backend) -> Any:
     flavour = FLAVOURS[backend]
     installed = _installed(flavour)
     if not installed:
-        raise MimiEdgeError(f"{flavour.name} is not installed: {flavour.install}\n{_also(backend)}")
+        raise MimiEdgeError(_not_installed(flavour, backend))
     failed = []
     for attempt in range(2):
         if attempt:
@@ -79,6 +84,16 @@ def import_bindings(backend: Backend) -> Any:
             except (ImportError, OSError, RuntimeError) as error:
                 failed.append(f"{module}: {error}")
     raise _unloadable(flavour, backend, failed)
+
+
+def _not_installed(flavour: Flavour, backend: Backend) -> str:
+    if is_tegra() and backend is Backend.TRT_RTX:
+        return f"{flavour.name} is not made for a Jetson; JetPack's TensorRT is, --backend trt: {flavour.install}"
+    return f"{flavour.name} is not installed: {flavour.install}\n{_also(backend)}"
+
+
+def _again(flavour: Flavour) -> str:
+    return f"{flavour.install} (with --reinstall)" if is_tegra() else f"{flavour.install} --force-reinstall"
 
 
 def _also(backend: Backend) -> str:
@@ -102,7 +117,7 @@ def _unloadable(flavour: Flavour, backend: Backend, failed: list[str]) -> MimiEd
     if "undefined symbol" in text or "version `" in text:
         return MimiEdgeError(
             f"{flavour.name}'s Python module is there, but the libraries it finds are of another version:\n{listed}\n"
-            f"Install both from one place: {flavour.install} --force-reinstall, and take other TensorRT folders out of "
+            f"Install both from one place: {_again(flavour)}, and take other TensorRT folders out of "
             "LD_LIBRARY_PATH."
         )
     return MimiEdgeError(

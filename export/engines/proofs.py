@@ -23,6 +23,7 @@ from mimi_edge.export.graphs import LOGITS, load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
 from mimi_edge.export.precision.quantise import Verdict, accuracy_drop, int8_verdict
 from mimi_edge.images.preprocessing import normalise
+from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 
@@ -81,7 +82,7 @@ def _cannot_run(work: EngineWork) -> str | None:
     if work.options.compute_capabilities:
         return "the engine was built for GPUs that were named, not for the one that is here"
     if runtime_version() is None:
-        return 'there is nothing to compare with; for ONNX Runtime: pip install "mimi-edge[cpu]"'
+        return f"there is nothing to compare with; for ONNX Runtime: {install_line(CPU)}"
     return None
 
 

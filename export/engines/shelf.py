@@ -40,6 +40,7 @@ from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import settle_file
 from mimi_edge.files import sync, write_whole
+from mimi_edge.parts import upgrade_words
 from mimi_edge.texts import json_text
 
 SCHEMA = 1
@@ -292,8 +293,7 @@ def _read(folder: Path) -> Shelf:
         raise ArtifactError(f"{path} is damaged ({error!r}). {REBUILD}") from error
     if newer:
         raise ArtifactError(
-            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. "
-            "Upgrade: pip install --upgrade mimi-edge"
+            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
         )
     if wrong := list(_wrong(shelf)):
         raise ArtifactError(f"{path} lists what no shelf holds: {', '.join(wrong[:5])}. {REBUILD}")

@@ -18,6 +18,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.requests import CAPABILITY, BatchRange
 from mimi_edge.export.engines.tensors import EngineTensor
 from mimi_edge.export.external_data import is_plain_name
+from mimi_edge.parts import upgrade_words
 
 SCHEMA = 1
 LARGEST_FILE_BYTES = 16 * 1000**2
@@ -138,9 +139,7 @@ def parse_sidecar(content: bytes, path: Path) -> Sidecar:
         raise ArtifactError(f"{path} is no sidecar of an engine ({error}). Build the engine again.") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
-        raise ArtifactError(
-            f"{path} has schema {schema}; this mimi-edge reads up to {SCHEMA}. Upgrade: pip install --upgrade mimi-edge"
-        )
+        raise ArtifactError(f"{path} has schema {schema}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}")
     if faults := list(_faults(document)):
         raise ArtifactError(f"{path} does not describe an engine:\n{_listed(faults)}\nBuild the engine again.")
     return _sidecar(document)

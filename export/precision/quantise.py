@@ -25,6 +25,7 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.graphs import INPUT, LOGITS, graph_info, load_graph
 from mimi_edge.export.precision.ranges import Feeds, batches
+from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import DOWN, HEAD_WEIGHT, UP
 
@@ -162,7 +163,7 @@ def quantised_model(
     if rest is Precision.INT8:
         raise ConfigError("What is not quantised computes in fp32, fp16 or bf16; got int8.")
     if find_spec("onnxruntime") is None:
-        raise MimiEdgeError('INT8 is calibrated in ONNX Runtime. Install it: pip install "mimi-edge[cpu]"')
+        raise MimiEdgeError(f"INT8 is calibrated in ONNX Runtime. Install it: {install_line(CPU)}")
     source = load_graph(graph)
     chosen, left = _products(source, _task_tensors(source, graph))
     if not chosen:

@@ -21,6 +21,7 @@ from mimi_edge.choices import ACTIVATION_NAMES
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.parts import upgrade_words
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
 from mimi_edge.tasks.stores import SCALE, Array, Store
@@ -250,8 +251,7 @@ def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:
         schema = int(document["schema"])
         if schema > SCHEMA:
             raise ArtifactError(
-                f"{path} has format {schema}; this mimi-edge reads up to format {SCHEMA}. "
-                "Upgrade: pip install --upgrade mimi-edge"
+                f"{path} has format {schema}; this mimi-edge reads up to format {SCHEMA}. {upgrade_words()}"
             )
         preprocessing = document["preprocessing"]
         return TaskHeader(

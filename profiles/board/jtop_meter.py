@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.parts import JETSON, install_line
 from mimi_edge.profiles.board.power import PowerReading
 from mimi_edge.profiles.board.rails import RailChoice, choose_rails
 
@@ -65,7 +66,7 @@ def open_jtop(interval_s: float = 0.5) -> JtopMeter:
     try:
         module = import_module("jtop")
     except ImportError as error:
-        raise MimiEdgeError(f'jetson-stats is not installed ({error}): pip install "mimi-edge[jetson]"') from error
+        raise MimiEdgeError(f"jetson-stats is not installed ({error}): {install_line(JETSON)}") from error
     client = module.jtop(interval=interval_s)
     try:
         client.start()

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.parts import REPORT, install_line
 from mimi_edge.profiles.board.power import PowerReading
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ def open_gpu(which: int | str | None = None) -> Gpu:
     try:
         nvml = import_module("pynvml")
     except ImportError as error:
-        raise MimiEdgeError(f'nvidia-ml-py is not installed ({error}): pip install "mimi-edge[report]"') from error
+        raise MimiEdgeError(f"nvidia-ml-py is not installed ({error}): {install_line(REPORT)}") from error
     wanted = _visible() if which is None else which
     try:
         nvml.nvmlInit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mimi_edge.choices import Backend
-from mimi_edge.parts import CPU, GPU, REPORT, TRAIN, install_line
+from mimi_edge.parts import CPU, GPU, REPORT, TRAIN
 from mimi_edge.profiles.doctor.findings import Ability, Can, first_sentence, listed
 from mimi_edge.profiles.doctor.judges.libraries import reinstall_line
 from mimi_edge.profiles.doctor.judges.runtimes import (
@@ -33,7 +33,7 @@ def abilities(seen: Seen, commands: Sequence[str] = ()) -> tuple[Ability, ...]:
         commands: names of all commands; those without a row of their own need the core alone.
     """
     if lacking := seen.core_lacking:
-        return (Ability("all commands", Can.NO, f"{listed(lacking)} cannot be loaded", install_line(None)),)
+        return (Ability("all commands", Can.NO, f"{listed(lacking)} cannot be loaded", seen.install_line(None)),)
     return (*_training(seen), *_exporting(seen), *_running(seen), *_power(seen), *_plots(seen), *_rest(commands))
 
 
@@ -102,15 +102,22 @@ def _no_runtime(command: str, backend: Backend, seen: Seen) -> Ability:
     if seen.library("onnxruntime") != GOOD:
         part = CPU if backend is Backend.ORT_CPU else GPU
         absent = seen.library("onnxruntime") == ABSENT
-        line = install_line(part) if absent else reinstall_line(library("onnxruntime"), seen)
+        line = _runtime_line(part, seen) if absent else reinstall_line(library("onnxruntime"), seen)
         return Ability(command, Can.NO, why_not_provider(backend, seen), line)
     return Ability(command, Can.NO, why_not_provider(backend, seen))
+
+
+def _runtime_line(part: str, seen: Seen) -> str | None:
+    """The index has no ONNX Runtime for a Jetson's GPU; the row of TensorRT has its own line."""
+    return None if part == GPU and seen.is_jetson else seen.install_line(part)
 
 
 def _no_engines(command: str, backend: Backend, seen: Seen) -> Ability:
     installed = seen.failure(backend.value) is not None or seen.facts(backend.value).get("installed")
     if installed:
         return Ability(command, Can.NO, "it is installed and broken", engines_line(backend, seen))
+    if backend is Backend.TRT_RTX and seen.is_jetson:
+        return Ability(command, Can.NO, "it is not made for a Jetson; take --backend trt")
     builds_without = backend is Backend.TRT_RTX and command.startswith("export")
     if seen.gpu is None and not builds_without:
         return Ability(command, Can.NO, f"not installed, and {_lower(seen.why_no_gpu)}")
@@ -154,7 +161,7 @@ def _line(seen: Seen, lacking: list[str], part: str = TRAIN) -> str:
     """What is missing is installed; what is broken is mended first."""
     broken = [library(name) for name in lacking if seen.library(name) != ABSENT]
     first = next((one for one in broken if not seen.blamed(one)), None)
-    return install_line(part) if first is None else reinstall_line(first, seen)
+    return seen.install_line(part) if first is None else reinstall_line(first, seen)
 
 
 def _gpu_name(seen: Seen) -> str:

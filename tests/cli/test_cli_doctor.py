@@ -11,6 +11,7 @@ import pytest
 from cli_world import Outcome, apart
 
 from mimi_edge.cli.app import app
+from mimi_edge.parts import TRAIN, install_line
 
 TRAINING = ("torch", "torchvision", "timm", "onnxscript")
 HIDE = """
@@ -75,7 +76,7 @@ def test_every_command_is_spoken_of(here: Outcome) -> None:
 
 def test_a_device_without_parts_is_healthy_and_told_how_to_get_them(tmp_path: Path) -> None:
     outcome = with_planted(tmp_path, {}, COLUMNS="80").ended(0)
-    assert 'pip install "mimi-edge[train]"' in [line.strip() for line in outcome.out.splitlines()]
+    assert install_line(TRAIN) in [line.strip() for line in outcome.out.splitlines()]
     assert "missing, training: torch, torchvision, timm and onnxscript are not" in outcome.out
     assert all(len(line.rstrip()) <= 80 for line in outcome.out.splitlines())
 

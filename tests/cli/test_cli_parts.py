@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from mimi_edge.choices import SCORE_NAMES
 from mimi_edge.cli.app import app
+from mimi_edge.parts import CPU, TRAIN, install_line
 from mimi_edge.scores import SCORES
 
 COMMANDS = (
@@ -102,7 +103,7 @@ def test_the_names_of_the_scores_are_those_that_there_are() -> None:
 def test_training_without_torch_names_the_line_that_installs_it(command: str, pictures: Path, tmp_path: Path) -> None:
     arguments = (command, "--data", pictures, *SMALL, "--budget-mb", "0.1")
     outcome = apart(*arguments, folder=tmp_path, missing=TRAINING).ended(1)
-    assert 'pip install "mimi-edge[train]"' in outcome.err
+    assert install_line(TRAIN) in outcome.err
     assert outcome.out == ""
     assert [path.name for path in tmp_path.iterdir()] == [".hooks"]
 
@@ -112,7 +113,7 @@ def test_profile_and_predict_without_a_runtime_name_the_line(
 ) -> None:
     for arguments in (("profile", packaged.folder), ("predict", packaged.folder, trained.data / "plain" / "0.png")):
         outcome = apart(*arguments, folder=tmp_path, missing=("onnxruntime",)).ended(1)
-        assert 'pip install "mimi-edge[cpu]"' in outcome.err
+        assert install_line(CPU) in outcome.err
 
 
 def test_a_device_without_torch_predicts_profiles_inspects_and_adds_tasks(
@@ -137,6 +138,6 @@ def test_a_device_without_torch_predicts_profiles_inspects_and_adds_tasks(
 
 def test_exporting_a_backbone_without_torch_says_what_to_do(trained: Trained, tmp_path: Path) -> None:
     outcome = apart("export", trained.run, folder=tmp_path, missing=TRAINING).ended(1)
-    assert 'pip install "mimi-edge[train]"' in outcome.err
+    assert install_line(TRAIN) in outcome.err
     assert "--backbone-graph" in outcome.err
     assert not (tmp_path / "package").exists()

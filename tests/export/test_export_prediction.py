@@ -84,6 +84,7 @@ def test_wrong_shapes_are_refused_before_the_runtime(package):
             model.run(images)
 
 
+@pytest.mark.usefixtures("from_an_index")
 def test_missing_runtime_names_the_line_that_installs_it(package, monkeypatch):
     monkeypatch.setattr(onnx_runtime, "find_spec", lambda _name: None)
     with pytest.raises(MimiEdgeError, match=r'pip install "mimi-edge\[cpu\]"'):

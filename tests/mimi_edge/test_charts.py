@@ -101,6 +101,7 @@ def test_what_cannot_be_drawn_is_refused_and_leaves_nothing(tmp_path, states, si
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("from_an_index")
 def test_without_matplotlib_the_error_names_what_to_install(tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 
-from mimi_edge.parts import CORE, JETSON, LIBRARIES, REPORT, TRAIN, Library, install_line
+from mimi_edge.installation import pip_line
+from mimi_edge.parts import CORE, CPU, GPU, JETSON, LIBRARIES, REPORT, TRAIN, Library
 from mimi_edge.profiles.doctor.findings import Finding, State, listed
 from mimi_edge.profiles.doctor.judges.seen import ABSENT, BAD, GOOD, Seen
 
@@ -46,16 +47,16 @@ def reinstall_line(library: Library, seen: Seen) -> str:
         return f"mv {place} {place}.aside"
     known = facts.get("distributions") or {}
     if not known:
-        return install_line(library.part)
+        return seen.install_line(library.part)
     pinned = " ".join(f'"{name}=={version}"' for name, version in known.items())
-    return f"pip install --force-reinstall --no-deps {pinned}"
+    return pip_line(f"install --force-reinstall --no-deps {pinned}")
 
 
 def _absent_core(seen: Seen) -> Iterator[Finding]:
     absent = [library.name for library in LIBRARIES if library.part == CORE and seen.library(library.name) == ABSENT]
     if absent:
         text = f"{listed(absent)} {_is(absent)} not installed, and no command works without."
-        yield Finding(State.BROKEN, "core", text, install_line(None))
+        yield Finding(State.BROKEN, "core", text, seen.install_line(None))
 
 
 def _broken(library: Library, seen: Seen) -> Finding:
@@ -84,7 +85,7 @@ def _old(library: Library, seen: Seen, least: dict[str, str]) -> Iterator[Findin
     for name, version in seen.facts(library.name).get("distributions", {}).items():
         if name in least and numbers(version) < numbers(least[name]):
             text = f"{name} {version} is older than {least[name]}, the oldest that mimi-edge is made for."
-            yield Finding(State.WARNING, library.name, text, f'pip install --upgrade "{name}>={least[name]}"')
+            yield Finding(State.WARNING, library.name, text, pip_line(f'install --upgrade "{name}>={least[name]}"'))
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -96,21 +97,21 @@ def numbers(version: str) -> tuple[int, ...]:
 def _two_runtimes(seen: Seen) -> Iterator[Finding]:
     known = seen.facts("onnxruntime").get("distributions", {})
     if len(known) > 1:
-        part = "gpu" if seen.gpu is not None else "cpu"
+        part = GPU if seen.gpu is not None and not seen.is_jetson else CPU
         names = _known(seen.facts("onnxruntime"))
         text = (
             f"{names} are both installed. They are one module with two contents, so which one is loaded is chance, "
             "and to remove one breaks the other."
         )
-        line = f"pip uninstall -y {' '.join(known)} && {install_line(part)}"
+        line = f"{pip_line('uninstall -y ' + ' '.join(known))} && {seen.install_line(part)}"
         yield Finding(State.BROKEN, RUNTIME, text, line)
 
 
 def _absent_parts(seen: Seen) -> Iterator[Finding]:
     yield from _absent(seen, "training", TRAIN, [one.name for one in LIBRARIES if one.part == TRAIN])
     if seen.library("onnxruntime") == ABSENT:
-        part = "gpu" if seen.gpu is not None and not seen.is_jetson else "cpu"
-        yield Finding(State.MISSING, RUNTIME, "onnxruntime is not installed.", install_line(part))
+        part = GPU if seen.gpu is not None and not seen.is_jetson else CPU
+        yield Finding(State.MISSING, RUNTIME, "onnxruntime is not installed.", seen.install_line(part))
     report = ["matplotlib", *(["pynvml"] if seen.has_driver and not seen.is_jetson else [])]
     yield from _absent(seen, "reports", REPORT, report)
     if seen.is_jetson:
@@ -120,7 +121,7 @@ def _absent_parts(seen: Seen) -> Iterator[Finding]:
 def _absent(seen: Seen, topic: str, part: str, names: list[str]) -> Iterator[Finding]:
     absent = [name for name in names if seen.library(name) == ABSENT]
     if absent:
-        yield Finding(State.MISSING, topic, f"{listed(absent)} {_is(absent)} not installed.", install_line(part))
+        yield Finding(State.MISSING, topic, f"{listed(absent)} {_is(absent)} not installed.", seen.install_line(part))
 
 
 def _is(names: list[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mimi_edge.export.cache import CACHE_VARIABLE
+from mimi_edge.installation import pip_line
+from mimi_edge.parts import TRT
 from mimi_edge.profiles.doctor.findings import Finding, State, first_sentence
 from mimi_edge.profiles.doctor.judges.libraries import numbers
 from mimi_edge.profiles.doctor.judges.seen import GOOD, Seen
@@ -34,7 +36,8 @@ def _gpu(seen: Seen) -> Iterator[Finding]:
         text = "The NVIDIA driver is in the kernel, but its library (libcuda.so.1) is not here, as in a container."
         yield Finding(State.WARNING, "GPU", text, "docker run --gpus all ... (on a Jetson: --runtime nvidia)")
     elif seen.has_driver and cuda.get("runtime") is False:
-        yield Finding(State.MISSING, "CUDA", cuda["why_not"], "pip install nvidia-cuda-runtime-cu12")
+        line = seen.install_line(TRT) if seen.is_jetson else pip_line("install nvidia-cuda-runtime-cu12")
+        yield Finding(State.MISSING, "CUDA", cuda["why_not"], line)
     elif seen.has_driver and seen.gpu is None and not seen.not_ours("cuda"):
         hidden = driver.get("visible") is not None
         text = f"There is a driver, and no GPU can be used: {seen.why_no_gpu}."
@@ -52,7 +55,9 @@ def _torch_on_gpu(seen: Seen) -> Iterator[Finding]:
         yield Finding(State.BROKEN, "torch", f"It cannot compute on the GPU: {first_sentence(failure.text)}.", UPGRADE)
     elif seen.gpu is not None and built_for is None:
         text = "This torch was built for CPUs alone, so training leaves the GPU idle."
-        yield Finding(State.WARNING, "torch", text, "pip install --force-reinstall --no-deps torch")
+        # The index has no other for a Jetson.
+        line = None if seen.is_jetson else pip_line("install --force-reinstall --no-deps torch")
+        yield Finding(State.WARNING, "torch", text, line)
     elif seen.gpu is not None:
         text = f"torch was built for CUDA {built_for} and sees no GPU; the driver knows CUDA {seen.gpu['driver_cuda']}."
         yield Finding(State.BROKEN, "torch", text, UPGRADE)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from mimi_edge.choices import Backend
 from mimi_edge.export.engines.libraries import FLAVOURS, JETSON, Flavour
-from mimi_edge.parts import GPU, TRT, install_line
+from mimi_edge.installation import pip_line
+from mimi_edge.parts import GPU, TRT
 from mimi_edge.profiles.doctor.findings import Finding, State, first_sentence
 from mimi_edge.profiles.doctor.judges.libraries import RUNTIME, reinstall_line
 from mimi_edge.profiles.doctor.judges.seen import GOOD, Seen, library
 
-APT = "sudo apt install nvidia-jetpack"
 ORT_BACKENDS = (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)
 
 
@@ -52,7 +52,7 @@ def makes(backend: Backend, what: str, seen: Seen) -> bool:
 
 def engines_line(backend: Backend, seen: Seen) -> str:
     """The line that installs TensorRT, or TensorRT for RTX."""
-    return APT if seen.is_jetson and backend is Backend.TRT else FLAVOURS[backend].install
+    return seen.install_line(FLAVOURS[backend].part)
 
 
 def _provider(backend: Backend, seen: Seen) -> Iterator[Finding]:
@@ -67,11 +67,18 @@ def _provider(backend: Backend, seen: Seen) -> Iterator[Finding]:
     elif built_in and backend is Backend.ORT_CUDA:
         yield Finding(State.BROKEN, RUNTIME, text, reinstall_line(library("onnxruntime"), seen))
     elif built_in:
-        line = None if has_engines(Backend.TRT, seen) else install_line(TRT)
+        line = None if has_engines(Backend.TRT, seen) else seen.install_line(TRT)
         yield Finding(State.WARNING, RUNTIME, f"{text} It needs TensorRT of the version it was built for.", line)
     elif backend is Backend.ORT_CUDA:
-        line = f"pip uninstall -y onnxruntime && {install_line(GPU)}"
-        yield Finding(State.MISSING, RUNTIME, "It was built for CPUs alone, and there is a GPU.", line)
+        yield _for_cpus_alone(seen)
+
+
+def _for_cpus_alone(seen: Seen) -> Finding:
+    if seen.is_jetson:
+        text = "It was built for CPUs alone, and the index has no other for a Jetson; TensorRT uses the GPU here."
+        return Finding(State.MISSING, RUNTIME, text, None if has_engines(Backend.TRT, seen) else seen.install_line(TRT))
+    line = f"{pip_line('uninstall -y onnxruntime')} && {seen.install_line(GPU)}"
+    return Finding(State.MISSING, RUNTIME, "It was built for CPUs alone, and there is a GPU.", line)
 
 
 def _engines(backend: Backend, seen: Seen) -> Iterator[Finding]:
@@ -125,9 +132,10 @@ def _unmade(backend: Backend, flavour: Flavour, seen: Seen) -> Iterator[Finding]
 
 
 def _mend(backend: Backend, seen: Seen) -> str:
-    if seen.is_jetson and backend is Backend.TRT:
-        return APT.replace("install", "install --reinstall")
-    return FLAVOURS[backend].install.replace("pip install", "pip install --force-reinstall")
+    line = engines_line(backend, seen)
+    if seen.is_jetson:
+        return line.replace("apt install", "apt install --reinstall")
+    return line.replace("pip install", "pip install --force-reinstall")
 
 
 def _sentence(text: str) -> str:

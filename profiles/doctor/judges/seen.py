@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mimi_edge.parts import LIBRARIES, Library, library_of
+from mimi_edge.parts import LIBRARIES, Library, install_line, library_of
 from mimi_edge.profiles.doctor.asking import IMPORT, Answer, Answers, Failure
 from mimi_edge.profiles.doctor.findings import first_sentence
 
@@ -83,6 +83,10 @@ class Seen:
     def is_jetson(self) -> bool:
         """Whether this is a Jetson."""
         return bool(self.facts("jetson").get("is_jetson"))
+
+    def install_line(self, part: str | None) -> str:
+        """The line that installs a part of mimi-edge on this machine."""
+        return install_line(part, tegra=self.is_jetson)
 
     @property
     def torch_on_gpu(self) -> bool:

@@ -31,10 +31,14 @@ def cuda() -> Iterator[Mapping[str, Any]]:
     """Whether work can run on a GPU, and if not, why."""
     from mimi_edge.errors import MimiEdgeError
     from mimi_edge.export.engines.cuda import open_cuda
-    from mimi_edge.export.engines.cuda_library import INSTALL, libraries
+    from mimi_edge.export.engines.cuda_library import install_words, libraries
 
     if next(libraries(), None) is None:
-        yield {"runtime": False, "why_not": "There is no CUDA runtime library (libcudart) here.", "install": INSTALL}
+        yield {
+            "runtime": False,
+            "why_not": "There is no CUDA runtime library (libcudart) here.",
+            "install": install_words(),
+        }
         return
     yield {"runtime": True}
     try:

@@ -10,6 +10,7 @@ import pytest
 from engine_samples import fake_bindings, small_graph
 from fake_tensorrt import BEHAVIOUR, VERSIONS, World, fake_module, surface, surface_of
 
+from mimi_edge import installation
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError, MimiEdgeError
 from mimi_edge.export.engines import bindings as bindings_module
@@ -40,7 +41,7 @@ def module_that(tmp_path, monkeypatch, name, source):
 # Loading.
 
 
-@pytest.mark.usefixtures("nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded", "from_an_index")
 @pytest.mark.parametrize(
     ("backend", "install", "aside"),
     [(Backend.TRT, 'pip install "mimi-edge[trt]"', "--system-site-packages"), (Backend.TRT_RTX, "[rtx]", "RTX PRO")],
@@ -53,7 +54,19 @@ def test_missing_tensorrt_names_the_line_that_installs_it(monkeypatch, backend, 
     assert aside in str(caught.value)
 
 
-@pytest.mark.usefixtures("nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded", "from_an_index")
+@pytest.mark.parametrize("backend", list(libraries.FLAVOURS))
+def test_on_a_jetson_missing_tensorrt_names_what_works_there(backend, monkeypatch):
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation, "is_tegra", lambda: True)
+    monkeypatch.setattr(libraries, "is_tegra", lambda: True)
+    with pytest.raises(MimiEdgeError) as caught:
+        load_bindings(backend)
+    assert "sudo apt install nvidia-jetpack" in str(caught.value)
+    assert "pip install" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("nothing_loaded", "from_an_index")
 def test_libraries_that_are_missing_are_named(tmp_path, monkeypatch):
     says = "libnvonnxparser.so.10: cannot open shared object file: No such file or directory"
     module_that(tmp_path, monkeypatch, "tensorrt", f"raise ImportError({says!r})")
@@ -103,7 +116,7 @@ def test_too_old_a_version_is_refused():
     module = fake_module("10.3")
     module.__version__ = "8.6.1"
     del module.INetworkDefinition.mark_weights_refittable
-    with pytest.raises(MimiEdgeError, match=r"8\.6\.1 is too old.*mark_weights_refittable.*JetPack 6\.2"):
+    with pytest.raises(MimiEdgeError, match=r"8\.6\.1 is too old.*mark_weights_refittable.*tensorrt>=10\.3"):
         bindings_of(module, Backend.TRT)
 
 

@@ -16,6 +16,8 @@ from mimi_edge.profiles.doctor.findings import Can, Finding, State
 from mimi_edge.profiles.doctor.judges.libraries import least_versions, numbers
 from mimi_edge.profiles.doctor.steps import all_groups
 
+pytestmark = pytest.mark.usefixtures("from_an_index")
+
 TRAINING = ("torch", "torchvision", "timm", "onnxscript")
 
 
@@ -177,6 +179,48 @@ def test_tensorrt_on_a_jetson_comes_with_jetpack() -> None:
     by_topic = {one.topic: one for one in findings(jetson)}
     assert by_topic["TensorRT"].line == "sudo apt install nvidia-jetpack"
     assert by_topic["Jetson power"].line == 'pip install "mimi-edge[jetson]"'
+
+
+JETSON = Answer({"is_jetson": True, "tools": {"nvpmodel": "/usr/sbin/nvpmodel"}, "fixed": True})
+NOT_FOR_A_JETSON = ("mimi-edge[gpu]", "mimi-edge[trt]", "mimi-edge[rtx]", "nvidia-cuda-runtime", "--no-deps torch")
+
+
+def jetson_without(**answers: Answer) -> Answers:
+    """A Jetson on which some steps found something else than on a machine where all works."""
+    return gpu_machine(jetson=JETSON, **answers)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        jetson_without(onnxruntime=ABSENT, trt=Answer({"installed": False, "wheels": {}})),
+        jetson_without(ort_cuda=Answer({"built_in": False}), ort_trt=Answer({"built_in": False})),
+        jetson_without(trt=failed("error", "libnvinfer.so.10: cannot open", installed=True, wheels={})),
+        jetson_without(cuda=Answer({"runtime": False, "why_not": "There is no CUDA runtime library here."})),
+        jetson_without(onnxruntime=Answer({"distributions": {"onnxruntime": "1", "onnxruntime-gpu": "1"}})),
+        jetson_without(trt_rtx=Answer({"installed": False, "wheels": {}})),
+        {**jetson_without(), "torch.cuda": Answer({"built_for": None})},
+    ],
+)
+def test_on_a_jetson_no_line_is_printed_that_cannot_work_there(answers: Answers) -> None:
+    diagnosis = diagnosis_of(answers, ["inspect"])
+    lines = [one.line for one in (*diagnosis.findings, *diagnosis.abilities) if one.line is not None]
+    assert not [line for line in lines for part in NOT_FOR_A_JETSON if part in line]
+
+
+def test_on_a_jetson_the_gpu_is_that_of_tensorrt() -> None:
+    for_cpus = jetson_without(ort_cuda=Answer({"built_in": False}), ort_trt=Answer({"built_in": False}))
+    finding = next(one for one in findings(for_cpus) if one.topic == "ONNX Runtime")
+    assert "TensorRT uses the GPU here" in finding.text
+    assert finding.line is None
+    missing = jetson_without(trt_rtx=Answer({"installed": False, "wheels": {}}))
+    assert can(missing, "export --format trt --backend trt-rtx")[1:] == (
+        "it is not made for a Jetson; take --backend trt",
+        None,
+    )
+    assert can(jetson_without(onnxruntime=ABSENT, ort_cpu=Answer()), "predict, profile --backend ort-cpu")[2] == (
+        'pip install "mimi-edge[cpu]"'
+    )
 
 
 def test_power_tools_of_a_jetson() -> None:
