@@ -215,6 +215,10 @@ def _lacks_memory(error: Exception) -> bool:
 
 def _missing_part(error: ImportError) -> str:
     """Names the line that installs what is missing; a missing module of our own is a broken installation."""
+    from mimi_edge.numpy_versions import numpy_misfit
+
+    if (misfit := numpy_misfit(error)) is not None:
+        return f"{misfit.text} Install both at once, so that they fit: {misfit.line}"
     module = (error.name or "").split(".")[0]
     library = library_of(module)
     what = install_line(None if library is None else library.part)

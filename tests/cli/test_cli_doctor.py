@@ -29,7 +29,9 @@ def from_name(name):
     return whole(name)
 
 metadata.Distribution.from_name = from_name
-metadata.distributions = lambda: (one for one in all_of_them() if "tensorrt" not in one.metadata["Name"])
+metadata.distributions = lambda **wanted: (
+    one for one in all_of_them(**wanted) if "tensorrt" not in one.metadata["Name"]
+)
 """
 """Makes libraries not installed, for Python and for pip, in every process; modules planted beside it are found."""
 

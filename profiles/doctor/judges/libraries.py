@@ -40,11 +40,13 @@ def least_versions() -> dict[str, str]:
 
 
 def reinstall_line(library: Library, seen: Seen) -> str:
-    """The line that installs a library from anew, in the version that is here, and nothing else."""
+    """The line that installs a library from anew, in the version that is here, and as little else as can be."""
     facts = seen.facts(library.name)
     if facts.get("shadows"):
         place = facts["at"].removesuffix("/__init__.py")
         return f"mv {place} {place}.aside"
+    if misfit := facts.get("numpy_misfit"):
+        return str(misfit["line"])
     known = facts.get("distributions") or {}
     if not known:
         return seen.install_line(library.part)
@@ -64,6 +66,8 @@ def _broken(library: Library, seen: Seen) -> Finding:
         text = f"It cannot be loaded, as {listed(blamed)} {_is(blamed)} broken or missing. Mend that first."
         return Finding(State.BROKEN, library.name, text)
     facts, failure = seen.facts(library.name), seen.failure(library.name)
+    if facts.get("numpy_misfit") and not facts.get("shadows"):
+        return Finding(State.BROKEN, library.name, facts["numpy_misfit"]["text"], reinstall_line(library, seen))
     if failure is None:
         text = f"pip says that {_known(facts)} is installed, but there is no module {library.name}."
         return Finding(State.BROKEN, library.name, text, reinstall_line(library, seen))

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.numpy_versions import numpy_misfit
+
 Facts = Mapping[str, Any]
 
 
@@ -31,7 +33,12 @@ def library(module: str, *names: str) -> Iterator[Facts]:
     yield {"shadows": spec.origin is not None and bool(known) and not _inside(Path(spec.origin), known.values())}
     if spec.origin is None:
         raise ImportError(f"an empty folder is in its place: {next(iter(spec.submodule_search_locations or ()), '')}")
-    import_module(module)
+    try:
+        import_module(module)
+    except ImportError as error:
+        if (misfit := numpy_misfit(error)) is not None:
+            yield {"numpy_misfit": {"text": misfit.text, "line": misfit.line}}
+        raise
     version = getattr(sys.modules[top], "__version__", None)
     yield {"version": None if version is None else str(version)}
 

@@ -313,3 +313,14 @@ def test_no_answer_is_too_odd_for_a_diagnosis(changes: dict[str, Answer], machin
 def test_nothing_at_all_is_known() -> None:
     assert diagnosis_of({}).abilities[0].can is Can.NO
     assert NO_GPU.startswith("There is no NVIDIA driver")
+
+
+def test_onnx_runtime_built_for_another_numpy_gets_the_line_that_mends_it() -> None:
+    line = 'pip install "numpy<2" "onnxruntime==1.18.0"'
+    misfit = {"text": "onnxruntime 1.18.0 was built for NumPy 1.", "line": line}
+    facts = {"distributions": {"onnxruntime": "1.18.0"}, "installed": True, "numpy_misfit": misfit}
+    broken = failed("import", "ImportError", **facts)
+    answers = good_machine(onnxruntime=broken, ort_cpu=failed("import", "ImportError"))
+    finding = next(one for one in findings(answers) if one.topic == "onnxruntime")
+    assert (finding.state, finding.text, finding.line) == (State.BROKEN, misfit["text"], line)
+    assert can(answers, "predict, profile --backend ort-cpu")[2] == line
