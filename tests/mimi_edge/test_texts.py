@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +64,9 @@ def test_json_keeps_letters_and_makes_null_of_what_is_not_finite():
     assert json_text({"ä\x9b": [float("nan"), 1.5, "\ud800\x7f"]}, indent=None) == (
         '{"ä\\u009b": [null, 1.5, "\\ud800\\u007f"]}'
     )
+
+
+def test_json_in_order_in_ascii_and_of_what_it_cannot_hold():
+    document = {"b": "ä", "a": {"path": Path("x"), "loss": float("inf")}}
+    text = json_text(document, indent=None, sort_keys=True, ascii_only=True, default=str)
+    assert text == '{"a": {"loss": null, "path": "x"}, "b": "\\u00e4"}'

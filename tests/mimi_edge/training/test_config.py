@@ -64,3 +64,10 @@ def test_entries_of_a_newer_release_are_named() -> None:
     with pytest.raises(ConfigError, match=r"shine, sparkle\. A newer mimi-edge") as refused:
         config_from_document({**FIRST_RELEASE, "sparkle": 1, "shine": 2})
     assert __version__ in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "start_ratio"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_a_number_that_json_cannot_hold_is_no_setting(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"must be finite and .*{value}"):
+        small_config(Path("data"), **{name: value})
