@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimi_edge.cli.defaults import PACKAGE, TASK_SUFFIX, default_package, is_package, is_run, newest_run, say_next
+from mimi_edge.cli.inspected import ARCHIVE_SUFFIXES, Inspected, adapters, archive, is_adapters, report
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.sites import network_order
 
 if TYPE_CHECKING:
     from mimi_edge.export.engines.shelf import ShelvedEngine
 
-MANIFEST = "manifest.json"
-RUN_CONFIG = "config.json"
-TASK_SUFFIX = ".safetensors"
 GRAPH_SUFFIX = ".onnx"
+REPORT_SUFFIX = ".json"
 MOST_CLASSES = 20
 NO_HASH = "without a hash of its own, as earlier releases wrote them: whether it was altered cannot be told"
 
@@ -27,36 +28,52 @@ NO_HASH = "without a hash of its own, as earlier releases wrote them: whether it
 @explained
 def command(
     path: Annotated[
-        Path, typer.Argument(help="A task file, a package, an .onnx graph or a run folder.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(
+            help="A task file, a package, an .onnx graph, a run folder, an archive, a folder of adapters or a report.",
+            show_default="package/, else the newest finished run in runs/",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a task file, package, graph or run folder holds.
+    """Show what a task file, package, graph, run folder, archive, folder of adapters or report holds.
 
     Of a package, sizes are compared and headers are read: mimi-edge verify looks at every byte.
     """
-    document, show = _inspected(path)
+    document, show = _inspected(_here() if path is None else path)
     document_or(as_json, document, show)
 
 
-def _inspected(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _here() -> Path:
+    """What there is to look at: the package, and where none was made, the newest run."""
+    return default_package() if is_package(PACKAGE) else newest_run()
+
+
+def _inspected(path: Path) -> Inspected:
     if not path.exists():
         raise ArtifactError(f"There is no {path}. Check the path.")
-    if path.is_dir() and (path / MANIFEST).is_file():
-        return _package(path)
-    if path.is_dir() and (path / RUN_CONFIG).is_file():
-        return _run(path)
-    if path.suffix == TASK_SUFFIX:
-        return _task(path)
-    if path.suffix == GRAPH_SUFFIX:
-        return _graph(path)
+    if (looking := _looking(path)) is not None:
+        return looking(path)
     raise ConfigError(
         f"{path} is nothing that can be inspected. Expected a task file ({TASK_SUFFIX}), a graph ({GRAPH_SUFFIX}), "
-        "a package or a run folder."
+        f"a package, a run folder, an archive ({', '.join(ARCHIVE_SUFFIXES)}), a folder of adapters or a report "
+        f"({REPORT_SUFFIX})."
     )
 
 
-def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _looking(path: Path) -> Callable[[Path], Inspected] | None:
+    """What looks into a thing of this kind, None where it is none that we know."""
+    folders = ((is_package, _package), (is_run, _run), (is_adapters, adapters))
+    files = {
+        TASK_SUFFIX: _task,
+        GRAPH_SUFFIX: _graph,
+        REPORT_SUFFIX: report,
+        **dict.fromkeys(ARCHIVE_SUFFIXES, archive),
+    }
+    return next((look for is_one, look in folders if is_one(path)), None) or files.get(path.suffix)
+
+
+def _task(path: Path) -> Inspected:
     from mimi_edge.tasks.files import read_task, stated_sha256
 
     task, content = read_task(path), stated_sha256(path)
@@ -72,7 +89,9 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         "store": header.store.value,
         "activation": header.activation,
         "preprocessing": asdict(header.preprocessing),
-        "sites": {site: {"width": task.widths[site], "neurons": count} for site, count in task.neurons.items()},
+        "sites": {
+            site: {"width": task.widths[site], "neurons": task.neurons[site]} for site in network_order(task.neurons)
+        },
         "training_sha256": header.training_sha256,
         "versions": dict(header.versions),
         "content_sha256": content,
@@ -99,7 +118,7 @@ def _task(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     return document, show
 
 
-def _package(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _package(path: Path) -> Inspected:
     from mimi_edge.export.engines.shelf import read_shelf
     from mimi_edge.export.packages import read_package
     from mimi_edge.export.reading import undisturbed
@@ -167,7 +186,7 @@ def _engine(engine: ShelvedEngine) -> dict[str, Any]:
     }
 
 
-def _graph(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _graph(path: Path) -> Inspected:
     from mimi_edge.export.graphs import load_graph, read_graph_info
 
     info = read_graph_info(path)
@@ -200,7 +219,7 @@ def _graph(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     return document, show
 
 
-def _run(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _run(path: Path) -> Inspected:
     from mimi_edge.training.config import config_document, read_config
 
     config, _ = read_config(path)
@@ -214,13 +233,26 @@ def _run(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     }
 
     def show() -> None:
-        show_facts(f"Run {path}", config_document(config))
+        show_facts(f"Run {path}", _asked(config_document(config)))
         if finished.is_file():
             _task(finished)[1]()
         else:
-            show_facts("Not finished", {"go on": f"mimi-edge train --resume {path}"})
+            say_next("mimi-edge", "train", "--resume", path)
 
     return document, show
+
+
+def _asked(config: Mapping[str, Any]) -> dict[str, str]:
+    """What a run was asked to do, in words; what was left open is left out."""
+    budget = config["budget"]
+    size, flops = budget["size_bytes"], budget["flops"]
+    limits = [f"{size:,} bytes"] if size is not None else []
+    limits += [f"{flops / 1e9:.5g} GFLOPs"] if flops is not None else []
+    words = {"budget": f"at most {' and '.join(limits)}"}
+    for name, value in config.items():
+        if name not in words and value is not None:
+            words[name.replace("_", " ")] = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+    return words
 
 
 def _tested(headers: Mapping[str, Any], name: str) -> str:

@@ -31,6 +31,12 @@ WIDEST = 100_000
 """Columns at most, there."""
 SHORT = 16
 """Letters of a cell that is never broken into lines."""
+NARROW = 6
+"""Letters that a column of longer cells is left with at least."""
+MARGIN = 2
+"""Columns of a terminal between two columns of a table."""
+TERMINAL = 80
+"""Columns that a terminal has at least."""
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
 """A file from elsewhere may hold names that would steer the terminal."""
 
@@ -70,17 +76,21 @@ def show_json(document: object) -> None:
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Prints a result for people; columns after the first hold figures."""
     table = _table(title)
-    for index, column in enumerate(columns):
-        longest = max((len(str(row[index])) for row in rows), default=0)
-        table.add_column(
-            _plain(column),
-            justify="left" if index == 0 else "right",
-            min_width=longest if longest <= SHORT else None,
-            overflow="fold",
-        )
+    for index, (column, width) in enumerate(zip(columns, _least_widths(columns, rows), strict=True)):
+        table.add_column(_plain(column), justify="left" if index == 0 else "right", min_width=width, overflow="fold")
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
     _print_table(table)
+
+
+def _least_widths(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int | None]:
+    """Of each column, in letters: figures are never broken, and a name that one may have to type only without room."""
+    longest = [max((len(str(row[index])) for row in rows), default=0) for index in range(len(columns))]
+    widths = [length if length <= SHORT else None for length in longest]
+    others = sum((width or NARROW) + MARGIN for width in widths[1:])
+    if longest and longest[0] + MARGIN + others <= TERMINAL:
+        widths[0] = longest[0]
+    return widths
 
 
 def show_facts(title: str, facts: Mapping[str, object]) -> None:
@@ -137,6 +147,7 @@ def _table(title: str, *, show_header: bool = True) -> Table:
         show_header=show_header,
         header_style="bold",
         box=box.SIMPLE_HEAD,
+        collapse_padding=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,17 @@ class Site:
 
 Neurons = Mapping[str, int]
 """How many neurons each site has; a site that is missing or 0 has no adapter."""
+
+
+def network_order(names: Iterable[str]) -> list[str]:
+    """Names of sites as the network has them: block 2 before block 10, attention before the MLP of its block."""
+    return sorted(names, key=_in_figures)
+
+
+def _in_figures(name: str) -> list[tuple[str, int]]:
+    """Words and numbers in turns, the numbers by their value."""
+    parts = re.split(r"(\d+)", name)
+    return [(word, int(figures or -1)) for word, figures in zip(parts[::2], [*parts[1::2], ""], strict=True)]
 
 
 def uniform_neurons(sites: Iterable[Site], ratio: float) -> dict[str, int]:
