@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from mimi_edge.choices import Backend
 from mimi_edge.documents import DocumentKind, parse_document
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.answers import softmax
 from mimi_edge.export.checking import OutputCheck, Runnable, check_outputs
 from mimi_edge.export.graphs import EMBEDDED_KEY, INPUT, GraphInfo, load_graph
 from mimi_edge.export.manifest import MANIFEST
-from mimi_edge.export.prediction import softmax
 from mimi_edge.export.writing import raise_opset
 from mimi_edge.files import MEGABYTE, whole_file
 from mimi_edge.images.preprocessing import Preprocessing, normalise

@@ -160,16 +160,21 @@ def _graph(path: Path, tasks: Sequence[str] | None, backend: Backend, threads: i
     if tasks is not None:
         raise ConfigError(f"{path} is one graph with its own task; give a package to choose among tasks.")
     with opened_graph(path):
-        task = _of_graph(path, backend, threads)
+        task = _of_one_file(path, backend, threads) or _of_graph(path, backend, threads)
     return Serving((task.name,), lambda: iter([task]))
 
 
-def _of_graph(path: Path, backend: Backend, threads: int | None) -> ServedTask:
+def _of_one_file(path: Path, backend: Backend, threads: int | None) -> ServedTask | None:
+    """The task of a one-file export; None of a graph with its weights beside it."""
     from mimi_edge.export.embedding import open_embedded
+
+    whole = open_embedded(path, threads=threads, backend=backend)
+    return whole and ServedTask(whole.info.task, whole.info.classes, whole.info.preprocessing, whole.run)
+
+
+def _of_graph(path: Path, backend: Backend, threads: int | None) -> ServedTask:
     from mimi_edge.export.onnx_runtime import open_graph
 
-    if (whole := open_embedded(path, threads=threads, backend=backend)) is not None:
-        return ServedTask(whole.info.task, whole.info.classes, whole.info.preprocessing, whole.run)
     model = open_graph(path, threads=threads, backend=backend)
     name, classes = _task_of(model.info, path)
     return ServedTask(name, classes, model.info.preprocessing, model.run)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError
 from mimi_edge.export import embedding
+from mimi_edge.export.answers import softmax
 from mimi_edge.export.embedding import PIXELS, PROBABILITIES, embed, open_embedded, pixels_of
 from mimi_edge.export.graphs import load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.prediction import predict, softmax
+from mimi_edge.export.prediction import predict
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.tasks.files import read_task
 
