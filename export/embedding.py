@@ -242,9 +242,13 @@ def _put_inside(model: ir.Model, info: EmbeddedInfo) -> None:
     model.doc_string = _in_words(info)
     model.metadata_props.clear()
     model.metadata_props[EMBEDDED_KEY] = json.dumps(
-        {"format": EMBEDDED_FORMAT} | asdict(info), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        {"format": EMBEDDED_FORMAT} | asdict(info),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )
-    model.metadata_props[CLASSES_KEY] = json.dumps(info.classes, ensure_ascii=False)
+    model.metadata_props[CLASSES_KEY] = json.dumps(info.classes, ensure_ascii=False, allow_nan=False)
 
 
 def _take_pixels(graph: ir.Graph, preprocessing: Preprocessing) -> None:

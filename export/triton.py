@@ -101,7 +101,7 @@ def export_triton(
 def config_text(info: GraphInfo, task: GraphTask, largest_batch: int) -> str:
     """A model's `config.pbtxt`, protobuf's text form of Triton's ModelConfig."""
     size = info.input_size
-    preprocessing = json.dumps(asdict(info.preprocessing), sort_keys=True, separators=(",", ":"))
+    preprocessing = json.dumps(asdict(info.preprocessing), sort_keys=True, separators=(",", ":"), allow_nan=False)
     output = f"name: {_quoted(LOGITS)} data_type: TYPE_FP32 dims: [ {len(task.classes)} ] label_filename: "
     output += _quoted(LABELS)
     return "\n".join(
