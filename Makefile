@@ -29,7 +29,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest bench clean
+.PHONY: help demo test lint types pytest bench wheel clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -69,6 +69,12 @@ bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other (ab
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "$(BIN)/python benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py; \
 	done
+
+# What setuptools left of an earlier build goes first, as above.
+wheel: $(VENV_READY) ## the wheel for other machines, into dist/
+	@rm -rf build/lib build/bdist.*
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 clean: ## removes what make made: .venv, builds, caches, the demonstration
 	rm -rf $(VENV) build dist $(DEMO_FOLDER) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
