@@ -47,14 +47,22 @@ def origin(found: Iterable[Distribution] | None = None, package: Path = PACKAGE)
         found: distributions of our name; those that Python finds.
         package: folder of `mimi_edge/`; one that lies in a checkout is one of it, whatever pip noted.
     """
-    for one in distributions(name=NAME) if found is None else found:
-        noted = one.read_text("direct_url.json")
-        if noted is not None:
-            return _noted(json.loads(noted))
+    known = list(distributions(name=NAME) if found is None else found)
+    notes = [(one, _noted(json.loads(note))) for one in known if (note := one.read_text("direct_url.json")) is not None]
+    for one, source in notes:
+        if package in (_place_of(one), source.place and source.place / package.name):
+            return source
     checkout = package.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "setup.py").is_file():
         return Origin(checkout, editable=True)
-    return Origin()
+    if any(_place_of(one) == package for one in known):
+        return Origin()
+    return notes[0][1] if notes else Origin()
+
+
+def _place_of(one: Distribution) -> Path:
+    """Where a distribution has the package, if it is not an editable one."""
+    return Path(str(one.locate_file(PACKAGE.name))).resolve()
 
 
 def _noted(document: Mapping[str, Any]) -> Origin:

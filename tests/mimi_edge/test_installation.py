@@ -15,10 +15,13 @@ from mimi_edge.parts import CPU, GPU, RTX, TRAIN, TRT, install_line, onnx_runtim
 
 
 class Noted:
-    """A distribution that pip noted something about."""
+    """A distribution that pip noted something about, with its packages in a folder."""
 
-    def __init__(self, document: object) -> None:
-        self.document = document
+    def __init__(self, document: object, folder: Path = Path("/elsewhere")) -> None:
+        self.document, self.folder = document, folder
+
+    def locate_file(self, name: str) -> Path:
+        return self.folder / name
 
     def read_text(self, name: str) -> str | None:
         return None if self.document is None or name != "direct_url.json" else json.dumps(self.document)
@@ -82,6 +85,17 @@ def test_what_pip_noted_nothing_of_came_from_an_index_or_lies_in_a_checkout(tmp_
 def test_of_two_notes_about_us_the_one_that_says_something_counts(tmp_path: Path) -> None:
     """A build leaves its own metadata in a checkout, which comes first while one works there."""
     assert noted(None, {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}).place == tmp_path
+
+
+def test_of_two_copies_the_one_that_runs_counts(tmp_path: Path) -> None:
+    wheel = tmp_path / "mimi_edge-1.0-py3-none-any.whl"
+    wheel.touch()
+    other = Noted({"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
+    from_wheel = Noted({"url": wheel.as_uri(), "archive_info": {}}, Path("/site-packages"))
+    from_index = Noted(None, Path("/site-packages"))
+    package = Path("/site-packages/mimi_edge")
+    assert origin([other, from_wheel], package) == Origin(wheel)  # type: ignore[list-item]
+    assert origin([other, from_index], package) == Origin()  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("name", ["plain", "two words", 'with "quotes"', "$HOME", "back`tick", "it's"])
