@@ -37,7 +37,7 @@ def command(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             help="Run folders or task files; for all but a package of ONNX graphs, packages as well.",
             show_default="the newest finished run in runs/",
         ),

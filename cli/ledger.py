@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.choices import Precision
+from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
 from mimi_edge.errors import ConfigError
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 @explained
 def command(
-    package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
+    package: Annotated[
+        Path | None, typer.Argument(help="A package from mimi-edge export.", show_default="package/")
+    ] = None,
     tasks: Annotated[str, typer.Option(help="Numbers of tasks, such as 1,10,100.")] = "1,10,100",
     adapters: Annotated[
         Path | None,
@@ -49,7 +52,7 @@ def command(
     if plot is not None:
         check_plot(plot)
     measured = _measured(report)
-    with opened_package(package, ()) as opened:
+    with opened_package(package_or_default(package), ()) as opened:
         ledger = fleet_ledger(
             opened,
             adapters=None if adapters is None else read_ort_adapters(adapters),

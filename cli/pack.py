@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.watching import watching
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 @explained
 def command(
-    package: Annotated[Path, typer.Argument(help="A package from mimi-edge export.", show_default=False)],
+    package: Annotated[
+        Path | None, typer.Argument(help="A package from mimi-edge export.", show_default="package/")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The archive to write.", show_default="PACKAGE.tar, or PACKAGE-tasks.tar"),
@@ -35,9 +38,10 @@ def command(
     """Pack a package into one archive, the same bytes each time. Engines stay: a device builds its own."""
     from mimi_edge.export.archives.packing import pack
 
-    out = output or Path(f"{package.resolve().name}{'-tasks' if delta else ''}.tar")
+    source = package_or_default(package)
+    out = output or Path(f"{source.resolve().name}{'-tasks' if delta else ''}.tar")
     with watching() as listener:
-        packed = pack(package, out, tasks=task or None, with_backbone=not delta, listener=listener)
+        packed = pack(source, out, tasks=task or None, with_backbone=not delta, listener=listener)
     document_or(as_json, _document(packed), lambda: _show(packed))
 
 

@@ -25,7 +25,7 @@ def command(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             help="Packages, task files (.safetensors), graphs (.onnx) and engines (.engine), measured side by side.",
             show_default="package/, with the test splits of its runs in runs/",
         ),

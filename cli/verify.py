@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import explained, fail, show_facts, show_json
 from mimi_edge.cli.watching import watching
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 @explained
 def command(
-    path: Annotated[Path, typer.Argument(help="An archive from mimi-edge pack, or a package.", show_default=False)],
+    path: Annotated[
+        Path | None, typer.Argument(help="An archive from mimi-edge pack, or a package.", show_default="package/")
+    ] = None,
     sha256: Annotated[
         str | None,
         typer.Option(help="What the archive's file must hash to, known from elsewhere.", show_default=False),
@@ -32,8 +35,9 @@ def command(
     """
     from mimi_edge.export.archives.verifying import in_words, verify
 
+    source = package_or_default(path)
     with watching() as listener:
-        verdict = verify(path, sha256=sha256, listener=listener)
+        verdict = verify(source, sha256=sha256, listener=listener)
     if as_json:
         show_json(_document(verdict))
     if verdict.faults:

@@ -70,6 +70,13 @@ def test_what_is_no_report_is_refused(package: Package) -> None:
     assert "other.json" in here("inspect", "other.json").ended(4).err
 
 
+@pytest.mark.parametrize("command", ["pack", "verify", "ledger"])
+def test_commands_about_a_package_take_the_one_that_is_here(command: str, package: Package) -> None:
+    assert "Taking the package package." in here(command, "--json").ended(0).err
+    package.folder.rename("elsewhere")
+    assert "mimi-edge export" in here(command).ended(2).err
+
+
 def test_bare_it_takes_the_package_and_else_the_newest_run(package: Package) -> None:
     assert here("inspect", "--json").ended(0).document["kind"] == "package"
     package.folder.rename("elsewhere")
