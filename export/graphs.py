@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.documents import DocumentKind, parse_document, require_regular
+from mimi_edge.errors import ArtifactError
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.parts import upgrade_words
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.texts import cut
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,6 +31,16 @@ BACKBONE_WEIGHTS = "backbone.weights"
 INPUT = "images"
 FEATURES = "features"
 LOGITS = "logits"
+LARGEST_GRAPH_BYTES = 2**31 - 1
+"""What protobuf can hold; our own have less, their weights lie in other files."""
+KIND = DocumentKind(
+    "what mimi-edge's graphs say of themselves",
+    largest_bytes=16_000_000,
+    mend="Make the graph with: mimi-edge export --format onnx",
+    version_key="format",
+    newest=GRAPH_FORMAT,
+    open=True,
+)
 
 
 @dataclass(frozen=True)
@@ -118,11 +129,12 @@ def load_graph(path: Path) -> ir.Model:
     import onnx_ir
 
     try:
+        require_regular(path, LARGEST_GRAPH_BYTES)
         return onnx_ir.load(path)
     except OSError as error:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except Exception as error:  # protobuf and onnx_ir raise many kinds for a damaged file
-        raise ArtifactError(f"{path} is not a whole ONNX graph ({error}). Export it again.") from error
+        raise ArtifactError(f"{path} is not a whole ONNX graph ({cut(str(error), 300)}). Export it again.") from error
 
 
 def read_graph_info(path: Path) -> GraphInfo:
@@ -151,19 +163,9 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
             "make it, or a tool that simplified, sanitised or converted it dropped its metadata. Give the graph as "
             "mimi-edge export wrote it, or run this one without mimi-edge: docs/other-languages.md."
         )
-    try:
-        document = json.loads(model.metadata_props[METADATA_KEY])
-        newer = int(document["format"]) > GRAPH_FORMAT
-        if not newer:
-            return _info(document)
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ArtifactError(
-            f"{path} does not describe itself as mimi-edge's graphs do ({error!r}). "
-            "Make it with: mimi-edge export --format onnx"
-        ) from error
-    raise ArtifactError(
-        f"{path} has graph format {document['format']}; this mimi-edge reads up to {GRAPH_FORMAT}. {upgrade_words()}"
-    )
+    document = parse_document(model.metadata_props[METADATA_KEY], path, KIND, _Document)
+    sites = tuple(Site(name, width, tokens) for name, width, tokens in document.sites)
+    return GraphInfo(document.backbone, document.preprocessing, sites, document.task)
 
 
 def describe(model: ir.Model, info: GraphInfo) -> None:
@@ -180,17 +182,11 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
     model.metadata_props[METADATA_KEY] = text
 
 
-def _info(document: dict[str, Any]) -> GraphInfo:
-    preprocessing = document["preprocessing"]
-    return GraphInfo(
-        backbone=BackboneIdentity(**document["backbone"]),
-        preprocessing=Preprocessing(
-            **preprocessing | {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}
-        ),
-        sites=tuple(Site(name, int(width), int(tokens)) for name, width, tokens in document["sites"]),
-        task=None if document["task"] is None else _task(document["task"]),
-    )
+@dataclass(frozen=True)
+class _Document:
+    """What `describe` writes."""
 
-
-def _task(document: dict[str, Any]) -> GraphTask:
-    return GraphTask(**document | {"classes": tuple(document["classes"]), "neurons": dict(document["neurons"])})
+    backbone: BackboneIdentity
+    preprocessing: Preprocessing
+    sites: tuple[tuple[str, int, int], ...]
+    task: GraphTask | None

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.documents import DocumentKind, read_document, typed
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.files import sha256_of, write_whole
-from mimi_edge.parts import upgrade_words
 from mimi_edge.tasks.task import BackboneIdentity
-from mimi_edge.texts import json_text
+from mimi_edge.texts import excerpt, json_text
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -25,6 +25,14 @@ CONTROL_CATEGORIES = frozenset({"Cc", "Cs"})
 KEPT = ".previous"
 """Folder in a package that holds the files which the last installation replaced, named after their sha256."""
 REMOVABLE_SUFFIXES = (".onnx", ".safetensors")
+KIND = DocumentKind(
+    "a package's manifest",
+    largest_bytes=32_000_000,
+    mend="Export the package again.",
+    absent="This is not a package. Make one with: mimi-edge export --format onnx",
+    newest=SCHEMA,
+    open=True,
+)
 
 
 @dataclass(frozen=True)
@@ -172,52 +180,51 @@ def read_manifest(folder: Path) -> Manifest:
         ArtifactError: there is none, or it is damaged or of a newer schema.
     """
     path = folder / MANIFEST
-    try:
-        document = json.loads(path.read_text("utf-8"))
-        newer = int(document["schema"]) > SCHEMA
-        manifest = None if newer else parsed_manifest(document)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder} is not a package: cannot read its {MANIFEST} ({error.strerror}). "
-            "Make one with: mimi-edge export --format onnx"
-        ) from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"{path} is damaged ({error!r}). Export the package again.") from error
-    if manifest is None:
-        raise ArtifactError(
-            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
-        )
+    manifest = _manifest(read_document(path, KIND, _Document))
     _check_names(path, manifest)
     return manifest
 
 
-def parsed_manifest(document: dict[str, Any]) -> Manifest:
+def parsed_manifest(document: Mapping[str, Any]) -> Manifest:
     """A manifest out of JSON.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it lacks something, or something is of another kind.
+        FaultyError: it lacks something, or something is of another kind; every such entry is named.
     """
-    backbone = dict(document["backbone"])
-    input_size = int(backbone.pop("input_size"))
+    return _manifest(typed(document, _Document, unknown_entries=True))
+
+
+@dataclass(frozen=True)
+class _Backbone:
+    name: str
+    sha256: str
+    features: int
+    input_size: int
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A manifest as JSON holds it."""
+
+    backbone: _Backbone
+    files: Mapping[str, FileEntry]
+    tasks: Mapping[str, TaskEntry]
+    pending: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    previous: Mapping[str, KeptTask | None] = field(default_factory=dict)
+
+
+def _manifest(document: _Document) -> Manifest:
+    backbone = document.backbone
     return Manifest(
-        backbone=BackboneIdentity(**backbone),
-        input_size=input_size,
-        files={name: _file_entry(entry) for name, entry in document["files"].items()},
-        tasks={name: TaskEntry(**entry) for name, entry in document["tasks"].items()},
-        pending=tuple(map(str, document.get("pending", ()))),
-        leaving=tuple(map(str, document.get("leaving", ()))),
-        previous={name: _kept_task(kept) for name, kept in document.get("previous", {}).items()},
+        backbone=BackboneIdentity(backbone.name, backbone.sha256, backbone.features),
+        input_size=backbone.input_size,
+        files=document.files,
+        tasks=document.tasks,
+        pending=document.pending,
+        leaving=document.leaving,
+        previous=document.previous,
     )
-
-
-def _file_entry(document: dict[str, Any]) -> FileEntry:
-    return FileEntry(str(document["sha256"]), int(document["size_bytes"]))
-
-
-def _kept_task(document: dict[str, Any] | None) -> KeptTask | None:
-    if document is None:
-        return None
-    return KeptTask(_file_entry(document["task"]), _file_entry(document["graph"]), document["check"])
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:
@@ -234,7 +241,8 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     wrong += [f"previous: {name}" for name in manifest.previous if name not in manifest.tasks]
     wrong += [f"{KEPT}: {name}" for name in manifest.kept_files if not is_plain_name(name) or name.startswith(".")]
     if wrong:
-        raise ArtifactError(f"{path} names what is not in the package: {', '.join(wrong[:5])}. Export it again.")
+        named = ", ".join(map(excerpt, wrong[:5]))
+        raise ArtifactError(f"{path} names what is not in the package: {named}. Export it again.")
 
 
 def _may_leave(name: str, manifest: Manifest) -> bool:

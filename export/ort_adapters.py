@@ -12,7 +12,7 @@ import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mimi_edge.choices import Backend
+from mimi_edge.documents import DocumentKind, read_document
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.checking import TOLERANCE
@@ -47,6 +48,14 @@ OLDEST_RUNTIME = "1.20"
 CHECKED_IMAGES = 2
 ADAPTER_VERSION = MODEL_VERSION = 1
 """Numbers that the runtime keeps in an adapter file and makes nothing of."""
+KIND = DocumentKind(
+    "what describes adapters for ONNX Runtime",
+    largest_bytes=32_000_000,
+    mend="Export the tasks again.",
+    absent="Make them with: mimi-edge export --format ort-adapter",
+    newest=SCHEMA,
+    open=True,
+)
 
 
 @dataclass(frozen=True)
@@ -340,40 +349,20 @@ def _write_manifest(adapters: OrtAdapterSet) -> None:
 
 
 def _read_manifest(folder: Path) -> OrtAdapterSet:
-    path = folder / MANIFEST
-    try:
-        document = json.loads(path.read_text("utf-8"))
-        newer = int(document["schema"]) > SCHEMA
-        if not newer:
-            return _parsed(folder, document)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder} holds no adapters for ONNX Runtime: cannot read its {MANIFEST} ({error.strerror}). "
-            "Make them with: mimi-edge export --format ort-adapter"
-        ) from error
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ArtifactError(f"{path} is damaged ({error!r}). Export the tasks again.") from error
-    raise ArtifactError(
-        f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
-    )
+    document = read_document(folder / MANIFEST, KIND, _Document)
+    return OrtAdapterSet(folder, **{one.name: getattr(document, one.name) for one in fields(document)})
 
 
-def _parsed(folder: Path, document: Mapping[str, Any]) -> OrtAdapterSet:
-    return OrtAdapterSet(
-        folder=folder,
-        backbone=BackboneIdentity(**document["backbone"]),
-        input_size=int(document["input_size"]),
-        store=Store(document["store"]),
-        padded=bool(document["padded"]),
-        files={name: FileEntry(entry["sha256"], int(entry["size_bytes"])) for name, entry in document["files"].items()},
-        tasks={name: _parsed_task(entry) for name, entry in document["tasks"].items()},
-    )
+@dataclass(frozen=True)
+class _Document:
+    """What `_write_manifest` writes."""
 
-
-def _parsed_task(entry: Mapping[str, Any]) -> OrtAdapter:
-    shown = entry["preprocessing"]
-    preprocessing = Preprocessing(**shown | {"mean": tuple(shown["mean"]), "std": tuple(shown["std"])})
-    return OrtAdapter(**{**entry, "classes": tuple(entry["classes"]), "preprocessing": preprocessing})
+    backbone: BackboneIdentity
+    input_size: int
+    store: Store
+    padded: bool
+    files: Mapping[str, FileEntry]
+    tasks: Mapping[str, OrtAdapter]
 
 
 def _faults(adapters: OrtAdapterSet) -> Iterator[str]:

@@ -9,12 +9,11 @@ has no backbone; its manifest says what the backbone's files on the device must 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
+from mimi_edge.documents import FaultyError, json_value, typed
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.archives.tar import END, LARGEST_MEMBER_BYTES, member_header, padding
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
@@ -126,22 +125,37 @@ def read_contents(content: bytes) -> tuple[Contents | None, list[str]]:
         The contents, or None where something about them must not be, and every such fault.
     """
     try:
-        document = json.loads(content)
-        if newer := _newer(document):
+        document = json_value(content, largest_bytes=LARGEST_MANIFEST_BYTES)
+        note = typed(document, _Document, unknown_entries=True)
+        if newer := _newer(note):
             return None, [newer]
-        needs = {name: FileEntry(**entry) for name, entry in document[KEY]["needs"].items()}
-        contents = Contents(parsed_manifest(document), needs)
+        contents = Contents(parsed_manifest(document), note.archive.needs)
         faults = contents_faults(contents)
         # One spelling only: no entry twice, none that is unknown, no number that is a text.
         if not faults and contents.manifest_bytes != content:
             faults.append(f"{MANIFEST} is not written as mimi-edge pack writes it")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        return None, [f"{MANIFEST} is no archive's manifest ({error!r:.200})"]
+    except FaultyError as error:
+        return None, [f"{MANIFEST} is no archive's manifest: {fault}" for fault in error.faults]
     return (None if faults else contents), faults
 
 
-def _newer(document: dict[str, Any]) -> str | None:
-    stated = {"archive format": (int(document[KEY]["format"]), FORMAT), "schema": (int(document["schema"]), SCHEMA)}
+@dataclass(frozen=True)
+class _Note:
+    """What an archive's manifest says beyond a package's."""
+
+    format: int
+    kind: str
+    needs: Mapping[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class _Document:
+    schema: int
+    archive: _Note
+
+
+def _newer(document: _Document) -> str | None:
+    stated = {"archive format": (document.archive.format, FORMAT), "schema": (document.schema, SCHEMA)}
     for name, (got, known) in stated.items():
         if got > known:
             return f"it has {name} {got}; this mimi-edge reads up to {known}. {upgrade_words()}"
