@@ -9,7 +9,6 @@ Runtime's `LoraAdapter` loads. Such a file has no room for names, so classes and
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -33,7 +32,6 @@ from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.installation import pip_line
-from mimi_edge.parts import upgrade_words
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Array, Floats, Store
 from mimi_edge.tasks.task import BackboneIdentity, Task, decode_adapters, decode_head, encode_weights

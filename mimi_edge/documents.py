@@ -365,7 +365,7 @@ def typed(value: Any, schema: type[T], *, unknown_entries: bool = False) -> T:
     try:
         return msgspec.convert(value, schema)
     except (msgspec.MsgspecError, MimiEdgeError, ValueError, OverflowError) as error:
-        faults = tuple(_faults(value, schema, "", unknown_entries)) or (safe_line(error),)
+        faults = tuple(_faults(value, schema, "", unknown_entries)) or (_one_line(error),)
         raise FaultyError(*faults) from error
 
 
@@ -413,14 +413,18 @@ def _own_fault(value: Any, hint: Any, where: str) -> Iterator[str]:
     try:
         msgspec.convert(value, hint)
     except MimiEdgeError as error:
-        yield f"{place}{safe_line(error)}"
+        yield f"{place}{_one_line(error)}"
     except msgspec.ValidationError as error:
         if is_dataclass(hint):
-            yield f"{place}{safe_line(error)}"
+            yield f"{place}{_one_line(error)}"
         else:
             yield f"{place}expected {_in_words(hint)}, got {excerpt(value)}"
     except (ValueError, TypeError, OverflowError) as error:
-        yield f"{place}{safe_line(error)}"
+        yield f"{place}{_one_line(error)}"
+
+
+def _one_line(error: Exception) -> str:
+    return safe_line(" ".join(str(error).split()))
 
 
 def _named(name: str) -> str:

@@ -22,13 +22,7 @@ from mimi_edge.images.finding import listed
 from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of, without_classes
 from mimi_edge.images.reading import read_rgb, shown
 from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
-from mimi_edge.images.written import (
-    Assignment,
-    split_document,
-    written_assignment,
-    written_classes,
-    written_left_out,
-)
+from mimi_edge.images.written import Assignment, split_document, written_assignment, written_split
 
 __all__ = [
     "Dataset",
@@ -106,9 +100,10 @@ def load_dataset(
         require_usable(root, tree, skip_bad_images, listener)
         classes, assignment = classes_of(tree), _assignment(tree, seed, listener)
     else:
-        left_out, classes, seed = written_left_out(split), written_classes(split), split["seed"]
+        written = written_split(split)
+        left_out, classes, seed = written.left_out, written.classes, written.seed
         images = images_of(without_classes(tree, left_out))
-        assignment = written_assignment(split, images, skip_missing=skip_bad_images, listener=listener)
+        assignment = written_assignment(written, images, skip_missing=skip_bad_images, listener=listener)
         _require_filled(assignment, classes)
     images = images_of(tree)
     splits = {name: _file_split(name, classes, entries, images) for name, entries in assignment.items()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.documents import FaultyError, typed
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
 from mimi_edge.images.finding import listed
 from mimi_edge.images.splits import SPLITS, Dataset
+from mimi_edge.texts import fault_list
 
 Assignment = dict[str, list[tuple[str, str]]]
 """Origin and class of every image, by split."""
@@ -37,37 +40,64 @@ def split_document(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def written_classes(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The classes of a written split, in its order."""
-    return tuple(document["classes"])
+@dataclass(frozen=True)
+class WrittenSplit:
+    """What `split_document` writes, once it was read and makes sense.
+
+    Attributes:
+        data: name of the dataset.
+        seed: of the sharing out.
+        classes: in the order of the labels.
+        splits: [origin, class] of every image, by split.
+        left_out: classes that have too few images, and how many; none in splits of earlier releases.
+    """
+
+    data: str
+    seed: int
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[tuple[str, str], ...]]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.splits.keys() != set(SPLITS) or not 2 <= len(self.classes) == len(set(self.classes)):
+            raise ConfigError(f"expected two or more classes, all different, and the splits {', '.join(SPLITS)}")
+        entries = [entry for split in SPLITS for entry in self.splits[split]]
+        if not {label for _, label in entries} <= set(self.classes):
+            raise ConfigError("expected images of the listed classes only")
+        if len({origin for origin, _ in entries}) != len(entries):
+            raise ConfigError("expected each image once")
 
 
-def written_left_out(document: Mapping[str, Any]) -> dict[str, int]:
-    """The classes that a written split leaves out for having too few images; none in those of earlier releases.
+def written_split(document: Mapping[str, Any]) -> WrittenSplit:
+    """A written split out of JSON, which may have been edited by hand.
 
     Raises:
-        ConfigError: the document is not a written split.
+        ConfigError: it is none; every fault is named.
     """
-    _require_document(document)
-    return dict(document.get("left_out", {}))
+    try:
+        return typed(document, WrittenSplit, unknown_entries=True)
+    except FaultyError as error:
+        raise ConfigError(
+            f"The written split is damaged:\n{fault_list(error.faults)}\n"
+            "Restore it, or start a new run, which makes a new split."
+        ) from error
 
 
 def written_assignment(
-    document: Mapping[str, Any], images: Mapping[str, Path], *, skip_missing: bool, listener: Listener
+    written: WrittenSplit, images: Mapping[str, Path], *, skip_missing: bool, listener: Listener
 ) -> Assignment:
     """The images of each split as they were written down.
 
     Args:
-        document: as `split_document` made it.
+        written: as `written_split` read it.
         images: what there is now, by origin.
         skip_missing: go on without images that are gone.
         listener: hears of images that are gone, or new.
 
     Raises:
-        ConfigError: the document is not a written split, or images are gone.
+        ConfigError: images are gone.
     """
-    _require_document(document)
-    splits: Mapping[str, list[tuple[str, str]]] = document["splits"]
+    splits = written.splits
     known = {origin for entries in splits.values() for origin, _ in entries}
     gone = sorted(known - images.keys())
     if gone and not skip_missing:
@@ -80,26 +110,3 @@ def written_assignment(
     if new := len(images.keys() - known):
         listener(Note(f"{new} images are not in the written split: left out. A new run would use them."))
     return {split: [(origin, label) for origin, label in splits[split] if origin in images] for split in SPLITS}
-
-
-def _require_document(document: Mapping[str, Any]) -> None:
-    """Checks the form of what may have been edited by hand."""
-    try:
-        classes = document["classes"]
-        entries = [(origin, label) for split in SPLITS for origin, label in document["splits"][split]]
-        sound = (
-            len(set(classes)) == len(classes) >= 2
-            and isinstance(document["seed"], int)
-            and all(isinstance(count, int) for count in document.get("left_out", {}).values())
-            and document["splits"].keys() == set(SPLITS)
-            and all(isinstance(origin, str) for origin, _ in entries)
-            and {label for _, label in entries} <= set(classes)
-            and len({origin for origin, _ in entries}) == len(entries)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        sound = False
-    if not sound:
-        raise ConfigError(
-            "The written split is damaged: expected `seed`, `classes`, and for train, val and test lists of "
-            "[image, class], each image once. Restore it, or start a new run, which makes a new split."
-        )

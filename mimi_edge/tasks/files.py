@@ -8,20 +8,30 @@ file states what its content hashes to (`mimi_edge.tasks.content`), and whoever 
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mimi_edge.choices import ACTIVATION_NAMES
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.documents import (
+    DocumentKind,
+    FaultyError,
+    json_value,
+    opened_regular,
+    raw_document,
+    typed,
+    typed_document,
+)
+from mimi_edge.errors import ArtifactError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.parts import upgrade_words
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
 from mimi_edge.tasks.stores import SCALE, Array, Store
@@ -38,6 +48,7 @@ from mimi_edge.tasks.task import (
     TaskHeader,
     encode_weights,
 )
+from mimi_edge.texts import cut, excerpt, fault_list
 
 SCHEMA = 1
 METADATA_KEY = "mimi_edge"
@@ -47,21 +58,31 @@ LARGEST_HEADER_BYTES = 100_000_000
 OUTLINED = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
 """Types of numbers in a task file, in safetensors' spelling."""
 SUFFIX = ".safetensors"
-KNOWN_KEYS = frozenset(
-    [
-        "schema",
-        "name",
-        "backbone",
-        "sites",
-        "classes",
-        "preprocessing",
-        "activation",
-        "store",
-        "accuracy",
-        "training_sha256",
-        "versions",
-    ]
+LARGEST_FILE_BYTES = 2_000_000_000
+DAMAGED = "Copy it again from where it was made, or train it again."
+KIND = DocumentKind(
+    "a task file", LARGEST_HEADER_BYTES, mend=DAMAGED, absent="Check the path.", newest=SCHEMA, open=True
 )
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What `_metadata` writes; the schema is looked at before."""
+
+    name: str
+    backbone: BackboneIdentity
+    sites: Mapping[str, tuple[int, int]]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    activation: str
+    store: Store
+    accuracy: Mapping[str, tuple[str, int]]
+    training_sha256: str
+    versions: Mapping[str, str]
+    content_sha256: str | None = None
+
+
+KNOWN_KEYS = frozenset({"schema", *(one.name for one in fields(_Description))} - {CONTENT_KEY})
 """Of the description of a file without a hash."""
 
 
@@ -105,15 +126,15 @@ def read_task(path: Path) -> Task:
         ArtifactError: it is not a task file, is damaged, altered, or is of a newer format; every fault is named.
     """
     try:
-        content = path.read_bytes()
+        with opened_regular(path, LARGEST_FILE_BYTES) as opened:
+            header, text = _header(opened)
+            content = header + opened.read()
         tensors = load(content)
-        document = json.loads(_header(content)["__metadata__"][METADATA_KEY])
     except OSError as error:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
-        ) from error
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a whole task file ({cut(str(error), 300)}). {DAMAGED}") from error
+    document = raw_document(text, path, KIND)
     task = _fitting(path, document, tensors)
     _check_content(path, content, document)
     return task
@@ -128,33 +149,47 @@ def read_outline(path: Path) -> Task:
         ArtifactError: it is not a task file, is of another size than it says, or is of a newer format.
     """
     try:
-        document = _description(path)
-        places = tensor_locations(path)
+        with opened_regular(path, LARGEST_FILE_BYTES) as opened:
+            header, text = _header(opened)
+            size = os.fstat(opened.fileno()).st_size
+        places = _locations(header)
         end = max((place.offset + place.length for place in places.values()), default=0)
-        if end != path.stat().st_size:
-            raise ValueError(f"its tensors end at {end}, the file at {path.stat().st_size}")
-        tensors = {
-            name: np.broadcast_to(np.zeros((), OUTLINED[place.dtype]), place.shape) for name, place in places.items()
-        }
+        if end != size:
+            raise FaultyError(f"its tensors end at {end}, the file at {size}")
+        tensors = {name: _zeros_in_place(name, place) for name, place in places.items()}
     except OSError as error:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
-        raise ArtifactError(
-            f"{path} is not a whole task file ({error}). Copy it again from where it was made, or train it again."
-        ) from error
-    return _fitting(path, document, tensors)
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not a whole task file ({cut(str(error), 300)}). {DAMAGED}") from error
+    return _fitting(path, raw_document(text, path, KIND), tensors)
 
 
-def _fitting(path: Path, document: dict[str, Any], tensors: Mapping[str, Array]) -> Task:
+def _zeros_in_place(name: str, place: TensorLocation) -> Array:
+    """Zeros of a tensor's shape that take no memory.
+
+    Raises:
+        ValueError: its shape is not that of its bytes, or its type is none of a task file.
+    """
+    dtype = OUTLINED.get(place.dtype)
+    if dtype is None or min(place.shape, default=0) < 0:
+        raise FaultyError(f"tensor {excerpt(name)} is {excerpt(place.dtype)} of shape {excerpt(place.shape)}")
+    if math.prod(place.shape) * np.dtype(dtype).itemsize != place.length:
+        raise FaultyError(f"tensor {excerpt(name)} of shape {excerpt(place.shape)} has {place.length} bytes")
+    return np.broadcast_to(np.zeros((), dtype), place.shape)
+
+
+def _fitting(path: Path, document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Task:
     """A task of a description and tensors that go together.
 
     Raises:
         ArtifactError: they do not; every fault is named.
     """
-    task = Task(_parsed_header(path, document), tensors)
-    if faults := _faults(task, document):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"{path} does not fit together:\n{listed}\nTrain it again, or get an unaltered copy.")
+    description = typed_document(document, path, KIND, _Description)
+    task = Task(_task_header(path, description), tensors)
+    if faults := _header_faults(task.header) or _tensors_faults(task, description.sites):
+        raise ArtifactError(
+            f"{path} does not fit together:\n{fault_list(faults)}\nTrain it again, or get an unaltered copy."
+        )
     return task
 
 
@@ -163,38 +198,49 @@ def stated_sha256(path: Path) -> str | None:
 
     Raises:
         OSError: it cannot be read any more.
+        ArtifactError: it was changed meanwhile.
     """
-    stated: str | None = _description(path).get(CONTENT_KEY)
+    with opened_regular(path, LARGEST_FILE_BYTES) as opened:
+        _, text = _header(opened)
+    stated: str | None = raw_document(text, path, KIND).get(CONTENT_KEY)
     return stated
 
 
 def tensor_locations(path: Path) -> dict[str, TensorLocation]:
-    """Where each tensor of a safetensors file lies in it."""
-    entries, start = _entries(path)
+    """Where each tensor of a safetensors file that was read lies in it.
+
+    Raises:
+        OSError: it cannot be read any more.
+        FaultyError: it was changed meanwhile.
+    """
+    with opened_regular(path, LARGEST_FILE_BYTES) as opened:
+        return _locations(_header_bytes(opened))
+
+
+@dataclass(frozen=True)
+class _TensorEntry:
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+def _locations(header: bytes) -> dict[str, TensorLocation]:
+    entries = json_value(header[LENGTH_PREFIX_BYTES:])
+    if not isinstance(entries, dict):
+        raise FaultyError(f"its header is {excerpt(entries)}")
+    tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+    start = len(header)
     return {
         name: TensorLocation(
-            dtype=entry["dtype"],
-            shape=tuple(entry["shape"]),
-            offset=start + entry["data_offsets"][0],
-            length=entry["data_offsets"][1] - entry["data_offsets"][0],
+            dtype=entry.dtype,
+            shape=entry.shape,
+            offset=start + entry.data_offsets[0],
+            length=entry.data_offsets[1] - entry.data_offsets[0],
         )
-        for name, entry in entries.items()
-        if name != "__metadata__"
+        for name, entry in typed(tensors, dict[str, _TensorEntry]).items()
     }
-
-
-def _description(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_entries(path)[0]["__metadata__"][METADATA_KEY])
-    return document
-
-
-def _entries(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and where in the file the tensors begin."""
-    with path.open("rb") as opened:
-        length = int.from_bytes(opened.read(LENGTH_PREFIX_BYTES), "little")
-        if length > LARGEST_HEADER_BYTES:
-            raise ValueError(f"its header is said to have {length:,} bytes")
-        return json.loads(opened.read(length)), LENGTH_PREFIX_BYTES + length
 
 
 def _bytes_without_hash(task: Task) -> bytes:
@@ -220,10 +266,27 @@ def _check_content(path: Path, content: bytes, document: dict[str, Any]) -> None
         )
 
 
-def _header(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:LENGTH_PREFIX_BYTES], "little")
-    header: dict[str, Any] = json.loads(content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length])
-    return header
+def _header(opened: BinaryIO) -> tuple[bytes, str]:
+    """The first bytes of a safetensors file, up to its tensors, and the text of ours in them.
+
+    Raises:
+        FaultyError: it is no safetensors file, or none of a task.
+    """
+    header = _header_bytes(opened)
+    document = json_value(header[LENGTH_PREFIX_BYTES:])
+    metadata = document.get("__metadata__") if isinstance(document, dict) else None
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise FaultyError("it does not say what task it holds")
+    return header, text
+
+
+def _header_bytes(opened: BinaryIO) -> bytes:
+    prefix = opened.read(LENGTH_PREFIX_BYTES)
+    length = int.from_bytes(prefix, "little")
+    if not 0 < length <= LARGEST_HEADER_BYTES:
+        raise FaultyError(f"its header is said to have {length:,} bytes; expected 1 to {LARGEST_HEADER_BYTES:,}")
+    return prefix + opened.read(length)
 
 
 def _metadata(task: Task) -> str:
@@ -246,34 +309,24 @@ def _metadata(task: Task) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _parsed_header(path: Path, document: dict[str, Any]) -> TaskHeader:
+def _task_header(path: Path, description: _Description) -> TaskHeader:
     try:
-        schema = int(document["schema"])
-        if schema > SCHEMA:
-            raise ArtifactError(
-                f"{path} has format {schema}; this mimi-edge reads up to format {SCHEMA}. {upgrade_words()}"
-            )
-        preprocessing = document["preprocessing"]
-        return TaskHeader(
-            name=document["name"],
-            backbone=BackboneIdentity(**document["backbone"]),
-            classes=tuple(document["classes"]),
-            preprocessing=Preprocessing(
-                **preprocessing | {"mean": tuple(preprocessing["mean"]), "std": tuple(preprocessing["std"])}
-            ),
-            activation=document["activation"],
-            store=Store(document["store"]),
-            accuracy={
-                split: SplitAccuracy(float(accuracy), int(images))
-                for split, (accuracy, images) in document["accuracy"].items()
-            },
-            training_sha256=document["training_sha256"],
-            versions=dict(document["versions"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
-        raise ArtifactError(
-            f"{path}: its description lacks or misspells something ({error!r}). Get an unaltered copy."
-        ) from error
+        accuracy = {
+            split: SplitAccuracy(float(share), images) for split, (share, images) in description.accuracy.items()
+        }
+    except ValueError as error:
+        raise ArtifactError(f"{path} states an accuracy that is no number ({error}). {DAMAGED}") from error
+    return TaskHeader(
+        name=description.name,
+        backbone=description.backbone,
+        classes=description.classes,
+        preprocessing=description.preprocessing,
+        activation=description.activation,
+        store=description.store,
+        accuracy=accuracy,
+        training_sha256=description.training_sha256,
+        versions=description.versions,
+    )
 
 
 def _zeros(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> dict[str, Array]:
@@ -290,41 +343,13 @@ def _zeros(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> d
     return encode_weights(adapters, head, header.store)
 
 
-def _faults(task: Task, document: dict[str, Any]) -> list[str]:
-    """Everything about a task's description that makes no sense, or else about its tensors that contradicts it."""
-    if faults := _header_faults(task.header, document):
-        return faults
-    try:
-        widths = {site: int(width) for site, (width, _) in document["sites"].items()}
-        neurons = {site: int(count) for site, (_, count) in document["sites"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return ["the table of sites is unreadable"]
-    expected = {
-        HEAD_WEIGHT: (len(task.header.classes), task.header.backbone.features),
-        HEAD_BIAS: (len(task.header.classes),),
-    }
-    for site, width in widths.items():
-        expected |= {site + DOWN: (width, neurons[site]), site + UP: (neurons[site], width)}
-    if task.header.store is Store.INT8:
-        expected |= _expected_scales(expected)
-    faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
-    faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
-    for name in sorted(expected.keys() & task.tensors.keys()):
-        faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
-    return faults
-
-
-def _header_faults(header: TaskHeader, document: dict[str, Any]) -> list[str]:
-    """Everything in a description that cannot be: JSON lets any value stand anywhere."""
-    texts = (header.name, header.backbone.name, header.backbone.sha256, header.training_sha256)
-    if not all(map(_is_text, (*texts, *header.versions, *header.versions.values()))):
-        return ["a name, a hash or a version is not text"]
+def _header_faults(header: TaskHeader) -> list[str]:
+    """Everything about a task's description that makes no sense."""
     faults = []
-    classes = document["classes"]
-    if not isinstance(classes, list) or not all(map(_is_text, classes)) or not 2 <= len(classes) == len(set(classes)):
+    if not 2 <= len(header.classes) == len(set(header.classes)):
         faults.append("class names must be two or more, all different")
     if header.activation not in ACTIVATION_NAMES:
-        faults.append(f"activation: expected one of {', '.join(ACTIVATION_NAMES)}, got {header.activation!r}")
+        faults.append(f"activation: expected one of {', '.join(ACTIVATION_NAMES)}, got {excerpt(header.activation)}")
     faults += [
         f"accuracy on {split}: expected a share of 0..1 of some images, got {value.accuracy} of {value.images}"
         for split, value in header.accuracy.items()
@@ -333,11 +358,21 @@ def _header_faults(header: TaskHeader, document: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _is_text(value: object) -> bool:
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:  # half of a surrogate pair, which no file can hold
-        return False
+def _tensors_faults(task: Task, sites: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Everything about a task's tensors that contradicts its description; `sites` has M and N."""
+    expected: dict[str, tuple[int, ...]] = {
+        HEAD_WEIGHT: (len(task.header.classes), task.header.backbone.features),
+        HEAD_BIAS: (len(task.header.classes),),
+    }
+    for site, (width, neurons) in sites.items():
+        expected |= {site + DOWN: (width, neurons), site + UP: (neurons, width)}
+    if task.header.store is Store.INT8:
+        expected |= _expected_scales(expected)
+    faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
+    faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
+    for name in sorted(expected.keys() & task.tensors.keys()):
+        faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
+    return faults
 
 
 def _expected_scales(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -15,8 +15,10 @@ from mimi_edge import __version__
 from mimi_edge.budgets import Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
+from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.sites import Neurons
+from mimi_edge.texts import excerpt, safe_line
 
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -34,6 +36,23 @@ REPORT_FILE = "report.json"
 CHART_FILE = "neurons.png"
 """In a run folder: a picture of the neurons."""
 TASK_SUFFIX = ".safetensors"
+START = "start"
+CONFIG_KIND = DocumentKind(
+    "the configuration of a run",
+    largest_bytes=1_000_000,
+    mend="Restore it, or start a new run.",
+    absent="Check the folder.",
+    version_key=None,
+    error=ConfigError,
+)
+SPLIT_KIND = DocumentKind(
+    "the written split of a run",
+    largest_bytes=500_000_000,
+    mend="Restore it, or start a new run, which makes a new split.",
+    absent="Start a new run.",
+    version_key=None,
+    error=ConfigError,
+)
 TAKEN_NAMES = frozenset({"backbone", "checkpoint", "manifest"})
 """Files in run folders and packages have these names already."""
 LONGEST_NAME_BYTES = 200
@@ -111,11 +130,15 @@ def config_document(config: TrainingConfig) -> dict[str, Any]:
     return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
 
 
-def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
+def config_from_document(document: Mapping[str, Any], where: object = "The run's configuration") -> TrainingConfig:
     """The configuration that a run folder keeps.
 
     Entries that are missing were not known to the release that began the run, and take their defaults; so every new
     one must have a default that does what was done before it.
+
+    Args:
+        document: as `config_document` made it.
+        where: it is from, for messages.
 
     Raises:
         ConfigError: entries are of a newer mimi-edge, or do not make sense.
@@ -123,19 +146,11 @@ def config_from_document(document: Mapping[str, Any]) -> TrainingConfig:
     known = {field.name for field in fields(TrainingConfig)}
     if strange := sorted(document.keys() - known):
         raise ConfigError(
-            f"The run's configuration has entries that mimi-edge {__version__} does not know: {', '.join(strange)}. "
+            f"{where} has entries that mimi-edge {__version__} does not know: "
+            f"{', '.join(map(safe_line, strange[:10]))}. "
             "A newer mimi-edge began this run; go on with that one, or start a new run."
         )
-    values = dict(document)
-    try:
-        values["budget"] = Budget(**values["budget"])
-        values["store"] = Store(values.get("store", TrainingConfig.store))
-        values["scope"] = Scope(values.get("scope", TrainingConfig.scope))
-    except KeyError as error:
-        raise ConfigError(f"The run's configuration lacks its {error}. Start a new run.") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"The run's configuration cannot be read: {error}.") from error
-    return TrainingConfig(**values)
+    return typed_document(document, where, CONFIG_KIND, TrainingConfig)
 
 
 def run_files(task: str) -> tuple[str, ...]:
@@ -149,14 +164,10 @@ def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
     Raises:
         ConfigError: the folder holds no run.
     """
-    try:
-        document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        start = document.pop("start", None)
-        return config_from_document(document), start
-    except ConfigError as error:
-        raise ConfigError(f"{folder / CONFIG_FILE}: {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder} holds no run that can be read ({error}). Check the folder.") from error
+    path = folder / CONFIG_FILE
+    document = raw_document(document_bytes(path, CONFIG_KIND), path, CONFIG_KIND)
+    start = typed_document({START: document.pop(START, None)}, path, CONFIG_KIND, _Start).start
+    return config_from_document(document, path), start
 
 
 def read_split(folder: Path) -> dict[str, Any]:
@@ -165,13 +176,13 @@ def read_split(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is not there, or damaged.
     """
-    try:
-        document = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / SPLIT_FILE} cannot be read ({error}). Start a new run.") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{folder / SPLIT_FILE} is not a written split. Start a new run.")
-    return document
+    path = folder / SPLIT_FILE
+    return raw_document(document_bytes(path, SPLIT_KIND), path, SPLIT_KIND)
+
+
+@dataclass(frozen=True)
+class _Start:
+    start: dict[str, int] | None
 
 
 def _faults(config: TrainingConfig) -> list[str]:
@@ -201,7 +212,7 @@ def _faults(config: TrainingConfig) -> list[str]:
     if not _names_a_file(config.name):
         faults.append(
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
-            f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {config.name!r}"
+            f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
     choices = {
         "--score": (config.score, SCORE_NAMES),
@@ -211,7 +222,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
     }
     faults += [
-        f"{option} must be one of {', '.join(allowed)}, got {value!r}"
+        f"{option} must be one of {', '.join(allowed)}, got {excerpt(value)}"
         for option, (value, allowed) in choices.items()
         if value not in allowed
     ]
