@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import types
 from collections.abc import Iterator, Mapping
@@ -239,9 +240,18 @@ def json_value(content: bytes | str, *, largest_bytes: int | None = None) -> Any
     except UnicodeError as error:
         raise FaultyError(f"it is no text in UTF-8 ({error})") from error
     except msgspec.MsgspecError as error:
-        raise FaultyError(f"it is no JSON ({safe_line(error)})") from error
+        raise FaultyError(f"it is no JSON ({safe_line(error)}{_near(encoded, str(error))})") from error
     _require_bounded(value)
     return value
+
+
+def _near(content: bytes, said: str) -> str:
+    """What stands at the byte that a parser names."""
+    found = re.search(r"\(byte (\d+)\)", said)
+    if found is None:
+        return ""
+    start = int(found[1])
+    return f", at {excerpt(content[start : start + 20].decode('utf-8', 'replace'))}"
 
 
 def _require_bounded(document: Any) -> None:
@@ -310,8 +320,6 @@ def _require_plain(text: str) -> None:
 
 def _yaml_loader(faults: list[str]) -> Any:
     """A loader for the kinds of values that JSON has too; integers in base 60 alone take YAML's own for minutes."""
-    import re
-
     import yaml
 
     class Loader(yaml.SafeLoader):

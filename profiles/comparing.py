@@ -7,7 +7,6 @@ temperature, they cannot tell.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.documents import document_bytes, raw_document
+from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.memory import together_bytes
-from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, report_from_document
+from mimi_edge.profiles.reports import REPORT_KIND, MeasuredArtefact, Measurement, Report, report_from_document
+from mimi_edge.texts import LONGEST_FAULT, cut, fault_list
 
 Samples = NDArray[np.float64]
 Statistic = Callable[[Samples], Samples]
@@ -113,18 +114,8 @@ def read_report(path: Path) -> Report:
     Raises:
         ArtifactError: it cannot be read or is no report.
     """
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ArtifactError(f"Cannot read {path} ({error.strerror}). Check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path} is no report in JSON ({error}). Make one: mimi-edge profile --report FILE.json"
-        ) from error
-    try:
-        return report_from_document(document)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+    document = raw_document(document_bytes(path, REPORT_KIND), path, REPORT_KIND)
+    return report_from_document(document, path)
 
 
 def compare(a: Report, b: Report, *, force: bool = False, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
@@ -142,7 +133,7 @@ def compare(a: Report, b: Report, *, force: bool = False, resamples: int = RESAM
     """
     differences = tuple(condition_differences(a, b))
     if differences and not force:
-        listed = "\n".join(f"  - {found.condition}: {found.a} | {found.b}" for found in differences)
+        listed = fault_list(f"{found.condition}: {found.a} | {found.b}" for found in differences)
         raise ConfigError(
             f"These reports were not taken alike, so their ratios say nothing about what changed (A | B):\n{listed}\n"
             "Measure again under the same conditions, or compare all the same with --force."
@@ -202,7 +193,8 @@ def _conditions(report: Report) -> dict[str, Any]:
     gpu, board = environment.gpu or {}, environment.board or {}
     found |= {f"gpu {name}": gpu.get(name) for name in GPU}
     found |= {f"board {name}": board.get(name) for name in BOARD}
-    found |= {f"board {name}": (board.get("facts") or {}).get(name) for name in BOARD_FACTS}
+    facts = board.get("facts")
+    found |= {f"board {name}": facts.get(name) if isinstance(facts, Mapping) else None for name in BOARD_FACTS}
     return found | {f"method {name}": value for name, value in report.method.items() if name not in NO_CONDITIONS}
 
 
@@ -222,10 +214,12 @@ def _artefact_differences(one: MeasuredArtefact, other: MeasuredArtefact) -> Ite
 
 def _in_words(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items()) or "none"
-    return "not known" if value is None else str(value)
+        text = ", ".join(map(str, value)) or "none"
+    elif isinstance(value, Mapping):
+        text = ", ".join(f"{key} {inner}" for key, inner in value.items()) or "none"
+    else:
+        text = "not known" if value is None else str(value)
+    return cut(text, LONGEST_FAULT)
 
 
 def _pairs(a: Report, b: Report) -> Iterator[tuple[MeasuredArtefact, MeasuredArtefact]]:

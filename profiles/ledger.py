@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.documents import DocumentKind, typed_document
+from mimi_edge.errors import ConfigError
 
 FULL_MODELS = "full-models"
 FULL_GRAPHS = "full-graphs"
@@ -25,6 +26,7 @@ ESTIMATE = "estimate"
 BASES = (FILES, COMPUTED, MEASURED, ESTIMATE)
 DEFAULT_COUNTS = (1, 10, 100)
 QUANTITIES = ("storage", "memory")
+LEDGER_KIND = DocumentKind("a ledger", 16_000_000, mend="Make it again.", version_key=None, open=True)
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,18 @@ def ledger_from_document(document: Mapping[str, Any]) -> Ledger:
     Raises:
         ArtifactError: it is no such document.
     """
-    try:
-        lines = tuple(_line_from(entry) for entry in document["strategies"])
-        files = {str(name): int(size) for name, size in document["files"].items()}
-        return Ledger(str(document["backbone"]), tuple(map(str, document["tasks"])), files, lines)
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ArtifactError(f"This ledger lacks or misspells something ({error!r}). Make it again.") from error
+    entries = typed_document(document, "This ledger", LEDGER_KIND, _LedgerEntries)
+    return Ledger(entries.backbone, entries.tasks, entries.files, entries.strategies)
+
+
+@dataclass(frozen=True)
+class _LedgerEntries:
+    """What `ledger_document` writes and cannot work out."""
+
+    backbone: str
+    tasks: tuple[str, ...]
+    files: Mapping[str, int]
+    strategies: tuple[Line, ...]
 
 
 def _cost(line: Line, quantity: str) -> Cost:
@@ -217,13 +225,3 @@ def _line_document(line: Line, counts: Sequence[int]) -> dict[str, Any]:
         f"{quantity}_bytes": {str(count): _cost(line, quantity).total_bytes(count) for count in counts}
         for quantity in QUANTITIES
     }
-
-
-def _line_from(entry: Mapping[str, Any]) -> Line:
-    return Line(
-        strategy=str(entry["strategy"]),
-        title=str(entry["title"]),
-        storage=Cost(**entry["storage"]),
-        memory=Cost(**entry["memory"]),
-        note=str(entry["note"]),
-    )

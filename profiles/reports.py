@@ -10,15 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mimi_edge.documents import DocumentKind, typed_document
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.parts import upgrade_words
 from mimi_edge.profiles.devices.roofline import LABEL, Estimate
 from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.latency import LatencySummary, Ratio, Samples, summarise
-from mimi_edge.profiles.storage import PackageStorage, TaskStorage
+from mimi_edge.profiles.storage import PackageStorage
 from mimi_edge.tasks.task import SplitAccuracy
+from mimi_edge.texts import excerpt
 
 SCHEMA = 2
+REPORT_KIND = DocumentKind(
+    "a report",
+    largest_bytes=250_000_000,
+    mend="Measure again.",
+    absent="Check the path. A report is made by: mimi-edge profile --report FILE.json",
+    newest=SCHEMA,
+    open=True,
+)
 KINDS = ("backbone", "task", "graph", "engine", "peer")
 ESTIMATE_FIELDS = ("device", "title", "precision", "batch", "bounds_ms", "launch_assumption")
 
@@ -194,8 +204,8 @@ class Measurement:
     estimate: Estimate | None = None
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or not self.samples.latency_ns:
-            raise ConfigError(f"A measurement has a batch and samples; got batch {self.batch}.")
+        if self.batch < 1 or not self.samples.latency_ns or min(self.samples.latency_ns) < 1:
+            raise ConfigError(f"A measurement has a batch and samples, all above 0 ns; got batch {self.batch}.")
 
     @property
     def summary(self) -> LatencySummary:
@@ -328,8 +338,12 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
-def report_from_document(document: Mapping[str, Any]) -> Report:
+def report_from_document(document: Mapping[str, Any], where: object = "This report") -> Report:
     """The report that `report_document` made a document of; one of schema 1 is taken over.
+
+    Args:
+        document: as JSON has it.
+        where: it is from, for messages.
 
     Raises:
         ArtifactError: it is no such document, or of a newer format.
@@ -337,17 +351,23 @@ def report_from_document(document: Mapping[str, Any]) -> Report:
     schema = document.get("schema") if isinstance(document, Mapping) else None
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ArtifactError(
-            f"This is no report that can be read here: expected schema up to {SCHEMA}, got {schema!r}. "
+            f"{where} is no report that can be read here: expected schema up to {SCHEMA}, got {excerpt(schema)}. "
             f"Measure again. {upgrade_words()}"
         )
-    try:
-        if schema == 1:
-            from mimi_edge.profiles.first_reports import taken_over
+    if schema == 1:
+        from mimi_edge.profiles.first_reports import taken_over
 
+        try:
             document = taken_over(document)
-        return _report_from(document)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError, ConfigError) as error:
-        raise ArtifactError(f"This report lacks or misspells something ({error!r}). Measure again.") from error
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
+            raise ArtifactError(
+                f"{where} lacks or misspells something ({excerpt(error)}). {REPORT_KIND.mend}"
+            ) from error
+    entries = typed_document(document, where, REPORT_KIND, _ReportEntries)
+    try:
+        return _report_from(entries)
+    except ConfigError as error:
+        raise ArtifactError(f"{where} cannot be: {error} {REPORT_KIND.mend}") from error
 
 
 def environment_document(environment: Environment) -> dict[str, Any]:
@@ -441,83 +461,117 @@ def _estimate_document(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-# Reading.
+# Reading: entries as they lie in the document, where they are not those of the dataclass.
 
 
-def _report_from(document: Mapping[str, Any]) -> Report:
-    storage, ledger = document["storage"], document["ledger"]
+@dataclass(frozen=True)
+class _StepEntries:
+    samples_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _PreparationEntries:
+    source: str
+    read: _StepEntries
+    fit: _StepEntries
+    normalise: _StepEntries
+
+
+@dataclass(frozen=True)
+class _RatioEntries:
+    to: str
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class _MeasurementEntries:
+    batch: int
+    latency_ns: tuple[int, ...]
+    warm_up_ns: tuple[int, ...]
+    turn_starts_ns: tuple[int, ...]
+    settled: bool
+    ratio: _RatioEntries | None
+    energy: EnergyUse | None
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True)
+class _ArtefactEntries:
+    name: str
+    kind: str
+    task: str | None
+    backend: str
+    precision: str
+    strategy: str | None
+    files: Mapping[str, int]
+    neurons: Mapping[str, int] | None
+    gflops: float | None
+    stored_accuracy: Mapping[str, SplitAccuracy]
+    accuracy: MeasuredAccuracy | None
+    preprocessing: _PreparationEntries | None
+    memory: MemoryUse | None
+    failure: Failure | None
+    measurements: tuple[_MeasurementEntries, ...]
+
+
+@dataclass(frozen=True)
+class _ReportEntries:
+    made: str
+    seed: int
+    method: Mapping[str, Any]
+    environment: Environment
+    storage: PackageStorage | None
+    ledger: Mapping[str, Any] | None
+    artefacts: tuple[_ArtefactEntries, ...]
+
+
+def _report_from(entries: _ReportEntries) -> Report:
     return Report(
-        made=str(document["made"]),
-        seed=int(document["seed"]),
-        environment=_environment_from(document["environment"]),
-        artefacts=tuple(_artefact_from(entry) for entry in document["artefacts"]),
-        method=dict(document["method"]),
-        storage=None if storage is None else _storage_from(storage),
-        ledger=None if ledger is None else dict(ledger),
+        made=entries.made,
+        seed=entries.seed,
+        environment=entries.environment,
+        artefacts=tuple(map(_artefact_from, entries.artefacts)),
+        method=entries.method,
+        storage=entries.storage,
+        ledger=entries.ledger,
     )
 
 
-def _environment_from(entry: Mapping[str, Any]) -> Environment:
-    return Environment(**{**entry, "providers": tuple(entry["providers"]), "marks": tuple(entry["marks"])})
-
-
-def _storage_from(entry: Mapping[str, Any]) -> PackageStorage:
-    return PackageStorage(
-        backbone_graph_bytes=entry["backbone_graph_bytes"],
-        backbone_weights_bytes=entry["backbone_weights_bytes"],
-        package_bytes=entry["package_bytes"],
-        tasks={name: TaskStorage(**task) for name, task in entry["tasks"].items()},
-    )
-
-
-def _artefact_from(entry: Mapping[str, Any]) -> MeasuredArtefact:
-    neurons = entry["neurons"]
+def _artefact_from(entries: _ArtefactEntries) -> MeasuredArtefact:
+    preparation = entries.preprocessing
     return MeasuredArtefact(
-        name=entry["name"],
-        kind=entry["kind"],
-        task=entry["task"],
-        backend=entry["backend"],
-        precision=entry["precision"],
-        strategy=entry["strategy"],
-        files={path: int(size) for path, size in entry["files"].items()},
-        neurons=None if neurons is None else {site: int(count) for site, count in neurons.items()},
-        gflops=entry["gflops"],
-        stored_accuracy={split: SplitAccuracy(**value) for split, value in entry["stored_accuracy"].items()},
-        accuracy=_without(MeasuredAccuracy, entry["accuracy"]),
-        preprocessing=None if entry["preprocessing"] is None else _preparation_from(entry["preprocessing"]),
-        memory=_without(MemoryUse, entry["memory"]),
-        failure=_without(Failure, entry["failure"]),
-        measurements=tuple(_measurement_from(one) for one in entry["measurements"]),
+        name=entries.name,
+        kind=entries.kind,
+        task=entries.task,
+        backend=entries.backend,
+        precision=entries.precision,
+        strategy=entries.strategy,
+        files=entries.files,
+        neurons=entries.neurons,
+        gflops=entries.gflops,
+        stored_accuracy=entries.stored_accuracy,
+        accuracy=entries.accuracy,
+        preprocessing=None if preparation is None else _preparation_from(preparation),
+        memory=entries.memory,
+        failure=entries.failure,
+        measurements=tuple(map(_measurement_from, entries.measurements)),
     )
 
 
-def _without(kind: Any, entry: Mapping[str, Any] | None) -> Any:
-    """A dataclass from its document, whose derived values are left out; what it needs must be there."""
-    if entry is None:
-        return None
-    return kind(**{name: entry[name] for name in kind.__dataclass_fields__})
+def _preparation_from(entries: _PreparationEntries) -> Preparation:
+    steps = (step.samples_ns for step in (entries.read, entries.fit, entries.normalise))
+    return Preparation(entries.source, *steps)
 
 
-def _whole(samples_ns: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(int(value) for value in samples_ns)
-
-
-def _preparation_from(entry: Mapping[str, Any]) -> Preparation:
-    steps = (_whole(entry[step]["samples_ns"]) for step in ("read", "fit", "normalise"))
-    return Preparation(entry["source"], *steps)
-
-
-def _measurement_from(entry: Mapping[str, Any]) -> Measurement:
-    ratio, estimate = entry["ratio"], entry["estimate"]
+def _measurement_from(entries: _MeasurementEntries) -> Measurement:
+    ratio = entries.ratio
     return Measurement(
-        batch=int(entry["batch"]),
-        samples=Samples(
-            latency_ns=_whole(entry["latency_ns"]),
-            warm_up_ns=_whole(entry["warm_up_ns"]),
-            settled=bool(entry["settled"]),
-            turn_starts_ns=_whole(entry["turn_starts_ns"]),
-        ),
-        ratio=None if ratio is None else RatioTo(ratio["to"], _without(Ratio, ratio)),
-        energy=_without(EnergyUse, entry["energy"]),
-        estimate=None if estimate is None else Estimate(**{name: estimate[name] for name in ESTIMATE_FIELDS}),
+        batch=entries.batch,
+        samples=Samples(entries.latency_ns, entries.warm_up_ns, entries.settled, entries.turn_starts_ns),
+        ratio=None if ratio is None else RatioTo(ratio.to, Ratio(ratio.value, ratio.low, ratio.high, ratio.confidence)),
+        energy=entries.energy,
+        estimate=entries.estimate,
     )

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mimi_edge.choices import Precision, Strategy
+from mimi_edge.documents import DocumentKind, parse_document, read_bytes
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.sidecars import (
     DIGEST,
@@ -40,8 +39,7 @@ from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import settle_file
 from mimi_edge.files import sync, write_whole
-from mimi_edge.parts import upgrade_words
-from mimi_edge.texts import json_text
+from mimi_edge.texts import excerpt, json_text
 
 SCHEMA = 1
 FOLDER = "engines"
@@ -51,6 +49,7 @@ ABANDONED_SECONDS = 3600
 
 Found = TypeVar("Found")
 REBUILD = "Build it again: mimi-edge export --format trt PACKAGE"
+KIND = DocumentKind("a list of engines", LARGEST_FILE_BYTES, mend=REBUILD, newest=SCHEMA, open=True)
 
 
 @dataclass(frozen=True)
@@ -285,41 +284,33 @@ def _read(folder: Path) -> Shelf:
     path = folder / MANIFEST
     if not os.path.lexists(path):
         return Shelf()
-    try:
-        document = json.loads(_read_whole(path, LARGEST_FILE_BYTES))
-        newer = int(document["schema"]) > SCHEMA
-        shelf = Shelf() if newer else _parsed(document)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is damaged ({error!r}). {REBUILD}") from error
-    if newer:
-        raise ArtifactError(
-            f"{path} has schema {document['schema']}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}"
-        )
+    document = parse_document(_read_whole(path, LARGEST_FILE_BYTES), path, KIND, _Document)
+    shelf = Shelf(document.engines, document.pending)
     if wrong := list(_wrong(shelf)):
         raise ArtifactError(f"{path} lists what no shelf holds: {', '.join(wrong[:5])}. {REBUILD}")
     return shelf
 
 
-def _parsed(document: dict[str, Any]) -> Shelf:
-    entries = {}
-    for name, entry in document["engines"].items():
-        files = {file: FileEntry(str(one["sha256"]), int(one["size_bytes"])) for file, one in entry["files"].items()}
-        entries[name] = ShelfEntry(str(entry["engine"]), str(entry["sidecar"]), files)
-    return Shelf(entries, tuple(map(str, document.get("pending", ()))))
+@dataclass(frozen=True)
+class _Document:
+    """What `_write` writes."""
+
+    engines: Mapping[str, ShelfEntry]
+    pending: tuple[str, ...] = ()
 
 
 def _wrong(shelf: Shelf) -> Iterator[str]:
     """Names come from a file, so they may not lead anywhere else."""
     for name, entry in shelf.entries.items():
         if entry.engine != name + SUFFIX or entry.sidecar != sidecar_name(entry.engine) or not is_plain_name(name):
-            yield f"{name!r} ({entry.engine!r}, {entry.sidecar!r})"
+            yield f"{excerpt(name)} ({excerpt(entry.engine)}, {excerpt(entry.sidecar)})"
         if set(entry.files) != {entry.engine, entry.sidecar}:
-            yield f"files of {name!r}"
+            yield f"files of {excerpt(name)}"
         for file, known in entry.files.items():
             if not DIGEST.fullmatch(known.sha256) or not 0 < known.size_bytes <= LARGEST_ENGINE_BYTES:
-                yield f"{file!r} of {known.size_bytes} bytes, sha256 {known.sha256[:12]!r}"
+                yield f"{excerpt(file)} of {known.size_bytes} bytes, sha256 {known.sha256[:12]!r}"
     known_files = {file for entry in shelf.entries.values() for file in entry.files}
-    yield from (repr(name) for name in shelf.pending if name not in known_files)
+    yield from (excerpt(name) for name in shelf.pending if name not in known_files)
 
 
 def _retried(folder: Path, look: Callable[[Shelf], Found]) -> Found:
@@ -405,17 +396,9 @@ def _read_whole(path: Path, largest_bytes: int) -> bytes:
         ArtifactError: it is something else, or cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        return read_bytes(path, largest_bytes, follow_links=False)
+    except FileNotFoundError as error:
+        raise _MissingError(f"Cannot read {path} ({error.strerror}). {REBUILD}") from error
     except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        kind = _MissingError if error.errno == errno.ENOENT else ArtifactError
-        raise kind(f"Cannot read {path} ({reason}). {REBUILD}") from error
-    with open(descriptor, "rb") as opened:  # noqa: PTH123  a path could be another file by now
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ArtifactError(f"{path} is no regular file. {REBUILD}")
-        if found.st_size > largest_bytes:
-            raise ArtifactError(
-                f"{path} was altered: it is {found.st_size} bytes, expected {largest_bytes} at most. {REBUILD}"
-            )
-        return opened.read(found.st_size + 1)
+        said = f"{path} was altered: " if error.errno == errno.EFBIG else f"Cannot read {path}: "
+        raise ArtifactError(f"{said}{error.strerror}. {REBUILD}") from error

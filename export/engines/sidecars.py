@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.documents import FaultyError, json_value, read_bytes
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.requests import CAPABILITY, BatchRange
 from mimi_edge.export.engines.tensors import EngineTensor
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.parts import upgrade_words
+from mimi_edge.texts import excerpt, fault_list
 
 SCHEMA = 1
 LARGEST_FILE_BYTES = 16 * 1000**2
@@ -27,7 +29,6 @@ LARGEST_DIMENSION = 2**31 - 1
 LARGEST_TENSOR = 2**40
 HIGHEST_RANK = 8
 LONGEST_NAME = 1000
-MOST_LISTED = 20
 DTYPES = frozenset({"float32", "float16", "bfloat16", "int8", "int32", "int64", "bool", "uint8"})
 BACKENDS = (Backend.TRT, Backend.TRT_RTX)
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -89,7 +90,7 @@ class Sidecar:
 
     def __post_init__(self) -> None:
         if faults := list(_faults(_document(self))):
-            raise ConfigError("This cannot be said of an engine:\n" + _listed(faults))
+            raise ConfigError("This cannot be said of an engine:\n" + fault_list(faults))
 
     @property
     def inputs(self) -> tuple[EngineTensor, ...]:
@@ -120,10 +121,9 @@ def read_sidecar(path: Path) -> Sidecar:
         ArtifactError: it is missing, damaged or of a newer schema; every fault is listed.
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_FILE_BYTES else b""
+        content = read_bytes(path, LARGEST_FILE_BYTES)
     except OSError as error:
-        raise ArtifactError(f"Cannot read {path} ({error.strerror}). Build the engine again.") from error
+        raise ArtifactError(f"Cannot read {path} as a sidecar ({error.strerror}). Build the engine again.") from error
     return parse_sidecar(content, path)
 
 
@@ -134,26 +134,15 @@ def parse_sidecar(content: bytes, path: Path) -> Sidecar:
         ArtifactError: it is damaged or of a newer schema; every fault is listed.
     """
     try:
-        document = json.loads(content.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
+        document = json_value(content, largest_bytes=LARGEST_FILE_BYTES)
+    except FaultyError as error:
         raise ArtifactError(f"{path} is no sidecar of an engine ({error}). Build the engine again.") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise ArtifactError(f"{path} has schema {schema}; this mimi-edge reads up to {SCHEMA}. {upgrade_words()}")
     if faults := list(_faults(document)):
-        raise ArtifactError(f"{path} does not describe an engine:\n{_listed(faults)}\nBuild the engine again.")
+        raise ArtifactError(f"{path} does not describe an engine:\n{fault_list(faults)}\nBuild the engine again.")
     return _sidecar(document)
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is no number")
-    return float(text)
-
-
-def _listed(faults: list[str]) -> str:
-    more = [f"  - and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
-    return "\n".join([f"  - {fault}" for fault in faults[:MOST_LISTED]] + more)
 
 
 def _document(sidecar: Sidecar) -> dict[str, Any]:
@@ -269,13 +258,13 @@ FIELDS: Mapping[str, tuple[Test, str]] = {
 
 def _faults(document: Any) -> Iterator[str]:
     if not isinstance(document, dict):
-        yield f"expected a table, got {_shown(document)}"
+        yield f"expected a table, got {excerpt(document)}"
         return
     yield from (f"{name} is missing" for name in FIELDS if name not in document)
-    yield from (f"{_shown(name)} is not known" for name in document if name not in FIELDS)
+    yield from (f"{excerpt(name)} is not known" for name in document if name not in FIELDS)
     for name, (fits, expected) in FIELDS.items():
         if name in document and not fits(document[name]):
-            yield f"{name} is {_shown(document[name])}; expected {expected}"
+            yield f"{name} is {excerpt(document[name])}; expected {expected}"
     tensors = document.get("tensors")
     if isinstance(tensors, list):
         yield from _tensor_faults(tensors)
@@ -284,18 +273,18 @@ def _faults(document: Any) -> Iterator[str]:
 def _tensor_faults(tensors: list[Any]) -> Iterator[str]:
     tables = [tensor for tensor in tensors if isinstance(tensor, dict)]
     for tensor in tables:
-        name = _shown(tensor.get("name"))
+        name = excerpt(tensor.get("name"))
         if set(tensor) != {"name", "mode", "dtype", "shape"}:
-            yield f"tensor {name} has {', '.join(sorted(map(str, tensor)))}; expected name, mode, dtype and shape"
+            yield f"tensor {name} has {excerpt(sorted(tensor))}; expected name, mode, dtype and shape"
             continue
         if not _is_text(tensor["name"]):
             yield f"a tensor is called {name}"
         if tensor["mode"] not in ("input", "output"):
-            yield f"tensor {name} is {_shown(tensor['mode'])}; expected input or output"
+            yield f"tensor {name} is {excerpt(tensor['mode'])}; expected input or output"
         if not isinstance(tensor["dtype"], str) or tensor["dtype"] not in DTYPES:
-            yield f"tensor {name} has data type {_shown(tensor['dtype'])}; expected {', '.join(sorted(DTYPES))}"
+            yield f"tensor {name} has data type {excerpt(tensor['dtype'])}; expected {', '.join(sorted(DTYPES))}"
         if not _is_shape(tensor["shape"]):
-            yield f"tensor {name} has shape {_shown(tensor['shape'])}, which no tensor of an engine has"
+            yield f"tensor {name} has shape {excerpt(tensor['shape'])}, which no tensor of an engine has"
     names = [tensor.get("name") for tensor in tables]
     if len({str(name) for name in names}) != len(names):
         yield "several tensors have the same name"
@@ -308,8 +297,3 @@ def _is_shape(value: Any) -> bool:
     if not _is_list(value, lambda size: _is_count(size, smallest=-1) and size != 0) or len(value) > HIGHEST_RANK:
         return False
     return bool(math.prod(size for size in value if size > 0) <= LARGEST_TENSOR)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.documents import read_bytes
 from mimi_edge.events import Listener, Note
 from mimi_edge.export.cache import default_cache
 from mimi_edge.export.engines.bindings import Bindings
@@ -22,6 +23,7 @@ from mimi_edge.files import write_whole
 SUFFIX = ".timing"
 MARK = b"mimi-edge timing cache 1 "
 HEADER_BYTES = len(MARK) + 64 + 1
+LARGEST_BYTES = 1_000_000_000
 
 
 class CacheUse(str, Enum):
@@ -96,7 +98,7 @@ def keep(bindings: Bindings, config: Any, used: TimingCache, listener: Listener)
 
 
 def _merge(bindings: Bindings, config: Any, used: TimingCache) -> None:
-    present = _unsealed(used.path.read_bytes()) if used.path.exists() else None
+    present = _unsealed(read_bytes(used.path, LARGEST_BYTES)) if used.path.exists() else None
     other = bindings.timing_cache(config, present) if present and present != used.content else None
     if other is not None:
         used.cache.combine(other, False)
@@ -107,7 +109,7 @@ def _merge(bindings: Bindings, config: Any, used: TimingCache) -> None:
 def _content(path: Path, listener: Listener) -> bytes:
     """TensorRT's bytes in a file; none where there is no file, or a damaged one."""
     try:
-        content = _unsealed(path.read_bytes())
+        content = _unsealed(read_bytes(path, LARGEST_BYTES))
     except OSError:
         return b""
     if content is None:

@@ -101,7 +101,7 @@ def load_dataset(
         classes, assignment = classes_of(tree), _assignment(tree, seed, listener)
     else:
         written = written_split(split)
-        left_out, classes, seed = written.left_out, written.classes, written.seed
+        left_out, classes, seed = dict(written.left_out), written.classes, written.seed
         images = images_of(without_classes(tree, left_out))
         assignment = written_assignment(written, images, skip_missing=skip_bad_images, listener=listener)
         _require_filled(assignment, classes)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mimi_edge.texts import excerpt
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -44,15 +46,17 @@ def parse_quantity(text: object, kind: Kind) -> float:
         raise ValueError(f"is no quantity; {expected}")
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"is no quantity; {expected}, got {text!r}")
+        raise ValueError(f"is no quantity; {expected}, got {excerpt(text)}")
     number, unit = float(match[1]), match[2]
     if unit is None:
-        raise ValueError(f"has no unit; {expected}, got {text!r}")
+        raise ValueError(f"has no unit; {expected}, got {excerpt(text)}")
     if unit not in kind.scales:
-        raise ValueError(f"has the unit {unit!r}; expected one of {', '.join(kind.scales)}, as in {kind.example!r}")
+        raise ValueError(
+            f"has the unit {excerpt(unit)}; expected one of {', '.join(kind.scales)}, as in {kind.example!r}"
+        )
     value = number * kind.scales[unit]
     if not 0 < value < float("inf"):
-        raise ValueError(f"must be positive; {expected}, got {text!r}")
+        raise ValueError(f"must be positive; {expected}, got {excerpt(text)}")
     return value
 
 

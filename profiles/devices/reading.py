@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.documents import FaultyError, read_bytes, yaml_value
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.devices.device import (
     COMPUTE_CAPABILITY,
@@ -20,9 +22,10 @@ from mimi_edge.profiles.devices.device import (
     Source,
 )
 from mimi_edge.profiles.devices.quantities import BANDWIDTH, FLOATING, INTEGER, POWER, SIZE, TIME, Kind, parse_quantity
+from mimi_edge.texts import LONGEST_EXCERPT, cut, excerpt, fault_list, safe_line
 
 SCHEMA = 1
-LARGEST_BYTES = 100_000
+LARGEST_BYTES = 64_000
 OPERATION_KINDS = {precision: INTEGER if precision == "int8" else FLOATING for precision in PRECISIONS}
 
 
@@ -35,9 +38,7 @@ def read_device(path: Path) -> Device:
     device, faults = check_device(path)
     if device is None:
         raise ConfigError(
-            f"{path} is no device profile:\n"
-            + "\n".join(f"  - {fault}" for fault in faults)
-            + "\nCorrect these; docs/devices.md describes every key."
+            f"{path} is no device profile:\n{fault_list(faults)}\nCorrect these; docs/devices.md describes every key."
         )
     return device
 
@@ -58,46 +59,23 @@ def check_device(path: Path) -> tuple[Device | None, list[str]]:
 
 
 def _document(path: Path, faults: list[str]) -> Mapping[Any, Any] | None:
-    import yaml
+    """What a file holds before its quantities are read.
 
+    There is no dataclass to hand to the reader of documents: a profile has quantities with units, which a device does
+    not, and its faults are told in the words of docs/devices.md.
+    """
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            faults.append(f"it has over {LARGEST_BYTES:,} bytes; a profile has a few thousand")
-            return None
-        text = path.read_text("utf-8")
-        document = yaml.load(text, _loader(faults))  # noqa: S506  (a SafeLoader that also sees duplicates)
+        document = yaml_value(read_bytes(path, LARGEST_BYTES))
     except OSError as error:
-        faults.append(f"it cannot be read: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        faults.append(f"it is no YAML: {' '.join(str(error).split())}")
+        too_large = "; a profile has a few thousand" if error.errno == errno.EFBIG else ""
+        faults.append(f"it cannot be read: {error.strerror}{too_large}")
+    except FaultyError as error:
+        faults += error.faults
     else:
         if isinstance(document, Mapping):
             return document
-        faults.append(f"expected keys and values, got {type(document).__name__}")
+        faults.append(f"expected keys and values, got {excerpt(document)}")
     return None
-
-
-def _loader(faults: list[str]) -> Any:
-    """A safe loader that reports keys which are given twice: plain YAML takes the last without a word."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)
-            if not isinstance(key, str | int | float):
-                faults.append(f"{key!r} is no key (line {key_node.start_mark.line + 1})")
-            elif key in found:
-                faults.append(f"{key!r} is given twice (line {key_node.start_mark.line + 1})")
-            else:
-                found[key] = loader.construct_object(value_node, deep=True)
-        return found
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return Loader
 
 
 @dataclass(frozen=True)
@@ -122,14 +100,14 @@ class _Fields:
         if isinstance(value, str) and value.strip():
             return value.strip()
         quoted = "; write it in quotes" if isinstance(value, int | float) else ""
-        self.fault(key, f"must be a text, got {value!r}{quoted}")
+        self.fault(key, f"must be a text, got {excerpt(value)}{quoted}")
         return None
 
     def flag(self, key: str) -> bool:
         """True or false; false where it is missing."""
         value = self.mapping.get(key, False)
         if not isinstance(value, bool):
-            self.fault(key, f"must be true or false, got {value!r}")
+            self.fault(key, f"must be true or false, got {excerpt(value)}")
         return value is True
 
     def quantity(self, key: str, kind: Kind) -> float | None:
@@ -149,7 +127,7 @@ class _Fields:
             return None
         if isinstance(value, Mapping):
             return _Fields(value, f"{self.where}{key}.", self.faults)
-        self.fault(key, f"must hold keys and values, got {value!r}")
+        self.fault(key, f"must hold keys and values, got {excerpt(value)}")
         return None
 
     def sections(self, key: str) -> list[_Fields]:
@@ -159,7 +137,7 @@ class _Fields:
             if isinstance(value, Mapping):
                 found.append(_Fields(value, f"{self.where}{key}[{number}].", self.faults))
             else:
-                self.fault(f"{key}[{number}]", f"must hold keys and values, got {value!r}")
+                self.fault(f"{key}[{number}]", f"must hold keys and values, got {excerpt(value)}")
         return found
 
     def items(self, key: str) -> list[Any]:
@@ -167,14 +145,14 @@ class _Fields:
         value = self.mapping.get(key)
         if value is None or isinstance(value, list):
             return value or []
-        self.fault(key, f"must be a list, got {value!r}")
+        self.fault(key, f"must be a list, got {excerpt(value)}")
         return []
 
     def only(self, *known: str) -> None:
         """Finds keys that nobody asked for."""
         for key in self.mapping:
             if key not in known:
-                self.fault(str(key), f"is unknown; known are {', '.join(known)}")
+                self.fault(cut(safe_line(key), LONGEST_EXCERPT), f"is unknown; known are {', '.join(known)}")
 
 
 def _device(fields: _Fields) -> dict[str, Any]:
@@ -184,7 +162,7 @@ def _device(fields: _Fields) -> dict[str, Any]:
         "notes",
     )
     if fields.mapping.get("schema") != SCHEMA:
-        fields.fault("schema", f"must be {SCHEMA}, got {fields.mapping.get('schema')!r}")
+        fields.fault("schema", f"must be {SCHEMA}, got {excerpt(fields.mapping.get('schema'))}")
     memory = fields.quantity("memory", SIZE)
     return {
         "name": _matching(fields, "name", NAME.fullmatch, "small letters, digits and hyphens"),
@@ -201,21 +179,29 @@ def _device(fields: _Fields) -> dict[str, Any]:
         "power_modes": _power_modes(fields),
         "jetpacks": tuple(_jetpack(entry) for entry in fields.sections("jetpack")),
         "sources": _sources(fields),
-        "notes": tuple(str(note) for note in fields.items("notes")),
+        "notes": _notes(fields),
     }
+
+
+def _notes(fields: _Fields) -> tuple[str, ...]:
+    notes = fields.items("notes")
+    for number, note in enumerate(notes, 1):
+        if not isinstance(note, str):
+            fields.fault(f"notes[{number}]", f"must be a text, got {excerpt(note)}")
+    return tuple(map(str, notes))
 
 
 def _matching(fields: _Fields, key: str, fits: Callable[[str], object], expected: str) -> str:
     value = fields.text(key, required=True)
     if value is not None and not fits(value):
-        fields.fault(key, f"must be {expected}, got {value!r}")
+        fields.fault(key, f"must be {expected}, got {excerpt(value)}")
     return value or ""
 
 
 def _compute_capability(fields: _Fields) -> str | None:
     value = fields.text("compute_capability")
     if value is not None and not COMPUTE_CAPABILITY.fullmatch(value):
-        fields.fault("compute_capability", f"must look like '8.7', got {value!r}")
+        fields.fault("compute_capability", f"must look like '8.7', got {excerpt(value)}")
     return value
 
 
@@ -247,7 +233,7 @@ def _power_modes(fields: _Fields) -> tuple[PowerMode, ...]:
         entry.only("name", "power", "memory_bandwidth", "performance")
         name = entry.text("name", required=True) or ""
         if name and name in [mode.name for mode in modes]:
-            entry.fault("name", f"{name!r} is given twice")
+            entry.fault("name", f"{excerpt(name)} is given twice")
         bandwidth = entry.quantity("memory_bandwidth", BANDWIDTH)
         modes.append(PowerMode(name, entry.quantity("power", POWER), bandwidth, _operations(entry)))
     return tuple(modes)

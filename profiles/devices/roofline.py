@@ -39,6 +39,10 @@ class Estimate:
     bounds_ms: Mapping[str, float]
     launch_assumption: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.bounds_ms or min(self.bounds_ms.values()) <= 0:
+            raise ConfigError(f"An estimate has a batch and bounds above 0 ms; got {dict(self.bounds_ms)}.")
+
     @property
     def label(self) -> str:
         """What to write beside every figure of this."""

@@ -311,7 +311,7 @@ def test_a_manifest_that_leads_elsewhere_or_nowhere_is_refused(folder, change):
     change(document["engines"])
     path.write_text(json.dumps(document))
     for use in (lambda: read_shelf(folder), lambda: open_engine(folder / "engines" / f"{NAME}.engine", trust=True)):
-        with pytest.raises(ArtifactError, match=r"manifest\.json (lists what no shelf holds|is damaged)"):
+        with pytest.raises(ArtifactError, match=r"manifest\.json (lists what no shelf|cannot be read as a list of)"):
             use()
 
 
@@ -320,7 +320,7 @@ def test_pending_names_that_are_no_files_of_the_shelf_are_refused(folder, pendin
     put(folder)
     path = folder / "engines" / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pending": pending}))
-    with pytest.raises(ArtifactError, match="lists what no shelf holds"):
+    with pytest.raises(ArtifactError, match=r"lists what no shelf holds|pending\[0\]: expected a text, got 3"):
         read_shelf(folder)
 
 

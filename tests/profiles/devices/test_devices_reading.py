@@ -41,7 +41,6 @@ performance: {fp32: 1 TOPS, int8: 0 TOPS, fp4: 1 TFLOPS}
 launch_overhead: {value: 3}
 power_modes: [{name: low, power: 7}, {name: low, colour: red}]
 colour: red
-title: Twice
 """
 
 
@@ -71,7 +70,6 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
     for fault in (
         "schema must be 1, got 2",
         "name must be small letters",
-        "'title' is given twice",
         "kind must be one of jetson, gpu, cpu",
         "compute_capability must be a text, got 8.6; write it in quotes",
         "memory must be positive",
@@ -97,7 +95,9 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
         ("", "expected keys and values"),
         ("- a list", "expected keys and values"),
         ("a: [", "no YAML"),
-        ("a: !!python/object/apply:os.system [ls]", "no YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "tags (line 1)"),
+        ("a: !!bool abc", "tags (line 1)"),
+        (GOOD.replace("8 GiB", "_"), "memory is no quantity"),
         ("\x00", "no YAML"),
         ("x" * 200_000, "a profile has a few thousand"),
         (GOOD.replace("sources:", "notes:"), "sources is missing"),
@@ -106,16 +106,28 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
         (GOOD.replace("performance: {", "performance: {fp32: 1 TFLOPS, "), "'fp32' is given twice"),
         (GOOD.replace("1.5 TFLOPS", ".nan"), "performance.fp32"),
         (GOOD.replace("1.5 TFLOPS", "1e999 TFLOPS"), "performance.fp32 must be positive"),
-        ("&a [*a]", "expected keys and values"),
-        ("&a {name: *a}", "no YAML"),
+        ("&a [*a]", "aliases (line 1)"),
+        ("&a {name: *a}", "aliases (line 1)"),
         (GOOD + "? [a, list]\n: value\n", "is no key (line 18)"),
-        (GOOD + "2026-01-01: value\n", "is no key"),
+        (GOOD + "2026-01-01: value\n", "2026-01-01 is unknown"),
+        (GOOD + "notes: [{a: b}]\n", "notes[1] must be a text"),
     ],
 )
 def test_what_is_no_profile_is_refused_with_the_reason(text, fault, tmp_path):
     with pytest.raises(ConfigError, match=r"is no device profile") as error:
         read_device(written(tmp_path, text))
     assert fault in str(error.value)
+
+
+def test_a_small_file_makes_no_large_message(tmp_path):
+    levels = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{chr(98 + level)}: &{chr(98 + level)} [{', '.join([f'*{chr(97 + level)}'] * 9)}]\n" for level in range(8)
+    )
+    many = "\n".join(f"key{number}: [{'x' * 200}]" for number in range(250))
+    for text in (levels, many, f"name: {'x' * 9000}\n", f"? {'x' * 900}\n: 1\n" * 3):
+        with pytest.raises(ConfigError) as error:
+            read_device(written(tmp_path, text))
+        assert len(str(error.value)) < 10_000
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
