@@ -51,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 budget infeasible, 4 file rejected, 5 mismatch after export, "
-    "6 a limit of compare-reports broken, 130 interrupted.",
+    "6 a limit of compare-reports broken, 130 interrupted. With --json an error is a JSON object on stdout, too.",
 )
 
 

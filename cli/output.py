@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
-from mimi_edge.errors import MimiEdgeError
-from mimi_edge.parts import install_line, library_of
-from mimi_edge.texts import json_text
+from mimi_edge.cli.failures import FAILED, INTERRUPTED, Failure, failure_of
+from mimi_edge.texts import json_text, safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FAILED = MimiEdgeError.exit_code
-INTERRUPTED = 130
 NARROWEST = 100
 """Columns that a table gets where nobody looks at a terminal."""
 WIDEST = 100_000
@@ -37,8 +37,8 @@ MARGIN = 2
 """Columns of a terminal between two columns of a table."""
 TERMINAL = 80
 """Columns that a terminal has at least."""
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
-"""A file from elsewhere may hold names that would steer the terminal."""
+_JSON_OWED: ContextVar[bool] = ContextVar("json_owed", default=False)
+"""Whether the command that runs was asked for JSON and has not printed any: stdout never gets two documents."""
 
 
 def talk_console() -> Console:
@@ -60,17 +60,15 @@ def say_on(console: Console, text: str) -> None:
 
 def show_json(document: object) -> None:
     """Prints a result for programs: JSON, and nothing else, on stdout."""
+    _JSON_OWED.set(False)
     text = json_text(document)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json_text(document, ascii_only=True)
-    try:
+    with _to_stdout():
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except OSError:
-        _abandon_stdout()
-        raise
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -128,12 +126,13 @@ def show_advice(title: str, entries: Sequence[Advice]) -> None:
 
     console = Console(highlight=False)
     width = None if console.is_terminal else max(console.width, NARROWEST)
-    console.print(Padding(Text(title, "bold"), (0, 0, 0, 1)), width=width)
-    for entry in entries:
-        head = Text(entry.head + ": ", entry.style)
-        console.print(Padding(head.append_text(_plain(entry.text)), (1, 0, 0, 2)), width=width)
-        if entry.line is not None:
-            console.print(Text.assemble("      ", _plain(entry.line)), soft_wrap=True)
+    with _to_stdout():
+        console.print(Padding(Text(title, "bold"), (0, 0, 0, 1)), width=width)
+        for entry in entries:
+            head = Text(entry.head + ": ", entry.style)
+            console.print(Padding(head.append_text(_plain(entry.text)), (1, 0, 0, 2)), width=width)
+            if entry.line is not None:
+                console.print(Text.assemble("      ", _plain(entry.line)), soft_wrap=True)
 
 
 def _table(title: str, *, show_header: bool = True) -> Table:
@@ -156,86 +155,86 @@ def _print_table(table: Table) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(table)
-        return
-    wide = console.options.update(max_width=WIDEST)
-    width = max(console.width, NARROWEST, console.measure(table, options=wide).maximum)
-    Console(highlight=False, width=width).print(table)
+    with _to_stdout():
+        if console.is_terminal:
+            console.print(table)
+            return
+        wide = console.options.update(max_width=WIDEST)
+        width = max(console.width, NARROWEST, console.measure(table, options=wide).maximum)
+        Console(highlight=False, width=width).print(table)
 
 
 def _plain(value: object) -> Text:
     """Text that means what it says: no markup, and nothing that steers a terminal."""
     from rich.text import Text
 
-    return Text(str(value).translate(_CONTROLS))
+    return Text(safe(value))
 
 
 def explained(command: Callable[P, R]) -> Callable[P, R]:
-    """Turns what can go wrong into a message on stderr and an exit code."""
+    """Turns what can go wrong into a message on stderr and an exit code, and under `--json` into JSON on stdout too."""
+    options = signature(command).parameters
 
     @wraps(command)
     def explaining(*args: P.args, **kwargs: P.kwargs) -> R:
+        owed = _JSON_OWED.set(bool(kwargs.get("as_json")))
         try:
             return command(*args, **kwargs)
-        except MimiEdgeError as error:
-            fail(str(error), error.exit_code)
-        except ImportError as error:
-            fail(_missing_part(error), FAILED)
         except BrokenPipeError:
             _abandon_stdout()
             raise typer.Exit(FAILED) from None
-        except OSError as error:
-            fail(_in_words(error), FAILED)
-        except (MemoryError, RuntimeError) as error:
-            if not _lacks_memory(error):
+        except (Exception, KeyboardInterrupt) as error:
+            failure = failure_of(error, options)
+            if failure is None:
                 raise
-            fail("There is not enough memory for this. Try a smaller --batch-size, or fewer or smaller images.", FAILED)
-        except KeyboardInterrupt:
-            fail("Interrupted.", INTERRUPTED)
-        raise AssertionError  # fail always raises
+            _end(failure)
+        finally:
+            _JSON_OWED.reset(owed)
+        raise AssertionError  # _end always raises
 
     return explaining
 
 
 def fail(message: str, exit_code: int) -> None:
     """Says what went wrong and ends the process."""
+    _end(Failure("failed", message, exit_code))
+
+
+def usage_failed(message: str, exit_code: int) -> None:
+    """Says, in words and as JSON, that a command was not called as it can be."""
+    tell(Failure("usage", message, exit_code), as_json=True)
+
+
+def tell(failure: Failure, *, as_json: bool) -> None:
+    """Says what went wrong: in words on stderr, and as JSON on stdout where that was asked for."""
     from rich.text import Text
 
-    word = "Stopped: " if exit_code == INTERRUPTED else "Error: "
-    talk_console().print(Text.assemble((word, "bold red"), _plain(message)), soft_wrap=True)
-    raise typer.Exit(exit_code)
+    if as_json:
+        with suppress(OSError):  # the words on stderr are left, and they may be about this very thing
+            show_json(failure.document)
+    word = "Stopped: " if failure.exit_code == INTERRUPTED else "Error: "
+    talk_console().print(Text.assemble((word, "bold red"), _plain(failure.message)), soft_wrap=True)
+
+
+def _end(failure: Failure) -> None:
+    tell(failure, as_json=_JSON_OWED.get())
+    raise typer.Exit(failure.exit_code)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Names what could not be written where the system does not."""
+    try:
+        yield
+    except OSError as error:
+        _abandon_stdout()
+        error.filename = error.filename or "standard output"
+        raise
 
 
 def _abandon_stdout() -> None:
     """Nobody takes what is left in stdout's buffer; without this Python would try once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _in_words(error: OSError) -> str:
-    """What the system says and of which file; where it is about copying, of the copy."""
-    place = error.filename2 or error.filename
-    return f"{error.strerror or error}{f': {place}' if place else ''}"
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether this is how Python, or torch on a CPU or GPU, says that memory ran out."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
-
-
-def _missing_part(error: ImportError) -> str:
-    """Names the line that installs what is missing; a missing module of our own is a broken installation."""
-    from mimi_edge.numpy_versions import numpy_misfit
-
-    if (misfit := numpy_misfit(error)) is not None:
-        return f"{misfit.text} Install both at once, so that they fit: {misfit.line}"
-    module = (error.name or "").split(".")[0]
-    library = library_of(module)
-    what = install_line(None if library is None else library.part)
-    if not isinstance(error, ModuleNotFoundError):
-        return f"{module or 'A library'} is installed and cannot be loaded: {error}. Install it again: {what}"
-    return f"This needs {module or error}, which is not installed here. Install it: {what}"
 
 
 def document_or(as_json: bool, document: Mapping[str, Any], show: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.cli.output import say_on, talk_console
 from mimi_edge.events import Advance, Event, Listener, Note
+from mimi_edge.texts import safe_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -56,7 +57,7 @@ def _live(console: Console) -> Progress:
 
 
 def _figures(event: Advance) -> str:
-    return "  ".join(f"{name} {value}" for name, value in event.figures.items())
+    return safe_line("  ".join(f"{name} {value}" for name, value in event.figures.items()))
 
 
 def _finished(event: Advance) -> bool:
@@ -78,7 +79,7 @@ class _LiveLines:
         if self._line is None or event.stage != self._stage:
             self._end()
             self._stage = event.stage
-            self._line = self._progress.add_task(event.stage, total=event.total, figures="")
+            self._line = self._progress.add_task(safe_line(event.stage), total=event.total, figures="")
         self._progress.update(self._line, completed=event.done, total=event.total, figures=_figures(event))
         if _finished(event):
             self._end()

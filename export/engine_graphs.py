@@ -90,6 +90,7 @@ def _write(model: ir.Model, folder: Path, made: list[Path], embedded_limit_bytes
             opened.write(proto.SerializeToString(deterministic=True))
     except OSError as error:
         if error.errno not in UNWRITABLE:
+            error.filename = error.filename or str(folder)
             raise
         raise ConfigError(
             f"{folder} cannot be written ({error.strerror}). An engine is built from a graph that must lie beside its "

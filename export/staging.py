@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mimi_edge.export.locking import locked
-from mimi_edge.files import sync, umask
+from mimi_edge.files import name_unwritten, sync, umask
 
 SUFFIX = ".part"
 SETTLING_SECONDS = 60
@@ -24,7 +25,7 @@ def staging_folder(place: Path) -> Iterator[Path]:
     Folders that killed processes left there earlier are removed too.
 
     Raises:
-        OSError: the folder that will hold `place` cannot be written.
+        OSError: the folder that will hold `place` cannot be written, or the disk is full; it names `place`.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{place.name[:50]}."
@@ -34,8 +35,23 @@ def staging_folder(place: Path) -> Iterator[Path]:
     try:
         with locked(folder):
             yield folder
+    except OSError as error:
+        if (unwritten := _final_place(error, folder, place)) is not None:
+            name_unwritten(error, unwritten)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _final_place(error: OSError, staging: Path, place: Path) -> Path | None:
+    """Where the file that could not be written would have been; None if the error is about something else."""
+    named = error.filename2 or error.filename
+    if named is None:
+        return place
+    try:
+        return place / Path(os.fsdecode(named)).relative_to(staging)
+    except (TypeError, ValueError):
+        return None
 
 
 def settle(folder: Path) -> None:

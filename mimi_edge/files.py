@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 MEGABYTE = 1000**2
 PART = ".part"
 """Ending of what is written beside a file before it takes the file's name."""
+NOTHING_KEPT = "; nothing of it was kept, and what was there before is as it was"
+"""What can be said of everything that appears whole or not at all."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -46,8 +49,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        # A full disk names no file, and the name of the one beside helps nobody.
-        error.filename, error.filename2 = str(path), None
+        # The name of the one beside helps nobody.
+        name_unwritten(error, path)
         raise
 
 
@@ -55,6 +58,17 @@ def remove_parts_of(path: Path) -> None:
     """Removes what processes that were killed while they wrote a file left beside it; nobody may be writing it now."""
     for left in path.parent.glob(f".{escape(path.name)}.*{PART}"):
         left.unlink(missing_ok=True)
+
+
+def name_unwritten(error: OSError, place: Path) -> None:
+    """Makes an error of the system say what could not be written, and that nothing of it was kept.
+
+    A full disk names no file, and numpy gives not even a reason.
+    """
+    reason = error.strerror or f"{error}, is the disk full?"
+    error.errno = error.errno or errno.ENOSPC
+    error.strerror = reason if reason.endswith(NOTHING_KEPT) else reason + NOTHING_KEPT
+    error.filename, error.filename2 = str(place), None
 
 
 def sha256_of(path: Path) -> str:

@@ -38,7 +38,7 @@ from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import settle_file
-from mimi_edge.files import sync, write_whole
+from mimi_edge.files import name_unwritten, sync, write_whole
 from mimi_edge.texts import excerpt, json_text
 
 SCHEMA = 1
@@ -229,8 +229,7 @@ def _beside(folder: Path, name: str) -> Iterator[Path]:
     try:
         yield Path(path)
     except OSError as error:
-        # A full disk names no file, and the name of the one beside helps nobody.
-        error.filename, error.filename2 = str(folder / name), None
+        name_unwritten(error, folder / name)
         raise
     finally:
         Path(path).unlink(missing_ok=True)

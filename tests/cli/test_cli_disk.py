@@ -69,3 +69,14 @@ def test_a_run_folder_that_cannot_be_written_is_named(trained: Trained, tmp_path
     (tmp_path / "file").write_text("in the way")
     outcome = here("train", *trained.options, "--run", tmp_path / "file" / "run").ended(1)
     assert str(tmp_path / "file") in outcome.err
+
+
+def test_a_folder_of_adapters_that_does_not_fit_is_named_and_not_there(packaged: Packaged, tmp_path: Path) -> None:
+    before = content(packaged.folder)
+    with room_for(1_000_000):
+        outcome = here("export", packaged.folder, "--format", "ort-adapter", "--output", tmp_path / "adapters").ended(1)
+    assert str(tmp_path / "adapters") in outcome.err.replace("\n", "")
+    assert "nothing of it was kept" in " ".join(outcome.err.split())
+    assert ".part" not in outcome.err
+    assert content(tmp_path) == {}
+    assert content(packaged.folder) == before

@@ -73,6 +73,26 @@ def test_progress_fits_the_terminal(columns: int) -> None:
     assert not any(line.startswith("reading") for line in lines[-2:])
 
 
+HOSTILE = """
+from mimi_edge.cli.output import say
+from mimi_edge.cli.watching import watching
+from mimi_edge.events import Advance, Note
+name = "a\\x1b]0;owned\\x07b\\x9b31m\\u202ec"
+with watching() as listener:
+    for step in range(3):
+        listener(Advance(name, step, 2, {name: name}))
+    listener(Note(name))
+say(name)
+"""
+
+
+def test_a_name_from_elsewhere_steers_no_terminal_through_progress() -> None:
+    said = _on_a_terminal(HOSTILE, 200)
+    assert "\x1b]0;" not in said
+    assert not set(said) & set("\x07\x9b\u202e")
+    assert said.count(r"a\x1b]0;owned\x07b\x9b31m\u202ec") >= 4
+
+
 def test_without_colour_there_is_none() -> None:
     assert re.search(r"\x1b\[[0-9;]*3[0-9]", _on_a_terminal(ON_A_TERMINAL, 80))
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", _on_a_terminal(ON_A_TERMINAL, 80, NO_COLOR="1"))
