@@ -18,9 +18,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from mimi_edge.errors import ExportMismatchError, MimiEdgeError
+from mimi_edge.errors import ArtifactError, ExportMismatchError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
-from mimi_edge.export.cache import content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.cache import CACHE_VARIABLE, VanishedError, content_key, default_cache, is_whole, new_entry
 from mimi_edge.export.graphs import (
     BACKBONE_GRAPH,
     BACKBONE_WEIGHTS,
@@ -50,6 +50,8 @@ TOLERANCE = 1e-4
 """Largest difference between the graph's features and torch's, as a share of the largest feature."""
 # Probes keep sites recognisable through folding, so they are cut after it; shapes are needed by the Expand pass.
 PASSES = (fold_constants, drop_no_op_pads, drop_broadcast_expands, cut_probes, drop_unused, strip_metadata)
+TRIES = 3
+"""How often a backbone is exported where somebody removes the cache in the middle of it."""
 NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "onnxscript", "onnx_ir")
 
 
@@ -68,6 +70,17 @@ def export_backbone(backbone: LoadedBackbone, cache: Path | None = None, listene
     """
     info = GraphInfo(backbone.identity, backbone.preprocessing, backbone.sites)
     entry = (cache or default_cache()) / "backbones" / _key(info)
+    for _ in range(TRIES):
+        try:
+            return _from_cache(backbone, info, entry, listener)
+        except (VanishedError, ArtifactError):
+            if entry.exists():
+                raise
+            listener(Note("Somebody removed the cache meanwhile; exporting the backbone again."))
+    raise VanishedError(f"{entry.parent} is removed again and again. Set {CACHE_VARIABLE} to another folder.")
+
+
+def _from_cache(backbone: LoadedBackbone, info: GraphInfo, entry: Path, listener: Listener) -> BackboneGraph:
     if not is_whole(entry):
         if entry.exists():
             listener(Note(f"The cached graph of {info.backbone.name} is damaged; exporting it again."))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mimi_edge.errors import ConfigError
-from mimi_edge.export.staging import settle, staging_folder
+from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.export.staging import SUFFIX, settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.texts import json_text
 
@@ -40,9 +40,19 @@ def is_whole(entry: Path) -> bool:
     """Whether an entry exists and all its files are as they were when it was sealed."""
     try:
         sealed = json.loads((entry / SEAL).read_text("utf-8"))
-        return bool(sealed) and all(sha256_of(entry / name) == digest for name, digest in sealed.items())
-    except (OSError, ValueError, AttributeError):
+        there = {path.name for path in entry.iterdir()} - {SEAL}
+        # A file that the seal leaves out could be anything, and would be used all the same.
+        return bool(there) and sealed.keys() == there and all(_is(entry / name, sealed[name]) for name in there)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
+
+
+def _is(path: Path, digest: object) -> bool:
+    return not path.is_symlink() and path.is_file() and sha256_of(path) == digest
+
+
+class VanishedError(MimiEdgeError):
+    """Somebody removed the cache while it was written to or read from."""
 
 
 @contextmanager
@@ -55,9 +65,10 @@ def new_entry(entry: Path) -> Iterator[Path]:
     Raises:
         ConfigError: the cache cannot be written.
         OSError: the disk is full; it names the cache.
+        VanishedError: somebody removed the cache meanwhile.
     """
     try:
-        with staging_folder(entry) as beside:
+        with staging_folder(entry) as beside, _noticing(beside):
             yield beside
             _seal(beside)
             _publish(beside, entry)
@@ -70,6 +81,19 @@ def new_entry(entry: Path) -> Iterator[Path]:
         # A full disk names no file, and numpy gives not even a reason.
         reason = error.strerror or f"{error}, is the disk full?"
         raise OSError(error.errno or errno.ENOSPC, reason, str(entry.parent)) from error
+
+
+@contextmanager
+def _noticing(folder: Path) -> Iterator[None]:
+    """Whatever fails because its folder is gone fails for that."""
+    try:
+        yield
+    except Exception as error:
+        if folder.exists():
+            raise
+        raise VanishedError(
+            f"The cache {folder.parent} was removed while it was written to. Run the command again."
+        ) from error
 
 
 def _seal(folder: Path) -> None:
@@ -95,7 +119,7 @@ def _publish(beside: Path, entry: Path) -> None:
 
 def _discard(entry: Path) -> None:
     """Takes a damaged entry away in one step, so that nobody finds half of it."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=".damaged", dir=entry.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=SUFFIX, dir=entry.parent))
     try:
         entry.rename(aside)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.checking import TOLERANCE, check_accuracy, check_outputs
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
-from mimi_edge.export.packages import Package, PackagedTask, create_or_extend
+from mimi_edge.export.packages import BackboneFolder, Package, PackagedTask, create_or_extend
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
@@ -55,7 +55,7 @@ def export_onnx(
     task_files: Sequence[Path],
     package: Path,
     *,
-    backbone_graph_dir: Path | None,
+    backbone_graph_dir: BackboneFolder,
     references: References = no_reference,
     tolerance: float = TOLERANCE,
     threads: int | None = None,
@@ -66,7 +66,7 @@ def export_onnx(
     Args:
         task_files: to put in.
         package: folder to make or to add to.
-        backbone_graph_dir: folder from `export_backbone`; may be None where the package exists.
+        backbone_graph_dir: folder from `export_backbone`, or what gives it; may be None where the package exists.
         references: gives what to hold each task against; what it lacks is recorded in the package as not run.
         tolerance: of the logits, as a share of the largest.
         threads: of ONNX Runtime.

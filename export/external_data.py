@@ -19,6 +19,7 @@ from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import SUFFIX
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 
@@ -49,6 +50,7 @@ def verify_graph(path: Path) -> VerifiedGraph:
             file's end; or the task file beside the graph is not the one that was merged. Every fault is named.
     """
     model = load_graph(path)
+    _check_parts(path)
     info = graph_info(model, path)
     tensors = list(external_tensors(model))
     faults = sorted({fault for tensor in tensors for fault in _faults(tensor, path.parent)})
@@ -63,6 +65,41 @@ def verify_graph(path: Path) -> VerifiedGraph:
     verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors))
     _check_task_file(verified, path)
     return verified
+
+
+def _check_parts(path: Path) -> None:
+    """Refuses parts in which references could hide from `external_tensors`, because onnx_ir does not know them.
+
+    Raises:
+        ArtifactError: the graph has some.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    graphs = list(_graphs(model))
+    odd = {
+        "training information": bool(model.training_info),
+        "sparse weights": any(graph.sparse_initializer for graph in graphs if isinstance(graph, onnx.GraphProto)),
+        "sparse attributes": any(
+            attribute.HasField("sparse_tensor") or attribute.sparse_tensors
+            for graph in graphs
+            for node in graph.node
+            for attribute in node.attribute
+        ),
+    }
+    if found := [name for name, there in odd.items() if there]:
+        raise ArtifactError(f"{path} has {' and '.join(found)}, which no graph of ours has. Get an unaltered copy.")
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the functions, and the graphs inside their nodes."""
+    left: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while left:
+        graph = left.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                left += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:

@@ -16,7 +16,7 @@ from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.tasks.files import read_task
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.packages import BackboneFolder, Package
     from mimi_edge.tasks.task import Task
     from mimi_edge.training.backbones import LoadedBackbone
 
@@ -50,13 +50,14 @@ def package_of_runs(
     """
     given = [given_task(source) for source in sources]
     shared_backbone([read_task(one.path) for one in given])
-    backbone = None
+    backbone: LoadedBackbone | None = None
+    folder: BackboneFolder = backbone_graph
     if backbone_graph is None and (_has_torch() or not package.exists()):
-        backbone, backbone_graph = _exported_backbone(given[0], weights, listener)
+        backbone, folder = _exported_backbone(given[0], weights, listener)
     return export_onnx(
         [one.path for one in given],
         package,
-        backbone_graph_dir=backbone_graph,
+        backbone_graph_dir=folder,
         references=_references(given, data, backbone, listener),
         threads=threads,
         listener=listener,
@@ -67,8 +68,10 @@ def _has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener) -> tuple[LoadedBackbone, Path]:
-    """The backbone that a task belongs to, loaded, and the folder of its graph."""
+def _exported_backbone(
+    given: GivenTask, weights: str | None, listener: Listener
+) -> tuple[LoadedBackbone, BackboneFolder]:
+    """The backbone that a task belongs to, loaded, and what exports it and gives the folder of its graph."""
     if not _has_torch():
         raise MimiEdgeError(
             f"Exporting a backbone for the first time needs torch: {install_line(TRAIN)} . "
@@ -85,7 +88,7 @@ def _exported_backbone(given: GivenTask, weights: str | None, listener: Listener
     listener(Note(f"Loading the backbone {name}." if name != BACKBONE_NAME else "Loading the built-in backbone."))
     backbone = load_backbone(name, source, seed=config.seed if config is not None else 0)
     adapted_with(backbone, task).release()
-    return backbone, export_backbone(backbone, listener=listener).folder
+    return backbone, lambda: export_backbone(backbone, listener=listener).folder
 
 
 def _references(

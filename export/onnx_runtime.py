@@ -27,6 +27,8 @@ PROVIDERS: Mapping[Backend, tuple[str, ...]] = {
 }
 """The execution providers of ONNX Runtime's backends; what the first cannot run goes to the next."""
 ERRORS_ONLY = 3
+NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
+"""What a runtime says of it."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,38 @@ class OnnxModel:
             options: `onnxruntime.RunOptions` of this run.
 
         Raises:
+            ArtifactError: the graph cannot be run, or answers something else.
             ConfigError: the images have another shape.
+            MimiEdgeError: there is not enough memory.
         """
         size = self.info.input_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size) or not len(images):
             raise ConfigError(f"{self.path.name} takes images [B, 3, {size}, {size}]; got {list(images.shape)}.")
-        outputs = self.session.run(None, {INPUT: np.ascontiguousarray(images, np.float32)}, options)
-        result: Floats = outputs[0]
+        try:
+            outputs = self.session.run(None, {INPUT: np.ascontiguousarray(images, np.float32)}, options)
+        except Exception as error:  # the runtime's own kinds, without a common base
+            raise _failed_run(self.path, images, error) from error
+        return self._checked(outputs[0], images)
+
+    def _checked(self, answer: Any, images: Floats) -> Floats:
+        """A graph is data from elsewhere: what it answers is used to look up classes."""
+        width = self.info.backbone.features if self.info.task is None else len(self.info.task.classes)
+        got = list(getattr(answer, "shape", ()))
+        if got != [len(images), width]:
+            raise ArtifactError(
+                f"{self.path} answers {got}; expected [{len(images)}, {width}], as it says of itself. Export it again."
+            )
+        result: Floats = answer
         return result
+
+
+def _failed_run(path: Path, images: Floats, error: Exception) -> MimiEdgeError:
+    if isinstance(error, MemoryError) or any(word in str(error) for word in NO_MEMORY):
+        return MimiEdgeError(
+            f"There is not enough memory to run {path.name} on {len(images)} images at once. "
+            "Give it fewer at a time, or close other programs."
+        )
+    return ArtifactError(f"ONNX Runtime {runtime_version()} cannot run {path}: {error}. Export it again.")
 
 
 def runtime_version() -> str | None:
@@ -132,6 +158,8 @@ def open_session(
         )
     except Exception as error:  # the runtime's own kinds, without a common base
         raise ArtifactError(f"ONNX Runtime {runtime_version()} refuses {path}: {error}. Export it again.") from error
+    if not session.get_outputs():
+        raise ArtifactError(f"{path} has no outputs, so it answers nothing. Export it again.")
     if session.get_providers()[0] != PROVIDERS[backend][0]:
         # ONNX Runtime goes on without a provider that fails to load, and says so in its log alone.
         raise MimiEdgeError(

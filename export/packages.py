@@ -47,6 +47,8 @@ from mimi_edge.export.staging import staging_folder
 from mimi_edge.tasks.files import SUFFIX, read_task
 
 GRAPH_SUFFIX = ".onnx"
+TRIES = 3
+"""How often a backbone is taken out of a cache that somebody removes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class Change:
 Fill = Callable[[Path], Mapping[str, TaskEntry]]
 """Puts task files and their merged graphs into a staging folder, and says what it put there."""
 
+BackboneFolder = Path | Callable[[], Path] | None
+"""Where an exported backbone is, or what gives that place."""
+
 Check = Callable[[PackagedTask], Mapping[str, Any]]
 """Looks at a task before it is published and gives figures for the manifest; raising keeps it from being published."""
 
@@ -82,7 +87,7 @@ def unchecked(_task: PackagedTask) -> Mapping[str, Any]:
 
 def create_or_extend(
     package: Path,
-    backbone_graph_dir: Path | None,
+    backbone_graph_dir: BackboneFolder,
     task_files: Sequence[Path],
     *,
     check: Check = unchecked,
@@ -92,7 +97,8 @@ def create_or_extend(
 
     Args:
         package: folder of the package; its name appears only once everything in it is whole and checked.
-        backbone_graph_dir: folder from `export_backbone`; None where the package exists, which then uses its own.
+        backbone_graph_dir: folder from `export_backbone`, or what gives it and makes it again where somebody removed
+            it meanwhile; None where the package exists, which then uses its own.
         task_files: tasks to put in.
         check: called for each task in a staging folder, before anything has its final name.
         listener: hears which task is being worked on, and when others that use the package are waited for.
@@ -105,8 +111,8 @@ def create_or_extend(
     names = _task_names(task_files)
     with staging_folder(package) as staging:
         while True:
-            source = _source(package, backbone_graph_dir)
-            entries = _stage(source, staging, dict(zip(names, task_files, strict=True)), check, listener)
+            _take_backbone(package, backbone_graph_dir, staging)
+            entries = _stage(staging, dict(zip(names, task_files, strict=True)), check, listener)
             if _publish(staging, package, entries, listener):
                 return read_package(package, names, verify=False)
 
@@ -244,13 +250,25 @@ def _check_same_backbone(package: Package, backbone_graph_dir: Path) -> None:
         )
 
 
-def _stage(
-    source: Path, staging: Path, task_files: Mapping[str, Path], check: Check, listener: Listener
-) -> dict[str, TaskEntry]:
-    """Puts the backbone and the tasks into the staging folder, and checks every task there."""
-    for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS):
-        # Copied, not linked: onnx refuses weights with several hard links, and a package must stand alone.
-        shutil.copyfile(source / name, staging / name)
+def _take_backbone(package: Path, backbone: BackboneFolder, staging: Path) -> None:
+    """Copies the backbone's files into the staging folder."""
+    for left in range(TRIES - 1, -1, -1):
+        folder = backbone() if callable(backbone) else backbone
+        try:
+            source = _source(package, folder)
+            for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS):
+                # Copied, not linked: onnx refuses weights with several hard links, and a package must stand alone.
+                shutil.copyfile(source / name, staging / name)
+        except (ArtifactError, FileNotFoundError):
+            # A cache may be removed at any time, and what made its entry can make it again.
+            if not left or not callable(backbone) or folder is None or (folder / BACKBONE_WEIGHTS).is_file():
+                raise
+        else:
+            return
+
+
+def _stage(staging: Path, task_files: Mapping[str, Path], check: Check, listener: Listener) -> dict[str, TaskEntry]:
+    """Puts the tasks into the staging folder, beside the backbone, and checks every task there."""
     entries = {}
     for name, task_file in task_files.items():
         listener(Note(f"Merging {name} into the backbone's graph."))

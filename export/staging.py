@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from mimi_edge.export.locking import locked
 from mimi_edge.files import name_unwritten, sync, umask
 
 SUFFIX = ".part"
+TEMPORARY = "mimi-edge"
 SETTLING_SECONDS = 60
 """A staging folder younger than this is left alone: its owner may not have locked it yet."""
 
@@ -54,6 +56,20 @@ def _final_place(error: OSError, staging: Path, place: Path) -> Path | None:
         return None
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Gives an empty folder in the system's place for temporary ones; it is gone at the end.
+
+    What killed processes of this user left there earlier goes, too.
+
+    Raises:
+        OSError: there is no room.
+    """
+    place = Path(tempfile.gettempdir()) / TEMPORARY
+    with staging_folder(place) as folder:
+        yield folder
+
+
 def settle(folder: Path) -> None:
     """Gives a folder and its files the usual modes and waits until they are on disk.
 
@@ -78,7 +94,9 @@ def settle_file(path: Path) -> None:
 
 def _remove_abandoned(folder: Path) -> None:
     with suppress(OSError):
-        if time.time() - folder.stat().st_mtime > SETTLING_SECONDS:
+        status = folder.lstat()
+        mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+        if mine and stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > SETTLING_SECONDS:
             with locked(folder, wait=False):
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,8 +6,9 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -16,6 +17,8 @@ PART = ".part"
 """Ending of what is written beside a file before it takes the file's name."""
 NOTHING_KEPT = "; nothing of it was kept, and what was there before is as it was"
 """What can be said of everything that appears whole or not at all."""
+ABANDONED_SECONDS = 60
+"""Such a file that is younger is left alone: its owner may not have marked it yet."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -32,21 +35,25 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to; it takes the final name when the block ends well, else it vanishes.
 
+    What killed processes left of earlier writes of the same file is removed.
+
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind. It names `path`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-        os.close(handle)
         beside = Path(name)
         try:
+            _mark(handle)
             yield beside
             beside.chmod(0o666 & ~umask())
             sync(beside)
             beside.replace(path)
             sync(path.parent)
         finally:
+            os.close(handle)
             beside.unlink(missing_ok=True)
     except OSError as error:
         # The name of the one beside helps nobody.
@@ -56,7 +63,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def remove_parts_of(path: Path) -> None:
     """Removes what processes that were killed while they wrote a file left beside it; nobody may be writing it now."""
-    for left in path.parent.glob(f".{escape(path.name)}.*{PART}"):
+    for left in _parts_of(path):
         left.unlink(missing_ok=True)
 
 
@@ -69,6 +76,41 @@ def name_unwritten(error: OSError, place: Path) -> None:
     error.errno = error.errno or errno.ENOSPC
     error.strerror = reason if reason.endswith(NOTHING_KEPT) else reason + NOTHING_KEPT
     error.filename, error.filename2 = str(place), None
+
+
+def _parts_of(path: Path) -> Iterator[Path]:
+    yield from path.parent.glob(f".{escape(path.name)}.*{PART}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes what killed processes left of a file, but not what others are writing or are about to."""
+    for left in _parts_of(path):
+        with suppress(OSError):
+            if not left.is_symlink() and left.is_file() and time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                _remove_unmarked(left)
+
+
+def _remove_unmarked(part: Path) -> None:
+    handle = os.open(part, os.O_RDWR)
+    try:
+        if _mark(handle):
+            part.unlink()
+    finally:
+        os.close(handle)
+
+
+def _mark(handle: int) -> bool:
+    """Marks a file as being written for as long as it is open; False where another process has marked it.
+
+    The mark of a killed process goes with it. Where there are no such marks, every file may be somebody's.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def sha256_of(path: Path) -> str:

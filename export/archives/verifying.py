@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mimi_edge.export.external_data import VerifiedGraph, link_fault, verify_gra
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
 from mimi_edge.export.manifest import FileEntry, Manifest, TaskEntry
 from mimi_edge.export.reading import file_faults, settled, unlisted
+from mimi_edge.export.staging import temporary_folder
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import BackboneIdentity, Task
 
@@ -195,8 +195,7 @@ def _inner_faults(archive: Archive) -> list[str]:
     Graphs and task files are small and are looked at in a temporary folder; of the weights only the size matters.
     """
     contents = archive.contents
-    with tempfile.TemporaryDirectory(prefix="mimi-edge-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         bare = [BACKBONE_GRAPH] if contents.kind == FULL else []
         unpack(archive, [*bare, *files_of(contents.manifest.tasks)], folder)
         with (folder / BACKBONE_WEIGHTS).open("xb") as stand_in:

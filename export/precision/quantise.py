@@ -9,7 +9,6 @@ adapter's first product into the backbone's, as further columns of it, those col
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +24,7 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.graphs import INPUT, LOGITS, graph_info, load_graph
 from mimi_edge.export.precision.ranges import Feeds, batches
+from mimi_edge.export.staging import temporary_folder
 from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import DOWN, HEAD_WEIGHT, UP
@@ -273,8 +273,7 @@ def _with_pairs(source: ir.Model, chosen: list[str], reader: _Reader) -> ir.Mode
     import onnx_ir
 
     library = import_module("onnxruntime.quantization")
-    with tempfile.TemporaryDirectory(prefix="mimi-edge-int8-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         copied = onnx_ir.from_proto(onnx_ir.to_proto(source))
         copied.metadata_props.update(MARKED_AS_PREPARED)
         for initializer, value in source.graph.initializers.items():

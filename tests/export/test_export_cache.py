@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.export import staging
-from mimi_edge.export.cache import CACHE_VARIABLE, content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.cache import CACHE_VARIABLE, VanishedError, content_key, default_cache, is_whole, new_entry
 
 FILL_AND_DIE = """
 import os, signal, sys
@@ -117,3 +118,28 @@ def test_default_cache_follows_the_environment(tmp_path, monkeypatch):
 
 def test_key_depends_on_every_part():
     assert len({content_key(1, "a"), content_key(1, "b"), content_key(2, "a"), content_key(1), content_key("1a")}) == 5
+
+
+@pytest.mark.parametrize("extra", ["left out", "link", "folder"])
+def test_an_entry_with_a_file_that_its_seal_leaves_out_is_not_taken(tmp_path, extra):
+    entry = tmp_path / "key"
+    _fill(entry)
+    if extra == "left out":
+        (entry / "weights").write_bytes(b"of somebody else")
+    elif extra == "folder":
+        (entry / "more").mkdir()
+    else:
+        (entry / "file").rename(tmp_path / "aside")
+        (entry / "file").symlink_to(tmp_path / "aside")
+    assert not is_whole(entry)
+    _fill(entry)
+    assert is_whole(entry)
+
+
+def test_a_cache_that_is_removed_while_it_is_filled_is_said_so(tmp_path):
+    cache = tmp_path / "cache"
+    with pytest.raises(VanishedError, match="was removed"), new_entry(cache / "key") as folder:  # noqa: PT012
+        shutil.rmtree(cache)
+        (folder / "file").write_bytes(b"content")
+    with pytest.raises(VanishedError), new_entry(tmp_path / "cache" / "key"):
+        shutil.rmtree(tmp_path / "cache")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from engine_samples import digest, package, sidecar
+from tiny_package import make_package
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.archives.verifying import verify
 from mimi_edge.export.engines import shelf
 from mimi_edge.export.engines.shelf import engine_name, open_engine, publish, read_shelf
 from mimi_edge.export.engines.sidecars import sidecar_bytes
@@ -352,3 +354,17 @@ def test_an_engine_that_gets_its_weights_when_it_runs_is_not(folder):
 def test_an_engine_of_another_backbone_is_stale(folder):
     engine = replace(sidecar(), strategy=Strategy.SHARED, backbone_sha256="c" * 64)
     assert "another backbone" in (publish(folder, engine, lambda path: path.write_bytes(b"plan")).stale or "")
+
+
+def test_verify_looks_at_engines_and_sidecars(tmp_path):
+    folder = make_package(tmp_path, {"digits": (1, 0, 1)}).folder
+    put(folder, strategy=Strategy.SHARED, engine="shared.fp16.engine")
+    assert verify(folder).faults == ()
+    engine = folder / "engines" / "shared.fp16.engine"
+    engine.write_bytes(b"plaN")
+    assert [fault for fault in verify(folder).faults if "engines/shared.fp16.engine" in fault]
+    engine.unlink()
+    assert [fault for fault in verify(folder).faults if "missing" in fault]
+    engine.write_bytes(b"plan")
+    (folder / "engines" / "shared.fp16.json").write_bytes(b"{}")
+    assert [fault for fault in verify(folder).faults if "shared.fp16.json" in fault]
