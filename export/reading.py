@@ -18,8 +18,8 @@ from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.committing import settled_manifest
-from mimi_edge.export.external_data import link_fault, verify_graph
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
+from mimi_edge.export.external_data import external_tensors, link_fault, verify_graph
+from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, load_graph
 from mimi_edge.export.locking import read_here, reading
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from mimi_edge.export.remembering import remembered_sha256
@@ -224,7 +224,8 @@ def opened_graph(path: Path) -> Iterator[None]:
         yield
         return
     with settled(folder) as manifest:
-        used = {path.name, *verify_graph(path).files} & manifest.files.keys()
+        references = {str(tensor.location) for tensor in external_tensors(load_graph(path))}
+        used = {path.name, *references} & manifest.files.keys()
         _raise_for(folder, used_faults(folder, {name: manifest.files[name] for name in sorted(used)}))
         yield
 
