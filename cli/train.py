@@ -137,6 +137,8 @@ def _facts(report: TrainingReport) -> dict[str, str]:
         facts["with the next neuron"] = f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({site})"
     for split, value in report.accuracy.items():
         facts[f"{split} accuracy"] = f"{value.accuracy:.2%} of {value.images} images, of the stored weights"
+        if split in report.per_class:
+            facts[f"{split}, class by class"] = report.per_class[split].sentence()
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
     facts["blocks before the first adapter"] = str(report.frozen_blocks)
     facts["took"] = f"{report.seconds:.0f} s"

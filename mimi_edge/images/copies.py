@@ -49,6 +49,10 @@ class Copies:
     within: Mapping[str, tuple[Pair, ...]]
     contradicting: tuple[Pair, ...]
 
+    def seen_in(self, split: str) -> dict[str, int]:
+        """How many images of each later split are in a split too."""
+        return {later: len(pairs) for (later, earlier), pairs in self.across.items() if earlier == split}
+
     def sentences(self) -> list[str]:
         """What is worth knowing of them; nothing where every image is there once."""
         across = [

@@ -193,25 +193,35 @@ def evaluation_batch(config: TrainingConfig) -> int:
     return min(LARGEST_EVALUATION_BATCH, IMAGES_FOR_ONE_TRAINED * config.batch_size)
 
 
-@torch.no_grad()
 def evaluate(model: AdaptedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> float:
-    """Top-1 accuracy, a share of 0..1, in whatever precision surrounds the call.
+    """Top-1 accuracy, a share of 0..1; arguments as of `answers`."""
+    return share_right(answers(model, images, batch_size, prefix), images)
+
+
+def share_right(answered: Tensor, images: DeviceImages) -> float:
+    """Which share of the answers, int64 [n], is right."""
+    return (answered == images.labels).sum().item() / len(images)
+
+
+@torch.no_grad()
+def answers(model: AdaptedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> Tensor:
+    """The most probable class of each image, int64 [n], in whatever precision surrounds the call.
 
     Args:
         model: that answers.
-        images: with the right answers.
+        images: n of them.
         batch_size: images at once.
         prefix: their tokens behind the frozen prefix, if they were computed.
     """
-    right = torch.zeros((), dtype=torch.long, device=images.labels.device)
+    answered = torch.empty_like(images.labels)
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
         if prefix is not None:
             logits = model.run_suffix(prefix.tokens[chosen], prefix.length)
         else:
             logits = model(images.normalised(images.images[chosen]))
-        right += (logits.argmax(1) == images.labels[chosen]).sum()
-    return right.item() / len(images)
+        answered[chosen] = logits.argmax(1)
+    return answered
 
 
 class _Meter:

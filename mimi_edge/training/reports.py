@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget, Cost
 from mimi_edge.errors import ConfigError
+from mimi_edge.recalls import ClassRecalls, recalls_from_document
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.training.config import REPORT_FILE, TASK_SUFFIX
@@ -26,6 +27,7 @@ class TrainingReport:
         next_neuron: the site of the best neuron that no longer fitted, and what the task would cost with it.
         neurons: at every site, before the first pruning and after each.
         accuracy: of the stored weights, by split.
+        per_class: the same class by class; empty in reports of earlier releases.
         validation: accuracy on the validation split at the end of each training.
         frozen_blocks: transformer blocks that run before the first adapter.
         seconds: that it took, in all sittings together.
@@ -44,6 +46,7 @@ class TrainingReport:
     seconds: float
     threads: tuple[int, ...] = ()
     unwritten: tuple[str, ...] = ()
+    per_class: Mapping[str, ClassRecalls] = field(default_factory=dict)
 
 
 def report_document(report: TrainingReport) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def report_document(report: TrainingReport) -> dict[str, Any]:
         "with_next_neuron": following,
         "neurons": [dict(neurons) for neurons in report.neurons],
         "accuracy": {name: asdict(value) for name, value in report.accuracy.items()},
+        "per_class": {name: recalls.document() for name, recalls in report.per_class.items()},
         "validation": list(report.validation),
         "frozen_blocks": report.frozen_blocks,
         "seconds": round(report.seconds, 1),
@@ -98,6 +102,7 @@ def _report(task_file: Path, document: Mapping[str, Any]) -> TrainingReport:
         frozen_blocks=int(document["frozen_blocks"]),
         seconds=float(document["seconds"]),
         threads=tuple(int(count) for count in document.get("threads", ())),
+        per_class={split: recalls_from_document(value) for split, value in document.get("per_class", {}).items()},
     )
 
 

@@ -20,7 +20,8 @@ from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.errors import MimiEdgeError, StoppedError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
-from mimi_edge.images.dataset import DecodedSplit, decode_dataset, split_document
+from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
+from mimi_edge.recalls import ClassRecalls, class_recalls
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
@@ -47,10 +48,11 @@ from mimi_edge.training.loop import (
     Hooks,
     Progress,
     RoundInputs,
+    answers,
     batch_loss,
-    evaluate,
     evaluation_batch,
     make_optimizer,
+    share_right,
     train_round,
 )
 from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
@@ -62,11 +64,21 @@ CHECKPOINT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is under way: what was prepared, what lies on the device, and where it is kept."""
+    """A run that is under way: what was prepared, what lies on the device, and where it is kept.
+
+    Attributes:
+        folder: where it is kept.
+        prepared: what it works on.
+        images: of each split, on the device.
+        seen_in_training: how many images of other splits are training images too.
+        device: where it runs.
+        listener: hears of the progress.
+    """
 
     folder: Path
     prepared: Prepared
     images: Mapping[str, DeviceImages]
+    seen_in_training: Mapping[str, int]
     device: torch.device
     listener: Listener
 
@@ -164,7 +176,8 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
     prepared.backbone.module.to(device)
-    return Run(folder, prepared, _images_on_device(decoded, prepared, device), device, listener)
+    seen = copies_in(prepared.dataset, decoded).seen_in("train")
+    return Run(folder, prepared, _images_on_device(decoded, prepared, device), seen, device, listener)
 
 
 def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float) -> TrainingReport:
@@ -299,7 +312,7 @@ def _prune_once(
 
 def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) -> TrainingReport:
     """Stores the weights, measures what was stored, and writes everything down."""
-    task = _measured_task(run, model)
+    task, per_class = _measured_task(run, model)
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
@@ -314,6 +327,7 @@ def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) 
         next_neuron=_next_neuron(run.prepared, progress, neurons[-1]),
         neurons=neurons,
         accuracy=task.header.accuracy,
+        per_class=per_class,
         validation=_validation(progress),
         frozen_blocks=model.frozen_blocks,
         seconds=keeper.seconds,
@@ -325,16 +339,25 @@ def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) 
     return report
 
 
-def _measured_task(run: Run, model: AdaptedModel) -> Task:
+def _measured_task(run: Run, model: AdaptedModel) -> tuple[Task, dict[str, ClassRecalls]]:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, encode_weights(*model.weights(), header.store))
     model.load_weights(decode_adapters(task), decode_head(task))
+    answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
-        split: SplitAccuracy(evaluate(model, run.images[split], batch), len(run.images[split]))
-        for split in MEASURED_SPLITS
+        split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
     }
-    return replace(task, header=replace(header, accuracy=accuracy))
+    recalls = {
+        split: class_recalls(
+            given.cpu().numpy(),
+            run.images[split].labels.cpu().numpy(),
+            header.classes,
+            run.seen_in_training.get(split, 0),
+        )
+        for split, given in answered.items()
+    }
+    return replace(task, header=replace(header, accuracy=accuracy)), recalls
 
 
 def _neurons_by_round(prepared: Prepared, progress: Progress) -> tuple[Neurons, ...]:

@@ -72,6 +72,32 @@ def test_the_report_is_what_the_file_gives(finished: TrainingReport, pictures: P
         assert task.header.accuracy[split].accuracy == pytest.approx(again, abs=1e-6)
 
 
+def test_the_report_goes_class_by_class(finished: TrainingReport, pictures: Path) -> None:
+    written = json.loads((finished.task_file.parent / "report.json").read_text(encoding="utf-8"))["per_class"]
+    assert set(written) == {"val", "test"}
+    for split, found in written.items():
+        recalls = found["recall"]
+        assert tuple(recalls) == read_task(finished.task_file).header.classes
+        # The classes here are of one size, so both means are the same.
+        assert sum(recalls.values()) / len(recalls) == pytest.approx(finished.accuracy[split].accuracy)
+        assert found["balanced_accuracy"] == pytest.approx(finished.accuracy[split].accuracy)
+        assert found["seen_in_training"] == 0
+
+
+def test_a_test_split_that_was_trained_on_is_told(tmp_path: Path) -> None:
+    data = write_image_folder(tmp_path / "data", {"train": 3, "val": 1, "test": 1})
+    shutil.copy(next((data / "train" / "red").iterdir()), data / "test" / "red" / "again.png")
+    said: list[str] = []
+    report = run_training(
+        small_config(data, epochs=1),
+        tmp_path / "run",
+        listener=lambda event: said.append(event.text) if isinstance(event, Note) else None,
+    )
+    assert any("1 of 3 test images are train images too: test/red/again.png = train/red/" in text for text in said)
+    assert report.per_class["test"].seen_in_training == 1
+    assert "1 of the images were trained on" in report.per_class["test"].sentence()
+
+
 def test_it_learns_what_is_easy(finished: TrainingReport) -> None:
     assert finished.accuracy["test"].accuracy > 0.8
 
@@ -97,9 +123,9 @@ def test_the_weights_measured_are_the_stored_ones(
     from mimi_edge.training import runs
 
     measured = []
-    known = runs.evaluate
+    known = runs.answers
     monkeypatch.setattr(
-        runs, "evaluate", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
+        runs, "answers", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
     )
     config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500))
     task = read_task(run_training(config, tmp_path / "run").task_file)
