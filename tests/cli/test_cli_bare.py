@@ -168,10 +168,10 @@ def test_where_the_runs_are_not_the_package_that_came_is_taken(folder: Path, gpu
 
 def test_without_tensorrt_the_package_is_made_and_nothing_half_is_left(folder: Path) -> None:
     write_run(Path("runs/digits"))
-    refused = here("export", "--format", "trt", "--backend", "trt", "--json").ended(1)
+    refused = here("export", "--format", "trt", "--backend", "trt").ended(1)
     assert "The package package is made, and stays" in refused.err
     assert "TensorRT is not installed" in refused.err.splitlines()[-2] + refused.err.splitlines()[-1]
-    assert refused.out == ""
+    assert "Package package" in refused.out
     assert files(Path("package")) == [
         "backbone.onnx",
         "backbone.weights",
