@@ -15,7 +15,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.latency import Ratio, Samples, ratio_of_medians, summarise
 from mimi_edge.sites import Site
-from mimi_edge.tasks.files import size_bytes
+from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Floats, Store
 from mimi_edge.tasks.task import AdapterWeights, BackboneIdentity, HeadWeights, Task, TaskHeader, encode_weights
 

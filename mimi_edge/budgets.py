@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
@@ -80,15 +81,17 @@ class CostModel:
 
     def cost(self, neurons: Neurons) -> Cost:
         """The size of the file, to the byte, and the operations of the forward pass."""
-        from mimi_edge.tasks.files import size_bytes  # here, so that the command line's options load no numpy
-
-        widths: Mapping[str, int] = {site.name: site.width for site in self.sites}
-        alive = {site: count for site, count in neurons.items() if count}
         head_flops = 2 * self.header.backbone.features * len(self.header.classes)
         return Cost(
-            size_bytes=size_bytes(self.header, widths, alive),
+            size_bytes=self._size_bytes(neurons),
             flops=self.backbone_flops + head_flops + adapter_flops(self.sites, neurons),
         )
+
+    @cached_property
+    def _size_bytes(self) -> Callable[[Neurons], int]:
+        from mimi_edge.tasks.sizes import sizing  # here, so that the command line's options load no numpy
+
+        return sizing(self.header, {site.name: site.width for site in self.sites})
 
     def with_one_more(self, neurons: Neurons, site: str) -> Cost:
         """The cost with one more neuron at one site."""

@@ -35,7 +35,8 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     Line,
 )
-from mimi_edge.tasks.files import read_outline, size_bytes
+from mimi_edge.tasks.files import read_outline
+from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import SCALE, Store
 from mimi_edge.tasks.task import Task
 

@@ -34,19 +34,14 @@ from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
-from mimi_edge.tasks.stores import SCALE, Array, Store
+from mimi_edge.tasks.stores import Array, Store
 from mimi_edge.tasks.task import (
-    DOWN,
-    HEAD_BIAS,
-    HEAD_WEIGHT,
-    UP,
-    AdapterWeights,
     BackboneIdentity,
-    HeadWeights,
     SplitAccuracy,
     Task,
     TaskHeader,
-    encode_weights,
+    tensor_dtype,
+    tensor_shapes,
 )
 from mimi_edge.texts import cut, excerpt, fault_list
 
@@ -98,7 +93,8 @@ class TensorLocation:
 
 def task_bytes(task: Task) -> bytes:
     """The content of a task's file."""
-    return with_hash(_bytes_without_hash(task))
+    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
+    return with_hash(save(tensors, metadata={METADATA_KEY: _metadata(task)}))
 
 
 def write_task(task: Task, path: Path) -> int:
@@ -106,17 +102,6 @@ def write_task(task: Task, path: Path) -> int:
     content = task_bytes(task)
     write_whole(path, content)
     return len(content)
-
-
-def size_bytes(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> int:
-    """Exactly how large the file of such a task will be.
-
-    Args:
-        header: of the task; its accuracies may still be anything, they take the same room.
-        widths: M of each site.
-        neurons: N of each site.
-    """
-    return len(_bytes_without_hash(Task(header, _zeros(header, widths, neurons))))
 
 
 def read_task(path: Path) -> Task:
@@ -243,11 +228,6 @@ def _locations(header: bytes) -> dict[str, TensorLocation]:
     }
 
 
-def _bytes_without_hash(task: Task) -> bytes:
-    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
-    return save(tensors, metadata={METADATA_KEY: _metadata(task)})
-
-
 def _check_content(path: Path, content: bytes, document: dict[str, Any]) -> None:
     """Compares a file with the hash that it states, if it does.
 
@@ -295,7 +275,7 @@ def _metadata(task: Task) -> str:
         "schema": SCHEMA,
         "name": header.name,
         "backbone": asdict(header.backbone),
-        "sites": {site: [task.widths[site], neurons] for site, neurons in task.neurons.items()},
+        "sites": site_table(task.widths, task.neurons),
         "classes": header.classes,
         "preprocessing": asdict(header.preprocessing),
         "activation": header.activation,
@@ -306,7 +286,18 @@ def _metadata(task: Task) -> str:
         "versions": dict(header.versions),
         CONTENT_KEY: UNKNOWN,
     }
+    return json_text(document)
+
+
+def site_table(widths: Mapping[str, int], neurons: Neurons) -> dict[str, list[int]]:
+    """How a description lists the sites that have neurons: M and N by name."""
+    return {site: [widths[site], count] for site, count in neurons.items()}
+
+
+def json_text(document: object) -> str:
+    """JSON as a task file has it: the same values always give the same text."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 
 def _task_header(path: Path, description: _Description) -> TaskHeader:
@@ -329,20 +320,6 @@ def _task_header(path: Path, description: _Description) -> TaskHeader:
     )
 
 
-def _zeros(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> dict[str, Array]:
-    """Tensors of the right names, shapes and types for a task that has not been trained yet."""
-
-    def zeros(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return np.zeros(shape, np.float32)
-
-    adapters = {
-        site: AdapterWeights(zeros(widths[site], count), zeros(count, widths[site])) for site, count in neurons.items()
-    }
-    classes = len(header.classes)
-    head = HeadWeights(zeros(classes, header.backbone.features), zeros(classes))
-    return encode_weights(adapters, head, header.store)
-
-
 def _header_faults(header: TaskHeader) -> list[str]:
     """Everything about a task's description that makes no sense."""
     faults = []
@@ -360,14 +337,8 @@ def _header_faults(header: TaskHeader) -> list[str]:
 
 def _tensors_faults(task: Task, sites: Mapping[str, tuple[int, int]]) -> list[str]:
     """Everything about a task's tensors that contradicts its description; `sites` has M and N."""
-    expected: dict[str, tuple[int, ...]] = {
-        HEAD_WEIGHT: (len(task.header.classes), task.header.backbone.features),
-        HEAD_BIAS: (len(task.header.classes),),
-    }
-    for site, (width, neurons) in sites.items():
-        expected |= {site + DOWN: (width, neurons), site + UP: (neurons, width)}
-    if task.header.store is Store.INT8:
-        expected |= _expected_scales(expected)
+    widths = {site: width for site, (width, _) in sites.items()}
+    expected = tensor_shapes(task.header, widths, {site: count for site, (_, count) in sites.items()})
     faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
     faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
     for name in sorted(expected.keys() & task.tensors.keys()):
@@ -375,16 +346,8 @@ def _tensors_faults(task: Task, sites: Mapping[str, tuple[int, int]]) -> list[st
     return faults
 
 
-def _expected_scales(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    scales: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
-        if len(shape) == 2:
-            scales[name + SCALE] = (shape[1] if name.endswith(DOWN) else shape[0],)
-    return scales
-
-
 def _tensor_faults(name: str, values: Array, shape: tuple[int, ...], store: Store) -> list[str]:
-    dtype = store.weight_dtype if len(shape) == 2 else store.bias_dtype
+    dtype = tensor_dtype(shape, store)
     faults = []
     if values.shape != shape:
         faults.append(f"tensor {name}: expected shape {list(shape)}, got {list(values.shape)}")

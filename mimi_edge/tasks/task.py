@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.tasks.stores import Array, Floats, Store, decode_matrix, encode_matrix, encode_vector
+from mimi_edge.tasks.stores import SCALE, Array, Floats, Store, decode_matrix, encode_matrix, encode_vector
 
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
 DOWN = ".down"
 UP = ".up"
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,32 @@ class Task:
     def widths(self) -> dict[str, int]:
         """M of each site that has neurons."""
         return {site: self.tensors[site + DOWN].shape[0] for site in self.sites}
+
+
+def tensor_shapes(header: TaskHeader, widths: Mapping[str, int], neurons: Mapping[str, int]) -> dict[str, Shape]:
+    """Names and shapes of all tensors of a task.
+
+    Args:
+        header: of the task.
+        widths: M of each site that has neurons.
+        neurons: N of each of them.
+    """
+    classes = len(header.classes)
+    shapes: dict[str, Shape] = {HEAD_WEIGHT: (classes, header.backbone.features), HEAD_BIAS: (classes,)}
+    for site, count in neurons.items():
+        shapes |= {site + DOWN: (widths[site], count), site + UP: (count, widths[site])}
+    if header.store is Store.INT8:
+        shapes |= {
+            name + SCALE: (shape[1] if name.endswith(DOWN) else shape[0],)
+            for name, shape in shapes.items()
+            if len(shape) == 2
+        }
+    return shapes
+
+
+def tensor_dtype(shape: Shape, store: Store) -> np.dtype[np.generic]:
+    """Of a tensor of a task: matrices are kept as the store says, vectors are too small to be worth it."""
+    return store.weight_dtype if len(shape) == 2 else store.bias_dtype
 
 
 def encode_weights(adapters: Mapping[str, AdapterWeights], head: HeadWeights, store: Store) -> dict[str, Array]:

@@ -71,13 +71,14 @@ def test_a_terminal_that_is_closed_stops_a_run_that_has_saved_itself(pictures: P
     os.close(slave)
     os.set_blocking(master, False)
 
+    said = bytearray()
+
     def is_training() -> bool:
         with suppress(BlockingIOError):  # somebody must read what a terminal is told, or nobody can say any more
-            os.read(master, 1 << 16)
-        return (tmp_path / "run" / "config.json").exists()
+            said.extend(os.read(master, 1 << 16))
+        return b"training 1" in said
 
     _wait_until(is_training)
-    time.sleep(0.5)
     os.close(master)
     assert process.wait(240) == 130
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

@@ -29,12 +29,12 @@ from mimi_edge.tasks.files import (
     METADATA_KEY,
     SCHEMA,
     read_task,
-    size_bytes,
     stated_sha256,
     task_bytes,
     tensor_locations,
     write_task,
 )
+from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_adapters, decode_head
 

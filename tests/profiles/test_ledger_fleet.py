@@ -22,7 +22,8 @@ from mimi_edge.files import sha256_of
 from mimi_edge.profiles.fleet import NOTHING_MEASURED, ProcessMemory, fleet_ledger, measured_memory
 from mimi_edge.profiles.inventory import folder_files, package_inventory
 from mimi_edge.profiles.reports import MemoryUse
-from mimi_edge.tasks.files import size_bytes, write_task
+from mimi_edge.tasks.files import write_task
+from mimi_edge.tasks.sizes import size_bytes
 
 RANGES = {"batch": BatchRange(1, 8, 32)}
 TENSORS = (

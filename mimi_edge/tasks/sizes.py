@@ -1,0 +1,83 @@
+"""How large a task file will be, to the byte, before it exists.
+
+Only what depends on the neurons is worked out anew for each question: the table of sites, the table of tensors, and the
+tensors. Everything else is measured once, on the file of a task without adapters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mimi_edge.sites import Neurons
+from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, json_text, site_table, task_bytes
+from mimi_edge.tasks.task import HeadWeights, Shape, Task, TaskHeader, encode_weights, tensor_dtype, tensor_shapes
+
+ALIGNMENT = 8
+"""The table of tensors is filled up with spaces to a multiple of so many bytes."""
+_DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16", np.dtype(np.int8): "I8"}
+
+
+def size_bytes(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> int:
+    """Exactly how large the file of such a task will be.
+
+    Args:
+        header: of the task; its accuracies may still be anything, they take the same room.
+        widths: M of each site.
+        neurons: N of each site.
+    """
+    return sizing(header, widths)(neurons)
+
+
+def sizing(header: TaskHeader, widths: Mapping[str, int]) -> Callable[[Neurons], int]:
+    """A function from neurons at each site to the size of the file, for many questions about one task.
+
+    Args:
+        header: of the task; its accuracies may still be anything, they take the same room.
+        widths: M of each site.
+    """
+    fixed = _fixed_bytes(header)
+
+    def size(neurons: Neurons) -> int:
+        alive = {site: count for site, count in neurons.items() if count}
+        shapes = tensor_shapes(header, widths, alive)
+        table, content = _tensor_table(shapes, header)
+        sites = _quoted_bytes(json_text(site_table(widths, alive)))
+        return LENGTH_PREFIX_BYTES + _aligned(fixed + sites + table) + content
+
+    return size
+
+
+def _fixed_bytes(header: TaskHeader) -> int:
+    """What the two tables do not account for in the beginning of the file, whatever it is."""
+    classes = len(header.classes)
+    head = HeadWeights(np.zeros((classes, header.backbone.features), np.float32), np.zeros(classes, np.float32))
+    content = task_bytes(Task(header, encode_weights({}, head, header.store)))
+    length = int.from_bytes(content[:LENGTH_PREFIX_BYTES], "little")
+    text = content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length].rstrip(b" ")
+    table, _ = _tensor_table(tensor_shapes(header, {}, {}), header)
+    return len(text) - table - _quoted_bytes(json_text({}))
+
+
+def _tensor_table(shapes: Mapping[str, Shape], header: TaskHeader) -> tuple[int, int]:
+    """Bytes of the entries of all tensors, and of the tensors; offsets count, so the order is that of the file."""
+    dtypes = {name: tensor_dtype(shape, header.store) for name, shape in shapes.items()}
+    table, offset = 0, 0
+    for name in sorted(shapes, key=lambda name: (-dtypes[name].itemsize, name)):
+        end = offset + math.prod(shapes[name]) * dtypes[name].itemsize
+        entry = {"dtype": _DTYPES[dtypes[name]], "shape": shapes[name], "data_offsets": (offset, end)}
+        table += len(f",{json_text(name)}:{json_text(entry)}".encode())
+        offset = end
+    return table, offset
+
+
+def _quoted_bytes(text: str) -> int:
+    """Of a text inside a JSON string."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - len('""')
+
+
+def _aligned(count: int) -> int:
+    return math.ceil(count / ALIGNMENT) * ALIGNMENT
