@@ -22,8 +22,10 @@ from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.training.choosing import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import TimmModel, chain, sub_layer_names
+from mimi_edge.training.supported import similar_names
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ def _builtin(weights: str, seed: int) -> TimmModel:
 
 def _timm_model(name: str, weights: str, seed: int) -> TimmModel:
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*tiny*")[:6]
-        hint = f" Similar: {', '.join(near)}." if near else ""
-        raise ConfigError(f"timm {timm.__version__} has no model called {name!r}.{hint} Check --backbone.")
+        near = similar_names(name)
+        hint = f"Similar: {', '.join(near)}." if near else f"There are, for example: {', '.join(list(SUITED)[:4])}."
+        raise ConfigError(f"timm {timm.__version__} has no model called {name!r}. {hint} Check --backbone.")
     if weights == PRETRAINED:
         return _pretrained(name)
     torch.manual_seed(seed)
