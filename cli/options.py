@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
-from mimi_edge.choices import SCORE_NAMES, Backend, Scope, Store
+from mimi_edge.builtin import BACKBONE_NAME
+from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Backend, Scope, Store
 from mimi_edge.training.asking import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
@@ -27,7 +28,24 @@ OnnxBackend = Annotated[
     Backend, typer.Option("--backend", help="What runs it: ONNX Runtime on the CPU, on CUDA or through TensorRT.")
 ]
 
+DEVICES = ("auto", "cpu", "cuda")
 BUDGET, DATA, METHOD, MACHINE = "Budget", "Task", "Method", "Machine"
+
+
+def _among(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Completes a word in the shell to names that begin with it."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
+
+
+def _backbones() -> tuple[str, ...]:
+    """Without timm, which would take seconds."""
+    from mimi_edge.training.supported import SUPPORTED
+
+    return (BACKBONE_NAME, *SUPPORTED)
 
 
 def training_config(
@@ -43,7 +61,12 @@ def training_config(
         Store, typer.Option(help="How weights are kept in the task file.", rich_help_panel=BUDGET)
     ] = DEFAULTS["store"],
     flops_count: Annotated[
-        str, typer.Option(help=f"What counts as an operation: {', '.join(FLOPS_COUNTS)}.", rich_help_panel=BUDGET)
+        str,
+        typer.Option(
+            help=f"What counts as an operation: {', '.join(FLOPS_COUNTS)}.",
+            autocompletion=_among(lambda: FLOPS_COUNTS),
+            rich_help_panel=BUDGET,
+        ),
     ] = DEFAULTS["flops_count"],
     data: Annotated[
         str,
@@ -54,12 +77,14 @@ def training_config(
         ),
     ] = DEFAULTS["data"],
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="builtin, or a timm model: plain ViT, DeiT, Swin or Swin V2, such as swin_tiny_patch4_window7_224.",
+            show_default="builtin for built-in data; for your own, one for photographs that is on this machine",
+            autocompletion=_among(_backbones),
             rich_help_panel=DATA,
         ),
-    ] = DEFAULTS["backbone"],
+    ] = None,
     weights: Annotated[
         str,
         typer.Option(
@@ -89,7 +114,12 @@ def training_config(
         float, typer.Option(help="Share of the target spread over all classes.", rich_help_panel=METHOD)
     ] = DEFAULTS["label_smoothing"],
     augment: Annotated[
-        str, typer.Option(help=f"Variation of training images: {', '.join(AUGMENTATIONS)}.", rich_help_panel=METHOD)
+        str,
+        typer.Option(
+            help=f"Variation of training images: {', '.join(AUGMENTATIONS)}.",
+            autocompletion=_among(lambda: AUGMENTATIONS),
+            rich_help_panel=METHOD,
+        ),
     ] = DEFAULTS["augment"],
     rho: Annotated[
         float, typer.Option(help="Share of the adapters' cost that a pruning takes.", rich_help_panel=METHOD)
@@ -98,20 +128,40 @@ def training_config(
         float, typer.Option(help="M/N: width of a site by neurons to start with.", rich_help_panel=METHOD)
     ] = DEFAULTS["start_ratio"],
     score: Annotated[
-        str, typer.Option(help=f"Importance of a neuron: {', '.join(SCORE_NAMES)}.", rich_help_panel=METHOD)
+        str,
+        typer.Option(
+            help=f"Importance of a neuron: {', '.join(SCORE_NAMES)}.",
+            autocompletion=_among(lambda: SCORE_NAMES),
+            rich_help_panel=METHOD,
+        ),
     ] = DEFAULTS["score"],
     scope: Annotated[
         Scope, typer.Option(help="Whether all sites compete, or each loses alike.", rich_help_panel=METHOD)
     ] = DEFAULTS["scope"],
-    activation: Annotated[str, typer.Option(help="Of the adapters: gelu or relu.", rich_help_panel=METHOD)] = DEFAULTS[
-        "activation"
-    ],
+    activation: Annotated[
+        str,
+        typer.Option(
+            help="Of the adapters: gelu or relu.",
+            autocompletion=_among(lambda: ACTIVATION_NAMES),
+            rich_help_panel=METHOD,
+        ),
+    ] = DEFAULTS["activation"],
     seed: Annotated[int, typer.Option(help="Of everything drawn.", rich_help_panel=METHOD)] = DEFAULTS["seed"],
     device: Annotated[
-        str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, ...", rich_help_panel=MACHINE)
+        str,
+        typer.Option(
+            help="auto (the GPU if there is one), cpu, or cuda.",
+            autocompletion=_among(lambda: DEVICES),
+            rich_help_panel=MACHINE,
+        ),
     ] = DEFAULTS["device"],
     precision: Annotated[
-        str, typer.Option(help=f"Of training: {', '.join(PRECISIONS)}.", rich_help_panel=MACHINE)
+        str,
+        typer.Option(
+            help=f"Of training: {', '.join(PRECISIONS)}.",
+            autocompletion=_among(lambda: PRECISIONS),
+            rich_help_panel=MACHINE,
+        ),
     ] = DEFAULTS["precision"],
 ) -> TrainingConfig:
     """The configuration that the options describe.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.watching import watching
+from mimi_edge.durations import duration
 from mimi_edge.events import Advance
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def command(asked: AskedConfig, threads: Threads = None, as_json: AsJson = False
 def _document(plan: Plan) -> dict[str, Any]:
     prepared = plan.prepared
     return {
-        "backbone": asdict(prepared.backbone.identity),
+        "backbone": asdict(prepared.backbone.identity)
+        | {"pixels": prepared.backbone.preprocessing.size, "weights": prepared.config.weights},
         "classes": list(prepared.dataset.classes),
         "images": {name: len(split) for name, split in prepared.dataset.splits.items()},
         "budget": asdict(prepared.config.budget),
@@ -64,14 +66,16 @@ def _show(plan: Plan) -> None:
     ]
     columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
     show_table(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows)
-    least = prepared.least_cost
+    least, side = prepared.least_cost, prepared.backbone.preprocessing.size
     show_facts(
         "What it stands on",
         {
-            "backbone": f"{prepared.backbone.identity.name}, {len(prepared.backbone.sites)} sites",
+            "backbone": f"{config.backbone}, {side} x {side} pixels, weights: {config.weights}",
+            "sites": len(prepared.backbone.sites),
             "classes": len(prepared.dataset.classes),
-            "images": ", ".join(f"{len(split):,} {name}" for name, split in prepared.dataset.splits.items()),
+            "images": ", ".join(f"{len(split):,} {name}" for name, split in prepared.dataset.splits.items())
+            + "; counted as files, train finds out which are damaged",
             "without adapters": f"{least.size_bytes:,} bytes, {least.flops / 1e9:.5g} GFLOPs",
-            "time, about": f"{plan.seconds:,.0f} s at {plan.images_per_s:.0f} images/s (at the largest size)",
+            "time, about": f"{duration(plan.seconds)} at {plan.images_per_s:.3g} images/s (at the largest size)",
         },
     )

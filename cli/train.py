@@ -15,6 +15,7 @@ from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_o
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
 from mimi_edge.cli.watching import watching
+from mimi_edge.durations import duration
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.training.claims import claimed_free, claimed_new
@@ -141,5 +142,5 @@ def _facts(report: TrainingReport) -> dict[str, str]:
             facts[f"{split}, class by class"] = report.per_class[split].sentence()
     facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
     facts["blocks before the first adapter"] = str(report.frozen_blocks)
-    facts["took"] = f"{report.seconds:.0f} s"
+    facts["took"] = duration(report.seconds)
     return facts

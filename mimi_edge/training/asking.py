@@ -7,6 +7,7 @@ from typing import Any
 
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.builtin import DATA_PREFIX, DEFAULT_DATA
+from mimi_edge.training.choosing import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
 
 
@@ -15,6 +16,7 @@ def asked_config(
     data: str = DEFAULT_DATA,
     budget_mb: float | None = None,
     budget_gflops: float | None = None,
+    backbone: str | None = None,
     weights: str = PRETRAINED,
     name: str | None = None,
     **settings: Any,
@@ -25,16 +27,18 @@ def asked_config(
         data: a folder, or one of the built-in data sets.
         budget_mb: largest size of the task file, in MB of 1000^2 bytes.
         budget_gflops: most operations of a forward pass, in GFLOPs of 1000^3.
+        backbone: as of `chosen_backbone`; None where nobody named one.
         weights: of the backbone.
         name: of the task; that of the data if None.
         settings: everything else in a `TrainingConfig`.
 
     Raises:
-        ConfigError: something does not make sense.
+        ConfigError: something does not make sense, or a backbone must be named.
     """
     return TrainingConfig(
         budget=budget_from_units(budget_mb, budget_gflops),
         data=data if data.startswith(DATA_PREFIX) else absolute(data),
+        backbone=chosen_backbone(backbone, data, weights),
         weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
         name=name or default_name(data),
         **settings,

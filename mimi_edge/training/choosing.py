@@ -71,8 +71,7 @@ def _choices(data: str) -> str:
         f"No backbone is named for {data}. The backbone is the ready-made network that adapters are trained on, and "
         "decides how well this can go. Choose one:\n"
         f"  - for photographs: --backbone {first} --weights {PRETRAINED}\n"
-        "    (trained on a million of them, at 224 x 224 pixels; about 110 MB are fetched from the Hugging Face hub once)"
-        "\n"
+        "    (trained on a million of them, at 224 x 224 pixels; about 110 MB, once from the Hugging Face hub)\n"
         f"  - for a quick try: --backbone {BACKBONE_NAME}\n"
         f"    (small, ships with mimi-edge, and sees no more than {side} x {side} pixels of an image)"
     )

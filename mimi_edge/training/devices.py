@@ -14,7 +14,7 @@ alike."""
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU when there is one.
+    """The device of that name; `auto` is the GPU when there is one, and `gpu` is what torch calls `cuda`.
 
     Raises:
         ConfigError: there is no such device here.
@@ -22,10 +22,13 @@ def chosen_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device("cuda" + name.removeprefix("gpu") if name.startswith("gpu") else name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name} is not known. Expected auto, cpu, cuda (or gpu), or cuda:1.") from error
+    try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).split("\n")[0]
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).split("\n")[0].rstrip(".")
         raise ConfigError(f"--device {name} cannot be used here: {first}. Try --device auto.") from error
     return device
 

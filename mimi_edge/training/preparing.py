@@ -12,13 +12,14 @@ import timm
 import mimi_edge
 from mimi_edge.budgets import Cost, CostModel, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
-from mimi_edge.events import Listener, Note, silent
+from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.schedule import Schedule, schedule
 from mimi_edge.sites import Neurons, uniform_neurons
 from mimi_edge.tasks.task import SplitAccuracy, TaskHeader
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
-from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.choosing import SUITED
+from mimi_edge.training.config import RANDOM, TrainingConfig
 from mimi_edge.training.counting import FlopsCount, count_flops
 
 MEASURED_SPLITS = ("val", "test")
@@ -82,15 +83,7 @@ def prepare(
                 "with mimi-edge. Give --data DIR and --backbone NAME for a task of your own."
             )
         )
-    dataset = load_dataset(
-        config.data,
-        seed=config.seed,
-        skip_bad_images=config.skip_bad_images,
-        min_images=config.min_images,
-        listener=listener,
-        split=split,
-    )
-    backbone = load_backbone(config.backbone, config.weights, seed=config.seed)
+    dataset, backbone = _loaded(config, split, listener)
     counts = {name: len(dataset.splits[name]) for name in MEASURED_SPLITS}
     costs = CostModel(
         header=_header(config, dataset, backbone, counts),
@@ -100,6 +93,39 @@ def prepare(
     neurons = uniform_neurons(backbone.sites, config.start_ratio) if start is None else start
     require_feasible(config.budget, costs.cost({}))
     return Prepared(config, dataset, backbone, costs, neurons, _schedule(config, costs, neurons))
+
+
+def _loaded(
+    config: TrainingConfig, split: Mapping[str, Any] | None, listener: Listener
+) -> tuple[Dataset, LoadedBackbone]:
+    """Data first, because it is quick to be wrong; what there is to say of it comes after the backbone."""
+    remarks: list[Event] = []
+    try:
+        dataset = load_dataset(
+            config.data,
+            seed=config.seed,
+            skip_bad_images=config.skip_bad_images,
+            min_images=config.min_images,
+            listener=remarks.append,
+            split=split,
+        )
+        backbone = load_backbone(config.backbone, config.weights, seed=config.seed)
+        listener(Note(backbone_in_words(config, backbone)))
+    finally:
+        for remark in remarks:
+            listener(remark)
+    return dataset, backbone
+
+
+def backbone_in_words(config: TrainingConfig, backbone: LoadedBackbone) -> str:
+    """Name, pixels and weights of a backbone, and whether it is more than a demonstration."""
+    side = backbone.preprocessing.size
+    said = f"Backbone: {config.backbone}, which sees {side} x {side} pixels; weights: {config.weights}."
+    if config.weights == RANDOM:
+        said += " Random weights know nothing of images; they are for trying out."
+    elif config.backbone == BACKBONE_NAME and not config.data.startswith(DATA_PREFIX):
+        said += f" It is for trying out; photographs want a larger one, such as --backbone {next(iter(SUITED))}."
+    return said
 
 
 def with_image_counts(prepared: Prepared, counts: Mapping[str, int]) -> Prepared:

@@ -1,7 +1,7 @@
 """Names of the backbones that are supported, for whoever cannot wait for timm to be loaded.
 
-Of the families in `mimi_edge.training.families`, as of the timm in constraints.txt; others of these families that a newer
-timm has work too.
+Of the families in `mimi_edge.training.families`, as of the timm in constraints.txt; what a newer timm has of them works
+too.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SUPPORTED = tuple(
     vit_so400m_patch16_siglip_256 vit_so400m_patch16_siglip_384 vit_so400m_patch16_siglip_512
     vit_so400m_patch16_siglip_gap_256 vit_so400m_patch16_siglip_gap_384 vit_so400m_patch16_siglip_gap_512
     vit_tiny_patch16_224 vit_tiny_patch16_384 vit_wee_patch16_reg1_gap_256 vit_xsmall_patch16_clip_224
-    """.split()
+    """.split()  # noqa: SIM905  (a list of as many lines as names helps nobody)
 )
 
 
