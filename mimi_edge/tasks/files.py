@@ -299,7 +299,6 @@ def json_text(document: object) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-
 def _task_header(path: Path, description: _Description) -> TaskHeader:
     try:
         accuracy = {
