@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,15 @@ from mimi_edge.errors import BudgetInfeasibleError
 from mimi_edge.files import MEGABYTE
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.environment import Environment
-from mimi_edge.profiles.latency import Ratio, Samples, ratio_of_medians, summarise
+from mimi_edge.profiles.latency import (
+    Ratio,
+    Runnable,
+    Samples,
+    WarmUp,
+    measure,
+    ratio_of_medians,
+    summarise,
+)
 from mimi_edge.sites import Site
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Floats, Store
@@ -21,6 +31,8 @@ from mimi_edge.tasks.task import AdapterWeights, BackboneIdentity, HeadWeights, 
 
 BUDGET_BYTES = MEGABYTE // 2
 CLASSES = tuple(f"class {index}" for index in range(10))
+WARM_UP = WarmUp(window=3, most_rounds=12)
+"""Of graphs that are loaded several times in a run."""
 SPREAD = 1.2
 """Sigma of the log-normal shares: some sites then have twenty times as many neurons as others."""
 EMPTY_SHARE = 0.2
@@ -61,6 +73,28 @@ def compared(measured: str, peer: str, samples: Mapping[str, Samples], note: str
         ratio=ratio_of_medians(latency_ns, peer_ns),
         rounds=len(latency_ns),
         note=note,
+    )
+
+
+def sampled(
+    graphs: Mapping[str, Path], load: Callable[[Path], Runnable], options: argparse.Namespace
+) -> dict[str, Samples]:
+    """Times all graphs in turns, loading them anew before each share of the rounds."""
+    rounds = -(-options.rounds // options.loads)
+    clock = time.process_time_ns if options.cpu_time else time.perf_counter_ns
+    shares = []
+    for turn in range(options.loads):
+        runnables = {name: load(path) for name, path in graphs.items()}
+        shares.append(measure(runnables, rounds=rounds, seed=options.seed + turn, warm_up=WARM_UP, clock=clock))
+    return {name: joined([share[name] for share in shares]) for name in graphs}
+
+
+def joined(shares: Sequence[Samples]) -> Samples:
+    """The samples of several loads as if they were of one."""
+    return Samples(
+        latency_ns=tuple(each for share in shares for each in share.latency_ns),
+        warm_up_ns=tuple(each for share in shares for each in share.warm_up_ns),
+        settled=all(share.settled for share in shares),
     )
 
 

@@ -1,8 +1,12 @@
 """What a task costs in time: latency of the merged graph over that of the bare backbone, in ONNX Runtime on the CPU.
 
-Swin-T at 224 px and the built-in backbone at 32 px, each with a task of 0.5 MB stored as fp16, batch 1 and 8. Weights
-are random, for how long a dense network takes does not depend on them. A fifth of the sites has no neurons and the
-others have log-normal shares, much as global pruning leaves them; how many exactly is in the table.
+Swin-T at 224 px and the built-in backbone at 32 px, each with a task of 0.5 MB, batch 1 and 8. Weights are random, for
+how long a dense network takes does not depend on them. A fifth of the sites has no neurons and the others have
+log-normal shares, much as global pruning leaves them; how many exactly is in the table.
+
+The same weights are stored as fp16 and, decoded, as fp32: whoever folds the casts when loading takes the same time for
+both. In a third graph the adapters are `Gemm` on flattened tokens. Graphs are loaded several times, because where
+weights happen to lie in memory changes the time of a graph; the row of the same graph loaded twice shows by how much.
 """
 
 from __future__ import annotations
@@ -11,19 +15,28 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import Row, compared, neurons_note, parser, show
+from common import Row, compared, neurons_note, parser, sampled, show
+from forms import two_dimensional_adapters
 from graphs import exported, with_task
 
 from mimi_edge.choices import Backend
+from mimi_edge.export.graphs import BackboneGraph, load_graph
+from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import PROVIDERS, open_graph
+from mimi_edge.export.writing import save_graph
 from mimi_edge.profiles.environment import current_environment
-from mimi_edge.profiles.latency import measure
+from mimi_edge.profiles.latency import Runnable
+from mimi_edge.tasks.files import write_task
+from mimi_edge.tasks.stores import Floats, Store
+from mimi_edge.tasks.task import Task, decode_adapters, decode_head, encode_weights
 
 BACKBONES = {"Swin-T": "swin_tiny_patch4_window7_224", "built-in": "builtin"}
+BARE, FP16, FP32, GEMM, AGAIN = "bare", "fp16", "fp32", "fp16, Gemm on flat tokens", "fp16, loaded a second time"
 
 
 def main() -> None:
@@ -39,28 +52,55 @@ def read_options() -> argparse.Namespace:
     options = parser(__doc__, rounds=60)
     options.add_argument("--backbone", choices=BACKBONES, action="append", help="one of the two only")
     options.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="(default 1 8)")
+    options.add_argument("--loads", type=int, default=4, help="load every graph so often (default %(default)s)")
     options.add_argument("--threads", type=int, help="of ONNX Runtime (default: it chooses)")
+    options.add_argument(
+        "--cpu-time", action="store_true", help="count processor time, where others use the machine; take --threads 1"
+    )
     return options.parse_args()
 
 
 def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
-    """Bare and merged graph of one backbone, at every batch."""
+    """Bare and merged graphs of one backbone, at every batch."""
     with tempfile.TemporaryDirectory() as name:
         backbone = exported(BACKBONES[label], Path(name), options.seed)
         task, merged = with_task(backbone, options.seed)
         note = neurons_note(task, backbone.info.sites, Path(name, "random.safetensors").stat().st_size)
-        models = {
-            f"{label} merged": open_graph(merged.path, threads=options.threads),
-            f"{label} bare": open_graph(backbone.path, threads=options.threads),
-        }
+        graphs = {BARE: backbone.path, FP16: merged.path, AGAIN: merged.path}
+        graphs |= {FP32: in_fp32(backbone, task), GEMM: flattened(merged.path)}
         for batch in options.batches:
             print(f"{label}, batch {batch}", file=sys.stderr)
             size = backbone.info.input_size
             images = np.random.default_rng(options.seed).standard_normal((batch, 3, size, size), np.float32)
-            runnables = {f"{key}, batch {batch}": partial(model.run, images) for key, model in models.items()}
-            samples = measure(runnables, rounds=options.rounds, seed=options.seed)
-            measured, peer = runnables
-            yield compared(measured, peer, samples, note)
+            samples = sampled(graphs, partial(loaded, images=images, threads=options.threads), options)
+            named = {f"{label}, batch {batch}, {key}": sample for key, sample in samples.items()}
+            bare, fp16 = f"{label}, batch {batch}, {BARE}", f"{label}, batch {batch}, {FP16}"
+            yield compared(fp16, bare, named, note)
+            yield from (compared(f"{label}, batch {batch}, {key}", bare, named) for key in (FP32, GEMM))
+            yield compared(f"{label}, batch {batch}, {AGAIN}", fp16, named)
+
+
+def loaded(graph: Path, images: Floats, threads: int | None) -> Runnable:
+    """A graph that is ready to answer about these images."""
+    return partial(open_graph(graph, threads=threads).run, images)
+
+
+def in_fp32(backbone: BackboneGraph, task: Task) -> Path:
+    """The graph of a task with the same weights, stored as fp32."""
+    header = replace(task.header, name="fp32", store=Store.FP32)
+    same = Task(header, encode_weights(decode_adapters(task), decode_head(task), Store.FP32))
+    task_file = backbone.folder / "fp32.safetensors"
+    write_task(same, task_file)
+    return merge(backbone.path, task_file, backbone.folder / "fp32.onnx").path
+
+
+def flattened(merged: Path) -> Path:
+    """The merged graph with its adapters as `Gemm`."""
+    model = load_graph(merged)
+    two_dimensional_adapters(model)
+    path = merged.with_name("flat.onnx")
+    save_graph(model, path)
+    return path
 
 
 if __name__ == "__main__":

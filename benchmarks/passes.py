@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from common import Row, compared, neurons_note, parser, show
+from common import Row, compared, neurons_note, parser, sampled, show
 from decompositions import decompose_gelu, decompose_layer_norm
 from graphs import exported, with_task
 
@@ -34,7 +33,7 @@ from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.tuning import PASSES, Pass, default_passes, tune
 from mimi_edge.profiles.environment import current_environment
-from mimi_edge.profiles.latency import Runnable, Samples, WarmUp, measure
+from mimi_edge.profiles.latency import Runnable, Samples
 from mimi_edge.tasks.stores import Floats
 
 BACKBONES = {"Swin-T": "swin_tiny_patch4_window7_224", "ViT-S": "vit_small_patch16_224"}
@@ -46,8 +45,6 @@ TAKEN_APART: Mapping[str, Pass] = {
     "LayerNormalization as one node": decompose_layer_norm,
     "Gelu as one node": decompose_gelu,
 }
-
-WARM_UP = WarmUp(window=3, most_rounds=12)
 
 Runtime = Callable[..., Runnable]
 """Makes a callable out of a graph on disk, `images` [B, 3, S, S] and `options`; it returns when its work is done."""
@@ -141,28 +138,6 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         yield from rows(
             label, sampled(graphs, partial(RUNTIMES[backend], images=images, options=options), options), note
         )
-
-
-def sampled(
-    graphs: Mapping[str, Path], load: Callable[[Path], Runnable], options: argparse.Namespace
-) -> dict[str, Samples]:
-    """Times all graphs in turns, loading them anew before each share of the rounds."""
-    rounds = -(-options.rounds // options.loads)
-    clock = time.process_time_ns if options.cpu_time else time.perf_counter_ns
-    shares = []
-    for turn in range(options.loads):
-        runnables = {name: load(path) for name, path in graphs.items()}
-        shares.append(measure(runnables, rounds=rounds, seed=options.seed + turn, warm_up=WARM_UP, clock=clock))
-    return {name: joined([share[name] for share in shares]) for name in graphs}
-
-
-def joined(shares: Sequence[Samples]) -> Samples:
-    """The samples of several loads as if they were of one."""
-    return Samples(
-        latency_ns=tuple(each for share in shares for each in share.latency_ns),
-        warm_up_ns=tuple(each for share in shares for each in share.warm_up_ns),
-        settled=all(share.settled for share in shares),
-    )
 
 
 def written(merged: Path, wanted: Mapping[str, Variant]) -> dict[str, Path]:

@@ -115,7 +115,9 @@ class EmbeddedModel:
 def pixels_of(images: Floats, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """What `normalise` made images [B, 3, S, S] of: uint8 [B, S, S, 3], the same to the last bit."""
     mean, std = _channels(preprocessing.mean), _channels(preprocessing.std)
-    return np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    planes = np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = planes.transpose(0, 2, 3, 1)
+    return pixels
 
 
 def embed(graph: Path, out: Path, *, threads: int | None = None) -> Embedded:

@@ -169,7 +169,9 @@ def _of_one_file(path: Path, backend: Backend, threads: int | None) -> ServedTas
     from mimi_edge.export.embedding import open_embedded
 
     whole = open_embedded(path, threads=threads, backend=backend)
-    return whole and ServedTask(whole.info.task, whole.info.classes, whole.info.preprocessing, whole.run)
+    return (
+        None if whole is None else ServedTask(whole.info.task, whole.info.classes, whole.info.preprocessing, whole.run)
+    )
 
 
 def _of_graph(path: Path, backend: Backend, threads: int | None) -> ServedTask:

@@ -213,3 +213,22 @@ def test_merging_packaging_and_predicting_need_no_torch(workplace):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("class ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("store", list(Store))
+def test_stored_weights_are_turned_into_fp32_once_when_a_graph_is_loaded(workplace, store):
+    """A cast at every run would be work that grows with the task; ONNX Runtime folds it while it loads."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    backbone, folder = workplace
+    merged = _merged(folder, random_task(backbone, some_neurons(backbone), store=store))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "as_run.onnx")
+    onnxruntime.InferenceSession(str(merged.path), options, providers=["CPUExecutionProvider"])
+    run = onnx.load(folder / "as_run.onnx", load_external_data=False).graph
+    computed = {name for node in run.node for name in node.output}
+    weights = {tensor.name: tensor.data_type for tensor in run.initializer}
+    assert not [node.name for node in run.node if node.op_type == "Cast"]
+    products = [node for node in run.node if node.op_type in {"MatMul", "Gemm"} and node.input[1] not in computed]
+    assert products
+    assert {weights[node.input[1]] for node in products} == {onnx.TensorProto.FLOAT}
