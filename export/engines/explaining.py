@@ -65,8 +65,8 @@ CAUSES = (
         r"|Failed to query CUDA driver version",
         "there is no NVIDIA driver, or it is too old for the CUDA version that this TensorRT is made for",
         "nvidia-smi says which CUDA version the driver takes (13 needs driver 580 or newer, 12 needs 525). Upgrade the "
-        "driver, or install a TensorRT for its CUDA version (pip install tensorrt-cu12). In a container, start it with "
-        "--gpus all (Jetson: --runtime nvidia).",
+        "driver, or install a TensorRT for its CUDA version (tensorrt-cu12 for 12; on a Jetson: upgrade JetPack). In "
+        "a container, start it with --gpus all (Jetson: --runtime nvidia).",
     ),
     Cause(
         r"CUDA initialization failure with error",

@@ -6,6 +6,7 @@ import os
 import stat
 from functools import cache
 
+from mimi_edge.installation import pip_line
 from mimi_edge.parts import HEIC, install_line
 
 ALWAYS = {
@@ -73,7 +74,7 @@ def reader_line(suffix: str) -> str | None:
         return None
     if suffix in HEIF["HEIF"]:
         return install_line(HEIC)
-    return 'pip install --upgrade "Pillow>=11.3"' if suffix in AVIF["AVIF"] else None
+    return pip_line('install --upgrade "Pillow>=11.3"') if suffix in AVIF["AVIF"] else None
 
 
 def _reads_avif() -> bool:
