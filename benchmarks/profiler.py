@@ -5,6 +5,8 @@
 2. A runnable that does nothing but wait 1 ms on the clock is timed by the profiler's loop, and by a loop that reads the
    clock once before and once after all runs. A good answer is less than 1 % more.
 3. A package's ledger against `du`: the same bytes.
+4. With `--aa N`, and then nothing else: N times what `mimi-edge profile` does by default, of a graph and its copy in
+   folders of their own. A good answer is "yes" in at most 1 of 20; on a busy machine it may be "too busy to tell".
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +31,11 @@ from mimi_edge.export.packages import Package, create_or_extend, read_package
 from mimi_edge.profiles.artefacts import Artefact, Wanted, find_artefacts
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
-from mimi_edge.profiles.latency import ratio_of_medians, summarise
+from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, ratio_of_medians, summarise
 from mimi_edge.profiles.processes import COMMAND, Crew
+from mimi_edge.profiles.profiling import Plan, profile
+from mimi_edge.profiles.ratios import ratio
+from mimi_edge.profiles.teams import DEFAULT_PROCESSES
 from mimi_edge.profiles.turns import take_turns
 from mimi_edge.profiles.worker import timed
 
@@ -42,13 +50,17 @@ def main() -> None:
     options = parser(__doc__, rounds=400)
     options.add_argument("--threads", type=int, default=1, help="of ONNX Runtime (default %(default)s)")
     options.add_argument("--batch", type=int, default=1, help="images at a time (default %(default)s)")
-    options.add_argument("--processes", type=int, default=4, help="of each side (default %(default)s)")
+    options.add_argument("--processes", type=int, default=DEFAULT_PROCESSES, help="of each side (default %(default)s)")
     options.add_argument("--backbone", choices=BACKBONES, default="built-in", help="(default %(default)s)")
     options.add_argument("--package", type=Path, help="a package of yours instead")
+    options.add_argument("--aa", type=int, metavar="N", help="profile a graph and its copy N times, and count")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         package = read_package(asked.package) if asked.package else _package(asked.backbone, Path(folder), asked.seed)
         found = find_artefacts([package.folder], Wanted(threads=asked.threads))
+        if asked.aa:
+            _show_copies(_against_its_copy(found[-1], Path(folder), asked), as_json=asked.json)
+            return
         rows = [_against_a_plain_loop(one, asked) for one in found]
         rows.append(_bookkeeping(asked.rounds))
         show(rows, current_environment(threads=asked.threads), as_json=asked.json)
@@ -77,21 +89,53 @@ def _against_a_plain_loop(artefact: Artefact, asked: argparse.Namespace) -> Row:
             crew.add(name, COMMAND if name in profilers else (sys.executable, str(Path(__file__).resolve()), PEER_FLAG))
             crew.ask(name, "opening", {"do": "open", "opening": artefact.opening.document()})
             crew.ask(name, "ready", {"do": "ready", "batch": asked.batch, "size": size, "seed": asked.seed})
-        taken = take_turns(crew, (*profilers, *peers), "latency", rounds=asked.rounds, seed=asked.seed)
+        teams = {PROFILER: profilers, PEER: peers}
+        taken = take_turns(crew, teams, "latency", rounds=asked.rounds * asked.processes, seed=asked.seed)
         if crew.failures:
             raise SystemExit(str(crew.failures))
-    profiled, plain = (
-        [value for name in names for value in taken.samples[name].latency_ns] for names in (profilers, peers)
-    )
+    profiled, plain = (taken.samples[name] for name in (PROFILER, PEER))
     return Row(
         measured=f"profiler, {artefact.name}, batch {asked.batch}",
         peer="plain loop around ONNX Runtime",
-        measured_ms=summarise(profiled).p50_ms,
-        peer_ms=summarise(plain).p50_ms,
-        ratio=ratio_of_medians(profiled, plain, block=taken.turn.samples),
+        measured_ms=summarise(profiled.latency_ns).p50_ms,
+        peer_ms=summarise(plain.latency_ns).p50_ms,
+        ratio=ratio(profiled, plain),
         rounds=asked.rounds,
         note=f"turns of {taken.turn.samples}, {asked.processes} processes each",
     )
+
+
+def _against_its_copy(artefact: Artefact, folder: Path, asked: argparse.Namespace) -> list[Ratio]:
+    """Ratios of a copy, with files of its own, to its original: whatever they say but 1 is not so."""
+    graph = artefact.files[0]
+    shutil.copytree(graph.parent, folder / "copy")
+    copied = replace(artefact.opening, path=folder / "copy" / graph.name)
+    pair = [replace(artefact, name="original"), replace(artefact, name="copy", opening=copied)]
+    found = []
+    for number in range(asked.aa):
+        plan = Plan((asked.batch,), seed=asked.seed + number, processes=asked.processes)
+        report = profile(pair, plan, threads=asked.threads)
+        found += [one.ratio.ratio for one in report.artefact("copy").measurements if one.ratio is not None]
+        if not asked.json:
+            print(_in_words(found[-1]), flush=True)
+    return found
+
+
+def _in_words(one: Ratio) -> str:
+    tied = "unknown" if one.correlation is None else f"{one.correlation:+.2f}"
+    spread = "unknown" if one.spread is None else f"{one.spread:.3f}"
+    interval = f"({one.low:.3f} to {one.high:.3f})"
+    return f"{one.value:.3f} {interval}, turns tied by {tied}, spread of processes {spread}: {one.verdict}"
+
+
+def _show_copies(found: list[Ratio], *, as_json: bool) -> None:
+    counts = Counter(one.verdict for one in found)
+    if as_json:
+        print(json.dumps({"verdicts": counts, "ratios": [vars(one) for one in found]}, indent=1))
+        return
+    values = sorted(one.value for one in found)
+    told = ", ".join(f"{verdict!r} {counts[verdict]}" for verdict in (SEEN, ALIKE, UNSURE))
+    print(f"{len(found)} comparisons of a graph with its copy: {told}; ratios {values[0]:.3f} to {values[-1]:.3f}")
 
 
 def _peer() -> None:

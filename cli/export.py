@@ -14,6 +14,7 @@ from mimi_edge.cli.defaults import PACKAGE
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import explained
 from mimi_edge.errors import ConfigError
+from mimi_edge.files import check_place
 
 ONNX, ENGINES = "ONNX package", "Engines"
 
@@ -183,6 +184,8 @@ def command(
     )
     from mimi_edge.cli.formats.onnx import Making
 
+    if output is not None:
+        check_place(output, folder=True)
     package = PACKAGE if output is None or file_format in OUTPUT else output
     making = Making(package, data=data, weights=weights, backbone_graph=backbone_graph, threads=threads)
     if file_format is Format.ONNX:

@@ -59,10 +59,10 @@ def command(
             precision=precision,
             measured=measured,
         )
+    document_or(as_json, ledger_document(ledger, counts), lambda: _show(ledger, counts))
     if plot is not None:
         draw_ledger(ledger, plot, counts)
         say(f"Plot: {plot}")
-    document_or(as_json, ledger_document(ledger, counts), lambda: _show(ledger, counts))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

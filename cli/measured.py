@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.cli.output import show_facts, show_table
+from mimi_edge.errors import MimiEdgeError
+from mimi_edge.recalls import ClassRecalls
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report
@@ -91,7 +93,8 @@ def _show_latencies(report: Report) -> None:
         return
     count = max(found.summary.count for _, found in _measured(report))
     columns = ("artefact", "batch", "p50 ms", "p90 ms", "p99 ms", "jitter", "images/s")
-    show_table(f"Latency: up to {count} samples each, in turns", columns, rows)
+    processes = max(found.samples.processes for _, found in _measured(report))
+    show_table(f"Latency: up to {count} samples of {processes} processes each, in turns", columns, rows)
     _show_ratios(report)
 
 
@@ -103,7 +106,7 @@ def _show_ratios(report: Report) -> None:
             found.batch,
             f"{found.ratio.ratio.value:.3f}",
             f"{found.ratio.ratio.low:.3f} to {found.ratio.ratio.high:.3f}",
-            "yes" if found.ratio.seen else "no difference seen",
+            found.ratio.verdict,
         )
         for one, found in _measured(report)
         if found.ratio is not None
@@ -168,8 +171,6 @@ def _show_closing(report: Report, sources: Sequence[Path]) -> None:
 
 
 def _show_task(backbone: MeasuredArtefact, task: MeasuredArtefact, sources: Sequence[Path]) -> None:
-    merged = task.measurements[0]
-    bare = backbone.at(merged.batch)
     neurons = task.neurons or {}
     stored = task.stored_accuracy.get("test")
     facts = {
@@ -178,12 +179,24 @@ def _show_task(backbone: MeasuredArtefact, task: MeasuredArtefact, sources: Sequ
         "neurons": f"{sum(neurons.values())} at {sum(map(bool, neurons.values()))} of {len(neurons)} sites",
         "test accuracy, task file": "not known" if stored is None else f"{stored.accuracy:.2%}",
         "test accuracy, exported graph": _accuracy(task, sources),
-        "p50 / p90 / p99, bare backbone": "not measured" if bare is None else _percentiles(bare),
-        "p50 / p90 / p99, merged graph": _percentiles(merged),
+    }
+    if task.accuracy is not None and task.accuracy.recalls:
+        facts["by class"] = ClassRecalls(task.accuracy.recalls).sentence()
+    for merged in task.measurements:
+        facts |= _times(backbone, merged)
+    show_facts(f"Task {task.name} on {task.backbone or backbone.name}", facts)
+
+
+def _times(backbone: MeasuredArtefact, merged: Measurement) -> dict[str, str]:
+    """Of one batch."""
+    bare, at = backbone.at(merged.batch), f"batch {merged.batch}"
+    facts = {
+        f"p50 / p90 / p99, bare backbone, {at}": "not measured" if bare is None else _percentiles(bare),
+        f"p50 / p90 / p99, merged graph, {at}": _percentiles(merged),
     }
     if merged.ratio is not None and merged.ratio.to == backbone.name:
-        facts["merged / bare, ratio of p50"] = _ratio(merged)
-    show_facts(f"Task {task.name} on {_backbone_name(sources) or backbone.name}", facts)
+        facts[f"merged / bare, ratio of p50, {at}"] = _ratio(merged)
+    return facts
 
 
 def _task_file_bytes(task: MeasuredArtefact) -> int:
@@ -193,29 +206,31 @@ def _task_file_bytes(task: MeasuredArtefact) -> int:
 def _ratio(merged: Measurement) -> str:
     assert merged.ratio is not None  # noqa: S101  (asked before)
     ratio = merged.ratio.ratio
-    seen = "" if merged.ratio.seen else ", no difference seen"
+    seen = "" if merged.ratio.seen else f", {merged.ratio.verdict}"
     return f"{ratio.value:.3f} ({ratio.confidence:.0%} interval {ratio.low:.3f} to {ratio.high:.3f}{seen})"
 
 
 def _percentiles(measurement: Measurement) -> str:
     summary = measurement.summary
-    return f"{summary.p50_ms:.3f} / {summary.p90_ms:.3f} / {summary.p99_ms:.3f} ms, batch {measurement.batch}"
+    return f"{summary.p50_ms:.3f} / {summary.p90_ms:.3f} / {summary.p99_ms:.3f} ms"
 
 
 def _accuracy(task: MeasuredArtefact, sources: Sequence[Path]) -> str:
     if task.accuracy is not None:
         return f"{task.accuracy.accuracy:.2%} of {task.accuracy.images} images, measured now"
     for package in filter(Path.is_dir, sources):
-        from mimi_edge.export.manifest import read_manifest
-
-        entry = read_manifest(package).tasks.get(task.task or "")
-        check = {} if entry is None else entry.check.get("accuracy")
-        if isinstance(check, dict) and "accuracy" in check:
+        check = _check_at_export(package, task.task or "")
+        if isinstance(check, dict) and "accuracy" in check and "images" in check:
             return f"{check['accuracy']:.2%} of {check['images']} images, measured at export"
     return "not measured (give --run or --data)"
 
 
-def _backbone_name(sources: Sequence[Path]) -> str | None:
+def _check_at_export(package: Path, task: str) -> object:
+    """What the package says of it; nothing where it cannot be read any more, for what was measured is to be shown."""
     from mimi_edge.export.manifest import read_manifest
 
-    return next((read_manifest(package).backbone.name for package in filter(Path.is_dir, sources)), None)
+    try:
+        entry = read_manifest(package).tasks.get(task)
+    except (MimiEdgeError, OSError):
+        return None
+    return None if entry is None else entry.check.get("accuracy")

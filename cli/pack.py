@@ -12,6 +12,7 @@ from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.watching import watching
+from mimi_edge.files import check_place
 
 if TYPE_CHECKING:
     from mimi_edge.export.archives.packing import Packed
@@ -40,6 +41,7 @@ def command(
 
     source = package_or_default(package)
     out = output or Path(f"{source.resolve().name}{'-tasks' if delta else ''}.tar")
+    check_place(out)
     with watching() as listener:
         packed = pack(source, out, tasks=task or None, with_backbone=not delta, listener=listener)
     document_or(as_json, _document(packed), lambda: _show(packed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +50,22 @@ def command(
         ),
     ] = None,
     batch: Annotated[str, typer.Option(help="Images at a time, such as 1,8.")] = "1",
-    rounds: Annotated[int, typer.Option(min=1, help="Samples of each artefact and batch.")] = 100,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Samples of each artefact and batch.",
+            show_default="100, for each process of something fast",
+        ),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes of each artefact, fewer where memory is short: one is faster or slower than the next, and "
+            "several tell how much.",
+        ),
+    ] = 3,
     power: Annotated[bool, typer.Option("--power", help="Measure joules per image, too: some seconds more each.")] = (
         False
     ),
@@ -77,19 +92,18 @@ def command(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure bytes, accuracy, latency, memory and energy of artefacts, each in a process of its own, in turns."""
+    """Measure bytes, accuracy, latency, memory and energy of artefacts, each in processes of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
     from mimi_edge.export.reading import undisturbed
     from mimi_edge.profiles.artefacts import Wanted, find_artefacts
     from mimi_edge.profiles.labelling import labelled_images, weights_of
     from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
-    from mimi_edge.profiles.rendering.formats import check_format, write_report
+    from mimi_edge.profiles.rendering.formats import check_reports, write_reports
     from mimi_edge.profiles.reports import report_document
 
-    plan = Plan(_batches(batch), rounds, power=power, device=_device(device), patience_s=patience)
-    for path in report or ():
-        check_format(path)
+    plan = Plan(_batches(batch), rounds, power=power, device=_device(device), processes=processes, patience_s=patience)
+    check_reports(report or [])
     chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
     check_backend(chosen.backend)
     with watching() as listener, undisturbed(chosen.sources):
@@ -105,12 +119,13 @@ def command(
         images = labelled_images(artefacts, chosen.runs, data, listener)
         storage = storage_of(chosen.sources)
         measured = profile(artefacts, plan, images, storage=storage, threads=threads, listener=listener)
-        measured = with_ledger(measured, chosen.sources)
+        measured = with_ledger(measured, chosen.sources, listener)
+    unwritten = write_reports(measured, report or [])
     for path in report or ():
-        write_report(measured, path)
-        say(f"Report: {path}")
+        if path not in unwritten:
+            say(f"Report: {path}")
     document_or(as_json, report_document(measured), lambda: show_report(measured, chosen.sources))
-    _end(measured)
+    _end(measured, unwritten)
     _say_next([source for source in chosen.sources if source.is_dir()], report or [])
 
 
@@ -121,15 +136,17 @@ def _say_next(packages: Sequence[Path], reports: Sequence[Path]) -> None:
         say_next("mimi-edge", "ledger", packages[0], *measured[:2])
 
 
-def _end(measured: Report) -> None:
+def _end(measured: Report, unwritten: Mapping[Path, str]) -> None:
     """With exit code 1 where something failed; all the rest was shown before."""
-    if not measured.failed:
-        return
-    said = "\n".join(
-        f"  {one.name} ({one.failure.stage}): {one.failure.message}" for one in measured.failed if one.failure
-    )
-    count = f"{len(measured.failed)} of {len(measured.artefacts)}"
-    fail(f"{count} could not be measured to the end:\n{said}", MimiEdgeError.exit_code)
+    said = []
+    if measured.failed:
+        said = [f"{len(measured.failed)} of {len(measured.artefacts)} could not be measured to the end:"]
+        said += [f"  {one.name} ({one.failure.stage}): {one.failure.message}" for one in measured.failed if one.failure]
+    if unwritten:
+        said += ["These reports could not be written; what was measured is shown above:"]
+        said += [f"  {path}: {why}" for path, why in unwritten.items()]
+    if said:
+        fail("\n".join(said), MimiEdgeError.exit_code)
 
 
 def _batches(text: str) -> tuple[int, ...]:

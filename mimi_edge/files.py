@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+from mimi_edge.errors import ConfigError
+
 MEGABYTE = 1000**2
 PART = ".part"
 """Ending of what is written beside a file before it takes the file's name."""
@@ -111,6 +113,33 @@ def _mark(handle: int) -> bool:
     except (ImportError, OSError):
         return False
     return True
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Makes sure that something can come to be at a path, before the work for it begins; nothing is left behind.
+
+    Args:
+        path: of a file, or of a folder.
+        folder: which of the two; files come to be in a folder.
+
+    Raises:
+        ConfigError: the place is taken by the other of the two, is below a file, or cannot be written.
+    """
+    kind, other = ("folder", "file") if folder else ("file", "folder")
+    if path.exists() and path.is_dir() is not folder:
+        raise ConfigError(f"{path} is a {other}; expected the name of a {kind}. Choose another name.")
+    there = path if folder else path.parent
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise ConfigError(f"{path} cannot be written: {there} is no folder. Choose another place.")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {there} takes no file ({error.strerror}). Choose another place, or make room."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -54,7 +54,7 @@ def top1_accuracy(
     return SplitAccuracy(right / count, count)
 
 
-def count_right(
+def answered_classes(
     crew: Crew,
     name: str,
     split: DecodedSplit,
@@ -62,15 +62,15 @@ def count_right(
     *,
     batch: int = BATCH,
     listener: Listener = silent,
-) -> int | None:
-    """Sends every image of a split once to the process of an artefact, and counts its right answers.
+) -> list[int] | None:
+    """Sends every image of a split once to the process of an artefact, and gives the best class of each.
 
     The labels stay here: what is measured does not see them.
 
     Args:
         crew: the processes.
         name: of the artefact, which is open.
-        split: decoded images; its labels are indices into the task's classes.
+        split: decoded images.
         preprocessing: of the task.
         batch: images at a time; the last batch may have fewer.
         listener: hears how far it is.
@@ -82,7 +82,7 @@ def count_right(
         ConfigError: there are no images.
     """
     count, stage = _count(split), f"accuracy of {name}"
-    right = 0
+    answers: list[int] = []
     for start in range(0, count, batch):
         listener(Advance(stage, start, count))
         images = split.images[start : start + batch]
@@ -90,9 +90,9 @@ def count_right(
         answer = crew.ask(name, "accuracy", request, images.tobytes())
         if answer is None:
             return None
-        right += sum(best == label for best, label in zip(answer["classes"], split.labels[start:], strict=False))
+        answers += answer["classes"]
     listener(Advance(stage, count, count))
-    return int(right)
+    return answers
 
 
 def _count(split: DecodedSplit) -> int:

@@ -50,7 +50,8 @@ class Artefact:
         neurons: of every site of the backbone, in network order.
         graph: a graph of the same arithmetic, to count operations in; None where there is none.
         stored_accuracy: by split, as the task file says.
-        origin: the source it was found in.
+        origin: folder of the package, the graph, the task file or the engine it was found in.
+        backbone: name of its backbone, None where nobody knows.
         batches: smallest and largest batch that it takes; None takes any.
     """
 
@@ -68,6 +69,7 @@ class Artefact:
     graph: Path | None = None
     stored_accuracy: Mapping[str, SplitAccuracy] = field(default_factory=dict)
     origin: str = ""
+    backbone: str | None = None
     batches: tuple[int, int] | None = None
 
     @property
@@ -239,6 +241,7 @@ def _of_graph(path: Path, wanted: Wanted) -> Artefact:
         graph=path,
         stored_accuracy={} if task is None else dict(task.header.accuracy),
         origin=str(path.parent),
+        backbone=info.backbone.name,
     )
 
 
@@ -282,6 +285,7 @@ def _lone_task(path: Path, task: Task, wanted: Wanted) -> Artefact:
         neurons=dict(task.neurons),
         stored_accuracy=dict(header.accuracy),
         origin=str(path.parent),
+        backbone=header.backbone.name,
     )
 
 

@@ -1,38 +1,32 @@
 """Two reports side by side: whether they were taken alike, how many times A's figure B's is, and limits on that.
 
 Samples of two reports were not taken in turns, so each report's are drawn again by themselves. The intervals tell how
-much a figure moves with the samples of its run. What changed between the runs without being a condition, such as the
-temperature, they cannot tell.
+much a figure moves with the processes and the turns of its run. What changed between the runs without being a
+condition, such as the temperature or what else was running, they cannot tell; `NOT_IN_TURNS` says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimi_edge.documents import document_bytes, raw_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.environment import Environment
+from mimi_edge.profiles.latency import NANOSECONDS_PER_MS
 from mimi_edge.profiles.memory import together_bytes
+from mimi_edge.profiles.ratios import RESAMPLES, Values, ratios
 from mimi_edge.profiles.reports import REPORT_KIND, MeasuredArtefact, Measurement, Report, report_from_document
 from mimi_edge.texts import LONGEST_FAULT, cut, fault_list
-
-Samples = NDArray[np.float64]
-Statistic = Callable[[Samples], Samples]
-"""Of each row of [draws, samples]."""
 
 PERCENTILES = {"latency_p50": 50, "latency_p90": 90, "latency_p99": 99}
 MEAN = "latency_mean"
 JOULES, MEMORY, STORAGE, ACCURACY_DROP = "joules", "memory", "storage", "accuracy_drop"
 METRICS = (*PERCENTILES, MEAN, JOULES, MEMORY, STORAGE, ACCURACY_DROP)
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-RESAMPLES_AT_ONCE = 200
 
 MACHINE = ("cpu", "cores", "threads", "system", "machine", "python", "providers")
 GPU = (
@@ -43,8 +37,12 @@ BOARD = ("kind", "name", "power_mode", "power_source")
 BOARD_FACTS = ("l4t", "clocks_fixed")
 SUBJECT = "mimi-edge"
 """What is compared is no condition."""
-NO_CONDITIONS = frozenset({"rounds", "warm_up", "turns"})
+NO_CONDITIONS = frozenset({"rounds", "warm_up", "turns", "processes_each", "why_fewer_processes"})
 """Of the method: they make intervals wider or narrower, and no figure larger or smaller."""
+NOT_IN_TURNS = (
+    "These two were never measured in turns: what else changed from one run to the other is in the ratios, and no "
+    "interval can know of it. Where it matters, measure both in one mimi-edge profile."
+)
 ARTEFACT = ("kind", "backend", "precision", "strategy")
 
 
@@ -67,7 +65,7 @@ class Change:
         metric: one of `METRICS`.
         a: figure in the first report: ms, joules per image, bytes, or a share of 0..1.
         b: in the second.
-        value: b / a; for `accuracy_drop` a - b.
+        value: b / a, of latencies between the geometric means of their processes; for `accuracy_drop` a - b.
         low: lower end of the 95 % interval of `value`; None where there are no samples to draw from.
         high: upper end.
     """
@@ -96,7 +94,7 @@ class Comparison:
         only_a: artefacts that only the first report has, or at batches that only it has.
         only_b: likewise for the second.
         failed: in words, artefacts whose measurement ended before its time in either report.
-        warnings: marks of either report: what makes it doubtful.
+        warnings: that they were not taken in turns, and marks of either report: what makes them doubtful.
         changes: of every artefact and figure that both have.
     """
 
@@ -150,7 +148,11 @@ def compare(a: Report, b: Report, *, force: bool = False, resamples: int = RESAM
         only_a=tuple(_missing(a, b)),
         only_b=tuple(_missing(b, a)),
         failed=(*_failures(a, "A"), *_failures(b, "B")),
-        warnings=(*(f"A: {mark}" for mark in a.environment.marks), *(f"B: {mark}" for mark in b.environment.marks)),
+        warnings=(
+            NOT_IN_TURNS,
+            *(f"A: {mark}" for mark in a.environment.marks),
+            *(f"B: {mark}" for mark in b.environment.marks),
+        ),
         changes=tuple(changes),
     )
 
@@ -279,24 +281,16 @@ def _ratio(name: str, batch: int | None, metric: str, a: float, b: float) -> Ite
 def _latency_changes(
     name: str, a: Measurement, b: Measurement, resamples: int, random: np.random.Generator
 ) -> Iterator[Change]:
-    first, second = (np.asarray(found.samples.latency_ns, np.float64) / 1e6 for found in (a, b))
-    drawn = zip(_drawn(first, resamples, random), _drawn(second, resamples, random), strict=True)
-    ratios = np.concatenate([_statistics(others) / _statistics(ones) for ones, others in drawn], axis=1)
-    lows, highs = np.quantile(ratios, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=1)
-    ones, others = _statistics(first[None])[:, 0], _statistics(second[None])[:, 0]
+    found = ratios(b.samples, a.samples, _statistics, together=False, random=random, resamples=resamples)
+    first, second = (_statistics(np.asarray(it.samples.latency_ns, np.float64)) / NANOSECONDS_PER_MS for it in (a, b))
     for index, metric in enumerate((*PERCENTILES, MEAN)):
-        figures = float(ones[index]), float(others[index])
-        interval = float(lows[index]), float(highs[index])
-        yield Change(name, a.batch, metric, *figures, figures[1] / figures[0], *interval)
+        ratio = found[index]
+        yield Change(
+            name, a.batch, metric, float(first[index]), float(second[index]), ratio.value, ratio.low, ratio.high
+        )
 
 
-def _drawn(samples: Samples, resamples: int, random: np.random.Generator) -> Iterator[Samples]:
-    """Samples drawn again, [draws, samples], some draws at a time so that memory stays small."""
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        yield samples[random.integers(0, len(samples), (min(RESAMPLES_AT_ONCE, resamples - start), len(samples)))]
-
-
-def _statistics(samples: Samples) -> Samples:
-    """[draws, samples] -> [percentiles and mean, draws]."""
-    percentiles = np.percentile(samples, list(PERCENTILES.values()), axis=1)
-    return np.concatenate([percentiles, samples.mean(axis=1)[None]])
+def _statistics(samples: Values) -> Values:
+    """[..., samples] -> [percentiles and mean, ...]."""
+    percentiles = np.percentile(samples, list(PERCENTILES.values()), axis=-1)
+    return np.concatenate([percentiles, samples.mean(axis=-1)[None]])

@@ -217,10 +217,10 @@ def _compared_with(parts: _Parts, measured: ProcessMemory) -> Iterator[Line]:
     tasks, copies = parts.tasks, parts.tasks * parts.weights
     backbone = measured.backbone_bytes
     full_storage = Cost(0, tasks * parts.backbone + parts.heads, tasks, COMPUTED)
-    full_memory = Cost(0, copies + parts.heads, tasks, ESTIMATE)
-    if backbone is not None:
-        full_memory = Cost(0, tasks * backbone + parts.heads, tasks, MEASURED)
-    yield Line(FULL_MODELS, "full models", full_storage, full_memory, "A fine-tuned copy of the backbone per task.")
+    estimate = Cost(0, copies + parts.heads, tasks, ESTIMATE)
+    full_memory = estimate if backbone is None else Cost(0, tasks * backbone + parts.heads, tasks, MEASURED)
+    note = "A fine-tuned copy of the backbone per task."
+    yield Line(FULL_MODELS, "full models", full_storage, full_memory, note, estimate)
     graphs = parts.merged_graphs + copies + parts.task_files
     yield Line(
         FULL_GRAPHS,
@@ -228,14 +228,17 @@ def _compared_with(parts: _Parts, measured: ProcessMemory) -> Iterator[Line]:
         Cost(0, graphs, tasks, COMPUTED),
         _sessions(parts, measured),
         "Every task a whole ONNX model that stands alone.",
+        _sessions(parts, NOTHING_MEASURED),
     )
     probes = parts.probe_files + tasks * parts.graph
+    estimate = Cost(parts.weights, parts.heads, tasks, ESTIMATE)
     yield Line(
         LINEAR_PROBES,
         "linear probes",
         Cost(parts.backbone + parts.manifest, probes, tasks, COMPUTED),
-        Cost(backbone or parts.weights, parts.heads, tasks, ESTIMATE if backbone is None else MEASURED),
+        estimate if backbone is None else Cost(backbone, parts.heads, tasks, MEASURED),
         "The frozen backbone and a head per task: the least one can do, at another accuracy.",
+        estimate,
     )
 
 
@@ -253,6 +256,7 @@ def _onnx_package(parts: _Parts, measured: ProcessMemory) -> Line:
         Cost(parts.backbone + parts.manifest, parts.package_tasks, parts.tasks, FILES),
         _sessions(parts, measured),
         "Shared on disk; in memory every open session has its own copy of the weights.",
+        _sessions(parts, NOTHING_MEASURED),
     )
 
 
@@ -265,7 +269,8 @@ def _ort_adapters(parts: _Parts, adapters: OrtAdapterSet | None) -> Line:
         files = adapters_inventory(adapters)
         storage = Cost(files[ADAPTERS_SHARED], files[ADAPTERS], len(adapters.tasks), FILES)
     memory = Cost(parts.weights, parts.stored_tensors, parts.tasks, ESTIMATE)
-    return Line(ORT_ADAPTERS, "ONNX Runtime adapters", storage, memory, "One session; a task is active for a run.")
+    note = "One session; a task is active for a run."
+    return Line(ORT_ADAPTERS, "ONNX Runtime adapters", storage, memory, note, memory)
 
 
 def _with_first_task(one_task: int | None, estimated: Cost) -> Cost:
@@ -343,11 +348,11 @@ def _not_built(parts: _Parts, strategy: Strategy, precision: Precision, measured
 def _engine_line(
     kind: str, strategy: Strategy, precision: Precision, storage: Cost, memory: Cost, measured: ProcessMemory
 ) -> Line:
-    one_task = measured.by_strategy.get(kind)
+    one_task, estimate = measured.by_strategy.get(kind), memory
     if one_task is not None and strategy is Strategy.PER_TASK:
         memory = Cost(0, one_task, 1, MEASURED)
     elif one_task is not None:
         memory = _with_first_task(one_task, memory)
     mixed = ", mixed batches" if kind.startswith(f"{Strategy.SHARED.value}-mixed") else ""
     note = STORED_WITH_ENGINES if storage.basis == FILES else f"{STORED_WITH_ENGINES} Weights alone: plans are larger."
-    return Line(kind, f"{TITLES[strategy]}, {precision.value}{mixed}", storage, memory, note)
+    return Line(kind, f"{TITLES[strategy]}, {precision.value}{mixed}", storage, memory, note, estimate)

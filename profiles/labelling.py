@@ -54,13 +54,14 @@ def _labelled(
         split = split_of(found, data, listener)
         if split is None:
             continue
+        header = read_task(found.path).header
         decoded = decode_split(
             split,
-            read_task(found.path).header.preprocessing,
+            header.preprocessing,
             skip_bad_images=found.config is not None and found.config.skip_bad_images,
             listener=listener,
         )
-        yield name, LabelledImages(TEST, decoded, split)
+        yield name, LabelledImages(TEST, decoded, split, header.classes)
 
 
 def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None) -> dict[str, GivenTask]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -23,6 +24,9 @@ Clock = Callable[[], int]
 
 NANOSECONDS_PER_MS = 1_000_000
 RESAMPLES_AT_ONCE = 250
+SEEN, ALIKE, UNSURE = "yes", "no difference seen", "too busy to tell"
+WIDEST_ALIKE = 1.1
+"""Upper over lower end of the widest interval that still says that two things are alike."""
 REPORTED_ADVANCES = 20
 """Progress is told this often at most: who listens may draw on a screen, and that costs the next sample."""
 
@@ -52,22 +56,81 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many of an artefact's samples one of its processes took.
+
+    Attributes:
+        samples: of `Samples.latency_ns`.
+        warm_up: of `Samples.warm_up_ns`.
+        turn_starts: of `Samples.turn_starts_ns`.
+        settled: whether its times had become steady when the warm-up ended.
+    """
+
+    samples: int
+    warm_up: int
+    turn_starts: int
+    settled: bool
+
+
+@dataclass(frozen=True)
 class Samples:
     """What one runnable took.
 
     Attributes:
-        latency_ns: one value for each round; index r of two runnables are of the same round.
-        warm_up_ns: what it took before it counted as warm.
+        latency_ns: one value for each round; index r of two runnables are of the same round. Of several processes those
+            of the first come first, then those of the second, and so on.
+        warm_up_ns: what it took before it counted as warm, likewise.
         settled: whether the warm-up ended because samples had become steady: those of all runnables of `measure`, or,
-            of artefacts in processes of their own, this one's.
+            of artefacts in processes of their own, those of all of its processes.
         turn_starts_ns: where a turn is several samples, the first one after others had their turn, which finds caches
             cold and threads asleep; it is no part of `latency_ns`.
+        shares: of its processes, in order; empty where one took all of them.
     """
 
     latency_ns: tuple[int, ...]
     warm_up_ns: tuple[int, ...]
     settled: bool
     turn_starts_ns: tuple[int, ...] = ()
+    shares: tuple[Share, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses shares that are not of these samples.
+
+        Raises:
+            ConfigError: they do not add up.
+        """
+        sums = tuple(
+            sum(getattr(share, name) for share in self.shares) for name in ("samples", "warm_up", "turn_starts")
+        )
+        counts = tuple(map(len, (self.latency_ns, self.warm_up_ns, self.turn_starts_ns)))
+        if self.shares and (sums != counts or min(share.samples for share in self.shares) < 1):
+            raise ConfigError(f"Shares of processes add up to {sums} samples, warm-ups and turn starts, not {counts}.")
+
+    @property
+    def processes(self) -> int:
+        """That took them."""
+        return max(1, len(self.shares))
+
+    @property
+    def by_process(self) -> tuple[tuple[int, ...], ...]:
+        """`latency_ns`, apart by process."""
+        return _parted(self.latency_ns, [share.samples for share in self.shares])
+
+    @property
+    def warm_up_by_process(self) -> tuple[tuple[int, ...], ...]:
+        """`warm_up_ns`, apart by process."""
+        return _parted(self.warm_up_ns, [share.warm_up for share in self.shares])
+
+    @property
+    def turn_samples(self) -> int:
+        """Successive samples of one process that were taken in one turn."""
+        starts = len(self.turn_starts_ns)
+        return -(-len(self.latency_ns) // starts) if starts else 1
+
+
+def _parted(values: tuple[int, ...], counts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    ends = list(accumulate(counts or [len(values)]))
+    return tuple(values[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
 @dataclass(frozen=True)
@@ -91,24 +154,35 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median of one thing over median of another, with a bootstrap interval.
+    """Median of one thing over median of another, with an interval.
 
     Attributes:
         value: the ratio.
         low: lower end of the interval.
         high: upper end.
         confidence: share of such intervals that hold the true ratio.
+        correlation: of one turn with the next; 0 where turns are independent, None where it was not looked at.
+        spread: standard deviation between processes of the same thing, a share of the figure; None where each had one.
     """
 
     value: float
     low: float
     high: float
     confidence: float
+    correlation: float | None = None
+    spread: float | None = None
 
     @property
     def difference_seen(self) -> bool:
         """Whether the interval leaves 1 out."""
         return not self.low <= 1 <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """`SEEN`, `ALIKE`, or `UNSURE` where the interval holds 1 and too much else to call the two alike."""
+        if self.difference_seen:
+            return SEEN
+        return ALIKE if self.high / self.low <= WIDEST_ALIKE else UNSURE
 
 
 @dataclass

@@ -27,6 +27,8 @@ BASES = (FILES, COMPUTED, MEASURED, ESTIMATE)
 DEFAULT_COUNTS = (1, 10, 100)
 QUANTITIES = ("storage", "memory")
 LEDGER_KIND = DocumentKind("a ledger", 16_000_000, mend="Make it again.", version_key=None, open=True)
+MEMORY_WORDS = {MEASURED: "measured", ESTIMATE: "estimated"}
+MEMORY_BASES = {MEASURED: "one task's process, further ones added", ESTIMATE: "weights alone, no activations"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Line:
         strategy: its name, such as `onnx-package` or `shared.fp16`.
         title: in words.
         storage: what has to lie on the device for tasks to be answered.
-        memory: what a runtime holds with all tasks ready to answer.
+        memory: what a runtime holds with all tasks ready to answer: measured where that was, else an estimate.
         note: what is counted.
+        memory_estimate: of weights alone, whether or not that was measured; None in ledgers of earlier releases.
     """
 
     strategy: str
@@ -80,6 +83,30 @@ class Line:
     storage: Cost
     memory: Cost
     note: str
+    memory_estimate: Cost | None = None
+
+    def memory_on(self, basis: str) -> Cost | None:
+        """Memory as it was measured, or as it is estimated; None where there is no such figure."""
+        if self.memory.basis == basis:
+            return self.memory
+        return self.memory_estimate if basis == ESTIMATE else None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one chart of a ledger shows: costs that stand on the same basis, so that they can be held side by side.
+
+    Attributes:
+        name: of the panel, where no other has the same.
+        title: what it shows.
+        basis: in words.
+        costs: with the index of their line in the ledger.
+    """
+
+    name: str
+    title: str
+    basis: str
+    costs: tuple[tuple[int, Cost], ...]
 
 
 @dataclass(frozen=True)
@@ -137,6 +164,17 @@ class Ledger:
             if found.strategy == strategy:
                 return found
         raise KeyError(strategy)
+
+
+def panels(ledger: Ledger) -> list[Panel]:
+    """Storage, then memory by what it stands on: a measured process holds far more than an estimate of its weights."""
+    storage = tuple((index, line.storage) for index, line in enumerate(ledger.lines))
+    found = [Panel("storage", "Storage", "files, * computed from the sizes of other files", storage)]
+    for basis, words in MEMORY_BASES.items():
+        costs = ((index, line.memory_on(basis)) for index, line in enumerate(ledger.lines))
+        if there := tuple((index, cost) for index, cost in costs if cost is not None):
+            found.append(Panel(f"memory-{basis}", f"Memory, {MEMORY_WORDS[basis]}", words, there))
+    return found
 
 
 def break_even(strategy: str, cost: Cost, against: str, other: Cost) -> BreakEven:

@@ -1,4 +1,4 @@
-"""A picture of a ledger: storage and memory over the number of tasks, a line a strategy."""
+"""A picture of a ledger: storage and memory over the number of tasks, a line a strategy, one basis a panel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.files import MEGABYTE, whole_file
+from mimi_edge.files import MEGABYTE, check_place, whole_file
 from mimi_edge.parts import REPORT, install_line
-from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, MEASURED, QUANTITIES, Ledger, Line, checked_counts
+from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, Ledger, Line, Panel, checked_counts, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,17 +22,19 @@ TEXT_COLOUR = "#333333"
 LINE_COLOUR = "#d9d9d9"
 DPI = 150
 STEPS = 60
-TITLES = {"storage": "on disk", "memory": "in memory, all tasks ready"}
 
 
 def check_plot(path: Path) -> str:
     """The format that a path's ending names; for a look before anything is worked out.
 
     Raises:
-        ConfigError: it is neither PNG nor SVG.
+        ConfigError: it is neither PNG nor SVG, or the place cannot be written.
+        MimiEdgeError: matplotlib is not installed.
     """
     if (suffix := path.suffix.lower()) not in SUFFIXES:
         raise ConfigError(f"A plot is written as {' or '.join(SUFFIXES)}, by its ending; got {path.name!r}.")
+    check_place(path)
+    _figure_class()
     return suffix.removeprefix(".")
 
 
@@ -56,46 +58,42 @@ def draw_ledger(ledger: Ledger, path: Path, counts: Sequence[int] = DEFAULT_COUN
         figure.savefig(beside, format=form, dpi=DPI, metadata=metadata)
 
 
-def _figure(ledger: Ledger, counts: Sequence[int]) -> Figure:
+def _figure_class() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MimiEdgeError(f"Drawing needs matplotlib. Install it: {install_line(REPORT)}") from error
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    return Figure
+
+
+def _figure(ledger: Ledger, counts: Sequence[int]) -> Figure:
+    drawn = panels(ledger)
+    figure = _figure_class()(figsize=(1 + 4.5 * len(drawn), 5.6), layout="constrained")
     figure.suptitle(f"N tasks on {_plain(ledger.backbone)}", fontsize=13, color=TEXT_COLOUR)
-    panels = figure.subplots(1, 2)
-    for axes, quantity in zip(panels, QUANTITIES, strict=True):
-        _draw_panel(axes, ledger, quantity, counts)
-    handles, labels = panels[0].get_legend_handles_labels()
+    across = figure.subplots(1, len(drawn))
+    for axes, panel in zip(across, drawn, strict=True):
+        _draw_panel(axes, ledger, panel, counts)
+    handles, labels = across[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def _draw_panel(axes: Axes, ledger: Ledger, quantity: str, counts: Sequence[int]) -> None:
+def _draw_panel(axes: Axes, ledger: Ledger, panel: Panel, counts: Sequence[int]) -> None:
     most = max(2, *counts)
     numbers = sorted({round(most ** (step / STEPS)) for step in range(STEPS + 1)} | set(counts))
     marked = [numbers.index(count) for count in counts]
-    for index, line in enumerate(ledger.lines):
-        cost = line.storage if quantity == "storage" else line.memory
+    for index, cost in panel.costs:
         axes.plot(
             numbers,
             [max(1, cost.total_bytes(number)) / MEGABYTE for number in numbers],
-            label=_label(line),
+            label=_label(ledger.lines[index]),
             color=COLOURS[index % len(COLOURS)],
             linestyle=STYLES[(index + index // len(COLOURS)) % len(STYLES)],
             marker="o",
             markersize=3.5,
             markevery=marked,
         )
-    _style(axes, TITLES[quantity], _said_of(ledger, quantity), counts)
-
-
-def _said_of(ledger: Ledger, quantity: str) -> str:
-    """What the figures of a panel stand on."""
-    if quantity == "storage":
-        return "tasks (* computed from the sizes of other files)"
-    measured = [line.strategy for line in ledger.lines if line.memory.basis == MEASURED]
-    return f"tasks (measured: {', '.join(measured) or 'none'}; else estimated)"
+    _style(axes, panel, counts)
 
 
 def _label(line: Line) -> str:
@@ -108,13 +106,13 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _style(axes: Axes, title: str, across: str, counts: Sequence[int]) -> None:
+def _style(axes: Axes, panel: Panel, counts: Sequence[int]) -> None:
     from matplotlib.ticker import NullLocator, StrMethodFormatter
 
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(title, fontsize=10, color=TEXT_COLOUR)
-    axes.set_xlabel(across, fontsize=9, color=TEXT_COLOUR)
+    axes.set_title(f"{panel.title}\n{panel.basis}", fontsize=10, color=TEXT_COLOUR)
+    axes.set_xlabel("tasks", fontsize=9, color=TEXT_COLOUR)
     axes.set_ylabel("MB", color=TEXT_COLOUR)
     axes.set_xticks(list(counts), [f"{count:,}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())

@@ -137,7 +137,7 @@ def start(command: Sequence[str] = COMMAND, *, patience_s: float = PATIENCE_S) -
 
 @dataclass
 class Crew:
-    """Processes by the name of their artefact, and how those that failed did. A context manager: all end with it.
+    """Processes by name, and how those that failed did. A context manager: all end with it.
 
     Attributes:
         patience_s: seconds of silence after which a process is given up.
@@ -152,6 +152,11 @@ class Crew:
     def names(self) -> list[str]:
         """Of the processes that go on, in the order in which they were added."""
         return list(self._alive)
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the processes that go on."""
+        return [one.process.pid for one in self._alive.values()]
 
     def add(self, name: str, command: Sequence[str] = COMMAND) -> None:
         """Starts one more."""
@@ -174,6 +179,11 @@ class Crew:
             self.failures[name] = Failure(stage, error.message, error.status)
             self._alive.pop(name).close(at_once=True)
             return None
+
+    def dismiss(self, name: str) -> None:
+        """Ends one of them, whether or not it has failed."""
+        if (process := self._alive.pop(name, None)) is not None:
+            process.close()
 
     def __enter__(self) -> Self:
         return self

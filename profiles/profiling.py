@@ -1,4 +1,4 @@
-"""The profiler: artefacts, each in a process of its own, in turns; what fails is told, and the others go on."""
+"""The profiler: artefacts, each in processes of its own, in turns; what fails is told, and the others go on."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mimi_edge.choices import Backend
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.profiles.accuracy import count_right
 from mimi_edge.profiles.artefacts import Artefact, Wanted, file_sizes, find_artefacts
 from mimi_edge.profiles.board.finding import Board, BoardState, find_board, throttled_between
 from mimi_edge.profiles.devices.roofline import estimate, why_not
 from mimi_edge.profiles.devices.work import Work, work_of
-from mimi_edge.profiles.energy import PowerPlan, energy_of, power_meter, rested
+from mimi_edge.profiles.earlier_reports import SOME_EACH
+from mimi_edge.profiles.energy import power_meter, rested
 from mimi_edge.profiles.environment import Environment, current_environment
-from mimi_edge.profiles.latency import Samples, WarmUp, ratio_of_medians
+from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.preparing import preparation_of_made_up, preparation_of_split
 from mimi_edge.profiles.processes import COMMAND, PATIENCE_S, Crew
-from mimi_edge.profiles.reports import (
-    EnergyUse,
-    MeasuredAccuracy,
-    MeasuredArtefact,
-    Measurement,
-    MemoryUse,
-    Preparation,
-    RatioTo,
-    Report,
-)
+from mimi_edge.profiles.reports import MeasuredAccuracy, MeasuredArtefact, Measurement, Preparation, Report
+from mimi_edge.profiles.session import Session
 from mimi_edge.profiles.storage import PackageStorage, package_storage
-from mimi_edge.profiles.turns import Taken, Turn, take_turns
+from mimi_edge.profiles.teams import DEFAULT_PROCESSES, open_teams
+from mimi_edge.recalls import class_recalls
 
 if TYPE_CHECKING:
     from mimi_edge.export.packages import Package
@@ -42,10 +37,7 @@ if TYPE_CHECKING:
     from mimi_edge.profiles.devices.device import Device
     from mimi_edge.profiles.devices.roofline import Estimate
 
-DEFAULT_ROUNDS = 100
-"""Samples of each artefact: as few as still have a p99."""
 GIGA = 1e9
-OPENING = "opening"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +48,19 @@ class LabelledImages:
         split: `train`, `val` or `test`.
         decoded: its images, as the task's `fit` makes them.
         source: where they came from, to time their reading; None where that is not known.
+        classes: names of what labels stand for; empty where they are not known.
     """
 
     split: str
     decoded: DecodedSplit
     source: Split | None = None
+    classes: tuple[str, ...] = ()
+
+    def accuracy(self, answers: Sequence[int]) -> MeasuredAccuracy:
+        """What answers for all of the images are worth."""
+        labels, given = self.decoded.labels, np.asarray(answers, np.int64)
+        recalls = class_recalls(given, labels, self.classes).recalls if self.classes else {}
+        return MeasuredAccuracy(self.split, len(labels), int((given == labels).sum()), recalls)
 
 
 @dataclass(frozen=True)
@@ -69,30 +69,43 @@ class Plan:
 
     Attributes:
         batches: images at a time, one interleaved run for each.
-        rounds: samples of each artefact and batch.
+        rounds: samples of each artefact and batch, shared by its processes; None for as many as make sense.
         seed: of images and of the order of measurement.
         warm_up: when artefacts count as warm.
         power: whether joules are measured, too.
         device: whose data sheet is set beside the measurements, None for none.
+        processes: of each artefact, fewer where memory is short. Several tell how much one differs from the next.
         patience_s: seconds of silence after which a process is given up.
         command: starts the process of an artefact; tests and benchmarks have others.
     """
 
     batches: tuple[int, ...] = (1,)
-    rounds: int = DEFAULT_ROUNDS
+    rounds: int | None = None
     seed: int = 0
     warm_up: WarmUp = field(default_factory=WarmUp)
     power: bool = False
     device: Device | None = None
+    processes: int = DEFAULT_PROCESSES
     patience_s: float = PATIENCE_S
     command: Callable[[Artefact], Sequence[str]] = lambda _: COMMAND
 
     def __post_init__(self) -> None:
-        if not self.batches or min(self.batches) < 1 or self.rounds < 1 or len(set(self.batches)) < len(self.batches):
+        """Refuses numbers without a meaning.
+
+        Raises:
+            ConfigError: batches, rounds or processes below 1, or a batch that comes twice.
+        """
+        numbers = (*self.batches, self.processes, *([] if self.rounds is None else [self.rounds]))
+        if not self.batches or min(numbers) < 1 or len(set(self.batches)) < len(self.batches):
             raise ConfigError(
-                "Expected batches and rounds of at least 1, each batch once, got batches "
-                f"{list(self.batches)}, rounds {self.rounds}."
+                "Expected batches, rounds and processes of at least 1, each batch once, got batches "
+                f"{list(self.batches)}, rounds {self.rounds}, processes {self.processes}."
             )
+
+    @property
+    def useful_processes(self) -> int:
+        """No more than there are samples for."""
+        return self.processes if self.rounds is None else min(self.processes, self.rounds)
 
 
 def profile_sources(
@@ -123,7 +136,7 @@ def profile_sources(
         measured = profile(
             artefacts, plan, images, storage=storage_of(sources), threads=wanted.threads, listener=wanted.listener
         )
-        return with_ledger(measured, sources)
+        return with_ledger(measured, sources, wanted.listener)
 
 
 def check_backend(backend: Backend) -> None:
@@ -144,15 +157,22 @@ def storage_of(sources: Sequence[Path]) -> PackageStorage | None:
     return None if package is None else package_storage(package)
 
 
-def with_ledger(report: Report, sources: Sequence[Path]) -> Report:
-    """The report with what many tasks like those of its package would take, where one package is among the sources."""
-    package = _only_package(sources)
-    if package is None or not package.tasks:
-        return report
+def with_ledger(report: Report, sources: Sequence[Path], listener: Listener = silent) -> Report:
+    """The report with what many tasks like those of its package would take, where one package is among the sources.
+
+    What was measured is worth more than the ledger: if that cannot be made any more, the listener hears why.
+    """
     from mimi_edge.profiles.fleet import fleet_ledger, measured_memory
     from mimi_edge.profiles.ledger import ledger_document
 
-    return replace(report, ledger=ledger_document(fleet_ledger(package, measured=measured_memory(report))))
+    try:
+        package = _only_package(sources)
+        if package is None or not package.tasks:
+            return report
+        return replace(report, ledger=ledger_document(fleet_ledger(package, measured=measured_memory(report))))
+    except (MimiEdgeError, OSError) as error:
+        listener(Note(f"There is no ledger of many tasks in the report: {error}"))
+        return report
 
 
 def _only_package(sources: Sequence[Path]) -> Package | None:
@@ -197,8 +217,7 @@ def profile(
     environment = current_environment(threads=threads, providers=_providers(artefacts), board=board)
     prepared = _preparations(artefacts, images, listener)
     with Crew(plan.patience_s) as crew:
-        session = _Session(crew, {one.name: one for one in artefacts}, plan, listener)
-        session.open()
+        session = _opened(crew, {one.name: one for one in artefacts}, plan, listener)
         power = None if meter is None or not crew.names else rested(meter)
         for batch in plan.batches:
             session.measure(batch, power)
@@ -210,7 +229,7 @@ def profile(
         seed=plan.seed,
         environment=_with_marks(environment, (before, board.read_state()), artefacts, results),
         artefacts=tuple(results),
-        method=_method(plan, session.turns),
+        method=_method(session),
         storage=storage,
     )
 
@@ -255,102 +274,26 @@ def _preparations(
     return found
 
 
-@dataclass
-class _Session:
-    """What has been measured so far."""
-
-    crew: Crew
-    artefacts: Mapping[str, Artefact]
-    plan: Plan
-    listener: Listener
-    floors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    samples: dict[tuple[str, int], Samples] = field(default_factory=dict)
-    turns: dict[int, Turn] = field(default_factory=dict)
-    energy: dict[tuple[str, int], EnergyUse] = field(default_factory=dict)
-    memory: dict[str, MemoryUse] = field(default_factory=dict)
-    accuracy: dict[str, MeasuredAccuracy] = field(default_factory=dict)
-
-    def open(self) -> None:
-        """Starts a process for each artefact, one after the other, and opens it there."""
-        for done, (name, artefact) in enumerate(self.artefacts.items()):
-            self.listener(Advance(OPENING, done, len(self.artefacts)))
-            self.crew.add(name, self.plan.command(artefact))
-            answer = self.crew.ask(name, OPENING, {"do": "open", "opening": artefact.opening.document()})
-            if answer is not None:
-                self.floors[name] = answer
-        self.listener(Advance(OPENING, len(self.artefacts), len(self.artefacts)))
-
-    def measure(self, batch: int, power: PowerPlan | None) -> None:
-        """Latency of all that go on at one batch, and then their joules."""
-        stage = f"latency, batch {batch}"
-        for name in self.crew.names:
-            size = self.artefacts[name].input_size
-            self.crew.ask(name, stage, {"do": "ready", "batch": batch, "size": size, "seed": self.plan.seed})
-        taken = self._taken(stage)
-        self.turns[batch] = taken.turn
-        self.samples |= {(name, batch): samples for name, samples in taken.samples.items()}
-        if power is not None:
-            self._measure_energy(batch, power)
-
-    def _taken(self, stage: str) -> Taken:
-        return take_turns(
-            self.crew,
-            self.crew.names,
-            stage,
-            rounds=self.plan.rounds,
-            seed=self.plan.seed,
-            warm_up=self.plan.warm_up,
-            listener=self.listener,
-        )
-
-    def _measure_energy(self, batch: int, power: PowerPlan) -> None:
-        names, stage = self.crew.names, f"energy, batch {batch}"
-        for done, name in enumerate(names):
-            self.listener(Advance(stage, done, len(names)))
-            used = energy_of(self.crew, name, batch, power)
-            if used is not None:
-                self.energy[name, batch] = used
-        self.listener(Advance(stage, len(names), len(names)))
-
-    def ask_memory(self) -> None:
-        """Peaks, before accuracy asks for other batches."""
-        for name in self.crew.names:
-            if (answer := self.crew.ask(name, "memory", {"do": "memory"})) is not None:
-                self.memory[name] = MemoryUse(**self.floors[name], **answer)
-
-    def classify(self, images: Mapping[str, LabelledImages]) -> None:
-        """Accuracy of every artefact whose images are known."""
-        for name in self.crew.names:
-            artefact = self.artefacts[name]
-            given = images.get(artefact.task or "")
-            if given is None or artefact.preprocessing is None:
-                continue
-            right = count_right(self.crew, name, given.decoded, artefact.preprocessing, listener=self.listener)
-            if right is not None:
-                self.accuracy[name] = MeasuredAccuracy(given.split, len(given.decoded.images), right)
-
-    def ratio(self, name: str, batch: int) -> RatioTo | None:
-        """To the first artefact that has samples of this batch."""
-        reference = next((one for one in self.artefacts if (one, batch) in self.samples), name)
-        if reference == name:
-            return None
-        return RatioTo(
-            reference,
-            ratio_of_medians(
-                self.samples[name, batch].latency_ns,
-                self.samples[reference, batch].latency_ns,
-                seed=self.plan.seed,
-                block=self.turns[batch].samples,
-            ),
-        )
+def _opened(crew: Crew, artefacts: Mapping[str, Artefact], plan: Plan, listener: Listener) -> Session:
+    opened = open_teams(
+        crew,
+        artefacts,
+        wanted=plan.useful_processes,
+        batch=max(plan.batches),
+        start=plan.command,
+        listener=listener,
+    )
+    return Session(crew, artefacts, plan, listener, opened)
 
 
-def _result(artefact: Artefact, session: _Session, preparation: Preparation | None) -> MeasuredArtefact:
+def _result(artefact: Artefact, session: Session, preparation: Preparation | None) -> MeasuredArtefact:
     name, plan = artefact.name, session.plan
     works = _works(artefact, plan, session.listener)
     return MeasuredArtefact(
         name=name,
         kind=artefact.kind,
+        backbone=artefact.backbone,
+        origin=artefact.origin,
         backend=artefact.backend.value,
         task=artefact.task,
         precision=artefact.precision,
@@ -362,7 +305,7 @@ def _result(artefact: Artefact, session: _Session, preparation: Preparation | No
         accuracy=session.accuracy.get(name),
         preprocessing=preparation,
         memory=session.memory.get(name),
-        failure=session.crew.failures.get(name),
+        failure=session.failure(name),
         measurements=tuple(
             Measurement(
                 batch=batch,
@@ -424,11 +367,14 @@ def _with_marks(
     return replace(environment, marks=tuple(marks))
 
 
-def _method(plan: Plan, turns: Mapping[int, Turn]) -> dict[str, Any]:
+def _method(session: Session) -> dict[str, Any]:
+    plan, opened = session.plan, session.opened
     return {
-        "processes": "one for each artefact",
+        "processes": SOME_EACH,
+        "processes_each": opened.processes,
+        "why_fewer_processes": opened.why_fewer,
         "timed": "images in host memory to outputs in host memory",
         "rounds": plan.rounds,
         "warm_up": asdict(plan.warm_up),
-        "turns": {str(batch): asdict(turn) for batch, turn in turns.items()},
+        "turns": {str(batch): asdict(turn) for batch, turn in session.turns.items()},
     }

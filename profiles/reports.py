@@ -1,4 +1,4 @@
-"""What was measured, where and how: the report, and the JSON document it is kept in (schema 2, `docs/reports.md`).
+"""What was measured, where and how: the report, and the JSON document it is kept in (schema 3, `docs/reports.md`).
 
 Every sample is kept. Summaries, rates and sizes in all are in the document for readers; this module works them out from
 the samples, so a document cannot contradict itself.
@@ -15,12 +15,13 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.parts import upgrade_words
 from mimi_edge.profiles.devices.roofline import LABEL, Estimate
 from mimi_edge.profiles.environment import Environment
-from mimi_edge.profiles.latency import LatencySummary, Ratio, Samples, summarise
+from mimi_edge.profiles.latency import LatencySummary, Ratio, Samples, Share, summarise
 from mimi_edge.profiles.storage import PackageStorage
+from mimi_edge.recalls import ClassRecalls
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.texts import excerpt
 
-SCHEMA = 2
+SCHEMA = 3
 REPORT_KIND = DocumentKind(
     "a report",
     largest_bytes=250_000_000,
@@ -56,15 +57,24 @@ class MeasuredAccuracy:
         split: of the task's data.
         images: in it.
         right: of those.
+        recalls: by class, the share of its images that are right; empty where the classes are not known.
     """
 
     split: str
     images: int
     right: int
+    recalls: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.right <= self.images or self.images < 1:
             raise ConfigError(f"Of at least one image, between none and all are right; got {self}.")
+        if not all(0 <= recall <= 1 for recall in self.recalls.values()):
+            raise ConfigError(f"The recall of a class is a share of 0..1; got {dict(self.recalls)}.")
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean recall of the classes; None where they are not known."""
+        return ClassRecalls(self.recalls).balanced_accuracy if self.recalls else None
 
     @property
     def accuracy(self) -> float:
@@ -169,7 +179,7 @@ class EnergyUse:
 
 @dataclass(frozen=True)
 class RatioTo:
-    """Median latency of an artefact over that of another at the same batch, with a bootstrap interval.
+    """Median latency of an artefact over that of another at the same batch, with an interval.
 
     Attributes:
         to: name of the other artefact.
@@ -181,8 +191,13 @@ class RatioTo:
 
     @property
     def seen(self) -> bool:
-        """Whether the interval leaves 1 out; if not, no difference was seen."""
+        """Whether the interval leaves 1 out."""
         return self.ratio.difference_seen
+
+    @property
+    def verdict(self) -> str:
+        """`yes`, `no difference seen` or `too busy to tell`."""
+        return self.ratio.verdict
 
 
 @dataclass(frozen=True)
@@ -225,6 +240,8 @@ class MeasuredArtefact:
     Attributes:
         name: of it in this report, where no other has the same.
         kind: one of `KINDS`.
+        backbone: name of its backbone; None where it is not known.
+        origin: the package, or else the folder, that it was found in; empty where that is not known.
         task: that it answers for, None for a bare backbone.
         backend: that ran it, such as `ort-cpu`.
         precision: that it computes in, such as `fp32`.
@@ -244,6 +261,8 @@ class MeasuredArtefact:
     kind: str
     backend: str
     task: str | None = None
+    backbone: str | None = None
+    origin: str = ""
     precision: str = "fp32"
     strategy: str | None = None
     files: Mapping[str, int] = field(default_factory=dict)
@@ -283,7 +302,7 @@ class Report:
         made: when it began, ISO 8601 with a zone.
         seed: of images and of the order of measurement.
         environment: machine and software.
-        method: how latency was measured: `rounds`, `burst`, `warm_up` and so on, for readers.
+        method: how latency was measured: `rounds`, `turns`, `warm_up` and so on, for readers.
         artefacts: the first that was measured is the reference of the ratios.
         storage: of the package, where one package was given.
         ledger: of a fleet, as `mimi_edge.profiles.ledger` makes it.
@@ -306,6 +325,16 @@ class Report:
     def batches(self) -> tuple[int, ...]:
         """All that were measured, in order."""
         return tuple(dict.fromkeys(measured.batch for one in self.artefacts for measured in one.measurements))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Names of those that are known, each once."""
+        return tuple(dict.fromkeys(one.backbone for one in self.artefacts if one.backbone))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Packages and folders that artefacts were found in, as far as they are known, each once."""
+        return tuple(dict.fromkeys(one.origin for one in self.artefacts if one.origin))
 
     @property
     def failed(self) -> tuple[MeasuredArtefact, ...]:
@@ -339,7 +368,7 @@ def report_document(report: Report) -> dict[str, Any]:
 
 
 def report_from_document(document: Mapping[str, Any], where: object = "This report") -> Report:
-    """The report that `report_document` made a document of; one of schema 1 is taken over.
+    """The report that `report_document` made a document of; those of earlier schemas are taken over.
 
     Args:
         document: as JSON has it.
@@ -354,8 +383,8 @@ def report_from_document(document: Mapping[str, Any], where: object = "This repo
             f"{where} is no report that can be read here: expected schema up to {SCHEMA}, got {excerpt(schema)}. "
             f"Measure again. {upgrade_words()}"
         )
-    if schema == 1:
-        from mimi_edge.profiles.first_reports import taken_over
+    if schema < SCHEMA:
+        from mimi_edge.profiles.earlier_reports import taken_over
 
         try:
             document = taken_over(document)
@@ -395,6 +424,8 @@ def _artefact_document(artefact: MeasuredArtefact) -> dict[str, Any]:
         "name": artefact.name,
         "kind": artefact.kind,
         "task": artefact.task,
+        "backbone": artefact.backbone,
+        "origin": artefact.origin,
         "backend": artefact.backend,
         "precision": artefact.precision,
         "strategy": artefact.strategy,
@@ -403,7 +434,7 @@ def _artefact_document(artefact: MeasuredArtefact) -> dict[str, Any]:
         "neurons": None if artefact.neurons is None else dict(artefact.neurons),
         "gflops": artefact.gflops,
         "stored_accuracy": {split: asdict(value) for split, value in artefact.stored_accuracy.items()},
-        "accuracy": _with(artefact.accuracy, "accuracy"),
+        "accuracy": _with(artefact.accuracy, "accuracy", "balanced_accuracy"),
         "preprocessing": None if artefact.preprocessing is None else _preparation_document(artefact.preprocessing),
         "memory": _with(artefact.memory, "host_bytes", "device_bytes"),
         "failure": _with(artefact.failure),
@@ -440,14 +471,19 @@ def _measurement_document(measurement: Measurement) -> dict[str, Any]:
         "batch": measurement.batch,
         "summary": asdict(measurement.summary),
         "images_per_second": measurement.images_per_second,
-        "ratio": None if ratio is None else {"to": ratio.to, **asdict(ratio.ratio), "seen": ratio.seen},
+        "ratio": None if ratio is None else _ratio_document(ratio),
         "energy": _with(measurement.energy, "joules_per_image", "mean_watts"),
         "estimate": None if measurement.estimate is None else _estimate_document(measurement.estimate),
         "settled": measurement.samples.settled,
         "latency_ns": list(measurement.samples.latency_ns),
         "warm_up_ns": list(measurement.samples.warm_up_ns),
         "turn_starts_ns": list(measurement.samples.turn_starts_ns),
+        "processes": [asdict(share) for share in measurement.samples.shares],
     }
+
+
+def _ratio_document(ratio: RatioTo) -> dict[str, Any]:
+    return {"to": ratio.to, **asdict(ratio.ratio), "seen": ratio.seen, "verdict": ratio.verdict}
 
 
 def _estimate_document(estimate: Estimate) -> dict[str, Any]:
@@ -484,6 +520,8 @@ class _RatioEntries:
     low: float
     high: float
     confidence: float
+    correlation: float | None = None
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -496,6 +534,7 @@ class _MeasurementEntries:
     ratio: _RatioEntries | None
     energy: EnergyUse | None
     estimate: Estimate | None
+    processes: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -515,6 +554,8 @@ class _ArtefactEntries:
     memory: MemoryUse | None
     failure: Failure | None
     measurements: tuple[_MeasurementEntries, ...]
+    backbone: str | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -546,6 +587,8 @@ def _artefact_from(entries: _ArtefactEntries) -> MeasuredArtefact:
         name=entries.name,
         kind=entries.kind,
         task=entries.task,
+        backbone=entries.backbone,
+        origin=entries.origin,
         backend=entries.backend,
         precision=entries.precision,
         strategy=entries.strategy,
@@ -566,12 +609,19 @@ def _preparation_from(entries: _PreparationEntries) -> Preparation:
     return Preparation(entries.source, *steps)
 
 
+def _ratio_from(entries: _RatioEntries) -> Ratio:
+    figures = (entries.value, entries.low, entries.high, entries.confidence)
+    return Ratio(*figures, correlation=entries.correlation, spread=entries.spread)
+
+
 def _measurement_from(entries: _MeasurementEntries) -> Measurement:
     ratio = entries.ratio
     return Measurement(
         batch=entries.batch,
-        samples=Samples(entries.latency_ns, entries.warm_up_ns, entries.settled, entries.turn_starts_ns),
-        ratio=None if ratio is None else RatioTo(ratio.to, Ratio(ratio.value, ratio.low, ratio.high, ratio.confidence)),
+        samples=Samples(
+            entries.latency_ns, entries.warm_up_ns, entries.settled, entries.turn_starts_ns, entries.processes
+        ),
+        ratio=None if ratio is None else RatioTo(ratio.to, _ratio_from(ratio)),
         energy=entries.energy,
         estimate=entries.estimate,
     )

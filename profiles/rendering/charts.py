@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mimi_edge.profiles.ledger import DEFAULT_COUNTS, Ledger
+from mimi_edge.profiles.ledger import DEFAULT_COUNTS, Cost, Ledger, Panel, panels
 from mimi_edge.profiles.rendering.axes import Axis, linear, logarithmic
 from mimi_edge.profiles.rendering.drawing import (
     BOTTOM,
@@ -68,7 +68,7 @@ def latency_chart(report: Report, batch: int) -> Chart:
         f"Latency, batch {batch}",
         f"Share of samples that took no longer, up to p99. {medians}.",
         joined(frame(across, up, "ms", "share of samples"), *lines),
-        legend(list(samples)),
+        legend(dict(enumerate(samples))),
     )
 
 
@@ -191,35 +191,29 @@ def _sites_axis() -> Markup:
 
 
 def ledger_charts(ledger: Ledger, counts: Sequence[int] = DEFAULT_COUNTS) -> list[Chart]:
-    """Storage and memory over the number of tasks, a line a strategy."""
-    return [
-        _growth("storage", "Storage", "Bytes that have to lie on the device", ledger, counts),
-        _growth("memory", "Memory", "Bytes that a runtime holds with all tasks ready", ledger, counts),
-    ]
+    """Storage and memory over the number of tasks, a line a strategy; another basis is another chart."""
+    return [_growth(ledger, panel, max(2, *counts)) for panel in panels(ledger)]
 
 
-def _growth(quantity: str, title: str, meaning: str, ledger: Ledger, counts: Sequence[int]) -> Chart:
-    most = max(2, *counts)
-    totals = {name: list(_totals(ledger, name, quantity, most)) for name in (line.strategy for line in ledger.lines)}
+def _growth(ledger: Ledger, panel: Panel, most: int) -> Chart:
+    titles = {index: ledger.lines[index].title for index, _ in panel.costs}
+    totals = {index: list(_totals(cost, most)) for index, cost in panel.costs}
     across = logarithmic([1, most], LEFT, RIGHT)
     up = logarithmic([size / MEGABYTE for points in totals.values() for _, size in points], BOTTOM, TOP)
-    titles: Mapping[str, str] = {line.strategy: line.title for line in ledger.lines}
     lines = [
-        line([(across.place(n), up.place(size / MEGABYTE)) for n, size in points], index, titles[name])
-        for index, (name, points) in enumerate(totals.items())
+        line([(across.place(n), up.place(size / MEGABYTE)) for n, size in points], index, titles[index])
+        for index, points in totals.items()
     ]
-    words = "; ".join(f"{titles[name]}: {megabytes(points[-1][1])} MB" for name, points in totals.items())
+    words = "; ".join(f"{titles[index]}: {megabytes(points[-1][1])} MB" for index, points in totals.items())
     return Chart(
-        f"ledger-{quantity}",
-        f"{title} for N tasks",
-        f"{meaning}, by the number of tasks, both axes logarithmic. With {most:,} tasks: {words}.",
-        joined(frame(across, up, "tasks", "MB"), *lines),
-        legend(list(titles.values())),
+        f"ledger-{panel.name}",
+        f"{panel.title}, for N tasks",
+        f"{panel.title} by the number of tasks ({panel.basis}), both axes logarithmic. With {most:,} tasks: {words}.",
+        joined(frame(across, up, f"tasks ({panel.basis})", "MB"), *lines),
+        legend(titles),
     )
 
 
-def _totals(ledger: Ledger, strategy: str, quantity: str, most: int) -> Iterator[tuple[int, int]]:
-    found = ledger.line(strategy)
-    cost = found.storage if quantity == "storage" else found.memory
+def _totals(cost: Cost, most: int) -> Iterator[tuple[int, int]]:
     for count in sorted({*(round(most ** (step / 40)) for step in range(41))}):
         yield count, max(1, cost.total_bytes(count))

@@ -20,8 +20,9 @@ COLUMNS = (
     *("size_bytes", "neurons", "gflops", "accuracy", "accuracy_split", "accuracy_images", "stored_test_accuracy"),
     *("host_bytes", "device_bytes", "joules_per_image", "mean_watts", "estimate_ms", "estimate_bound"),
     *("failure_stage", "failure_message"),
+    *("verdict", "processes", "balanced_accuracy", "backbone", "origin"),
 )
-SAMPLE_COLUMNS = ("artefact", "batch", "warm_up", "index", "latency_ns")
+SAMPLE_COLUMNS = ("artefact", "batch", "warm_up", "index", "latency_ns", "process")
 
 
 def csv_text(report: Report) -> str:
@@ -35,29 +36,32 @@ def csv_text(report: Report) -> str:
 
 
 def samples_csv_text(report: Report) -> str:
-    """A row for each sample, in the order in which an artefact's were taken, those of the warm-up first."""
+    """A row for each sample, process by process, in the order in which each took them, those of its warm-up first."""
     return _written(SAMPLE_COLUMNS, _samples(report))
 
 
 def _samples(report: Report) -> Iterator[dict[str, Any]]:
     for artefact in report.artefacts:
         for found in artefact.measurements:
-            for warm_up, taken in ((True, found.samples.warm_up_ns), (False, found.samples.latency_ns)):
-                for index, latency_ns in enumerate(taken):
-                    values = (artefact.name, found.batch, warm_up, index, latency_ns)
-                    yield dict(zip(SAMPLE_COLUMNS, values, strict=True))
+            parts = zip(found.samples.warm_up_by_process, found.samples.by_process, strict=True)
+            for process, (warm_up_ns, latency_ns) in enumerate(parts):
+                for warm_up, taken in ((True, warm_up_ns), (False, latency_ns)):
+                    for index, value in enumerate(taken):
+                        values = (artefact.name, found.batch, warm_up, index, value, process)
+                        yield dict(zip(SAMPLE_COLUMNS, values, strict=True))
 
 
 def _shared(report: Report, artefact: MeasuredArtefact) -> dict[str, Any]:
     environment, stored = report.environment, artefact.stored_accuracy.get("test")
     row: dict[str, Any] = {
         name: getattr(artefact, name)
-        for name in ("kind", "task", "backend", "precision", "strategy", "size_bytes", "gflops")
+        for name in ("kind", "task", "backbone", "origin", "backend", "precision", "strategy", "size_bytes", "gflops")
     }
     row |= {"made": report.made, "device": (environment.gpu or {}).get("name") or environment.cpu}
     row |= {"artefact": artefact.name, "stored_test_accuracy": None if stored is None else stored.accuracy}
     row["neurons"] = None if artefact.neurons is None else sum(artefact.neurons.values())
     if (accuracy := artefact.accuracy) is not None:
+        row["balanced_accuracy"] = accuracy.balanced_accuracy
         row |= {"accuracy": accuracy.accuracy, "accuracy_split": accuracy.split, "accuracy_images": accuracy.images}
     if (memory := artefact.memory) is not None:
         row |= {"host_bytes": memory.host_bytes, "device_bytes": memory.device_bytes}
@@ -71,10 +75,14 @@ def _measured(found: Measurement | None) -> dict[str, Any]:
         return {}
     summary = asdict(found.summary)
     row: dict[str, Any] = {"batch": found.batch, **{name: summary[name] for name in SUMMARY}}
-    row |= {"settled": found.samples.settled, "images_per_second": found.images_per_second}
+    row |= {
+        "processes": found.samples.processes,
+        "settled": found.samples.settled,
+        "images_per_second": found.images_per_second,
+    }
     if (to := found.ratio) is not None:
         row |= {"ratio_to": to.to, "ratio": to.ratio.value, "ratio_low": to.ratio.low, "ratio_high": to.ratio.high}
-        row["difference_seen"] = to.seen
+        row |= {"difference_seen": to.seen, "verdict": to.verdict}
     if (energy := found.energy) is not None:
         row |= {"joules_per_image": energy.joules_per_image, "mean_watts": energy.mean_watts}
     if (estimate := found.estimate) is not None:

@@ -5,7 +5,7 @@ Colours are variables of the page's style sheet, so that they follow its light o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mimi_edge.profiles.rendering.axes import Axis
@@ -86,9 +86,9 @@ def colour(series: int) -> str:
     return f"s{series % SERIES}"
 
 
-def legend(names: Sequence[str]) -> Markup:
-    """Names of the series beside a piece of their lines."""
-    return _legend(names, [_line_swatch(index) for index in range(len(names))])
+def legend(names: Mapping[int, str]) -> Markup:
+    """Names of series, by their numbers, beside a piece of their lines."""
+    return _legend(list(names.values()), [_line_swatch(series) for series in names])
 
 
 def dots_legend(names: Sequence[str]) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MEGABYTE = 1000**2
+LARGEST_WHOLE = 1e9
 
 
 def megabytes(size_bytes: float | None) -> str:
@@ -26,8 +27,10 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """So many significant digits; empty for None."""
-    return "" if value is None else f"{value:,.{digits}g}"
+    """So many significant digits, and of large figures all before the point; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < LARGEST_WHOLE else f"{value:,.{digits}g}"
 
 
 def ratio(value: float, low: float, high: float) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mimi_edge import texts
-from mimi_edge.errors import ConfigError
-from mimi_edge.files import write_whole
+from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.files import check_place, write_whole
 from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
 from mimi_edge.profiles.rendering.html_page import html_page
 from mimi_edge.profiles.rendering.markdown import markdown
@@ -42,6 +42,17 @@ def check_format(path: Path) -> str:
     raise ConfigError(f"A report is written as {', '.join(sorted(FORMATS))}, by its ending; got {path.name!r}.")
 
 
+def check_reports(paths: Sequence[Path]) -> None:
+    """Looks at every path before anything is measured for it.
+
+    Raises:
+        ConfigError: an ending names no format, or a place cannot be written.
+    """
+    for path in paths:
+        check_format(path)
+        check_place(path)
+
+
 def write_report(report: Report, path: Path) -> None:
     """Writes a report, whole or not at all.
 
@@ -51,3 +62,18 @@ def write_report(report: Report, path: Path) -> None:
     """
     text = FORMATS[check_format(path)](report)
     write_whole(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_reports(report: Report, paths: Sequence[Path]) -> dict[Path, str]:
+    """Writes all that can be written.
+
+    Returns:
+        Why not, by path, of those that could not.
+    """
+    why_not = {}
+    for path in paths:
+        try:
+            write_report(report, path)
+        except (OSError, MimiEdgeError) as error:
+            why_not[path] = str(error)
+    return why_not

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mimi_edge.profiles.ledger import Ledger, ledger_from_document
 from mimi_edge.profiles.rendering.charts import ledger_charts, report_charts
 from mimi_edge.profiles.rendering.drawing import Chart, shown
-from mimi_edge.profiles.rendering.markup import Markup, element, joined, name_of
+from mimi_edge.profiles.rendering.markup import Markup, element, joined, name_of, text
 from mimi_edge.profiles.rendering.styles import style_sheet
 from mimi_edge.profiles.rendering.tables import Table, environment_table, ledger_tables, report_tables
 from mimi_edge.profiles.reports import Report
@@ -74,12 +74,17 @@ def _kind(cell: str) -> str | None:
 def _heading(report: Report) -> Markup:
     environment = report.environment
     gpu = str((environment.gpu or {}).get("name") or "")
-    parts = [part for part in (gpu, environment.cpu, environment.system) if part]
+    machine = [part for part in (gpu, environment.cpu, environment.system) if part]
     told = f"{len(report.artefacts)} artefacts, batches {', '.join(map(str, report.batches)) or 'none'}"
-    return joined(
-        element("h1", "What it costs, measured"),
-        element("p", told, element("br"), *_between(parts), element("br"), f"Made {report.made}", class_="soft"),
-    )
+    lines = [*_subjects(report), text(told), joined(*_between(machine)), text(f"Made {report.made}")]
+    parted = [part for line in lines for part in (element("br"), line)][1:]
+    return joined(element("h1", "What it costs, measured"), element("p", *parted, class_="soft"))
+
+
+def _subjects(report: Report) -> list[Markup]:
+    """Which backbones, and where what was measured lies; empty for reports that do not know."""
+    named = (("Backbone ", report.backbones), ("From ", report.origins))
+    return [joined(element("strong", words), *_between(names)) for words, names in named if names]
 
 
 def _between(parts: Sequence[str]) -> list[Markup]:

@@ -17,10 +17,15 @@ def markdown(report: Report) -> str:
     ledger = [] if report.ledger is None else ledger_tables(ledger_from_document(report.ledger))
     tables = [*report_tables(report), *ledger, environment_table(report)]
     marks = [f"- {escaped(sentence)}" for sentence in report.environment.marks]
-    head = ["# mimi-edge report", "", f"Made {escaped(report.made)}.", ""]
+    head = ["# mimi-edge report", "", f"Made {escaped(report.made)}.{_subjects(report)}", ""]
     if marks:
         head += ["Read with care:", "", *marks, ""]
     return "\n".join([*head, *(table_text(table) for table in tables)])
+
+
+def _subjects(report: Report) -> str:
+    named = (("Backbone", report.backbones), ("From", report.origins))
+    return "".join(f" {words} {', '.join(map(escaped, names))}." for words, names in named if names)
 
 
 def table_text(table: Table) -> str:

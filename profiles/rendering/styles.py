@@ -36,7 +36,7 @@ th, td { padding: 6px 10px; text-align: left; border-bottom: 1px solid var(--rul
   overflow-wrap: normal; vertical-align: top; }
 td.figure, th.figure { text-align: right; }
 tbody tr:last-child > * { border-bottom: 0; }
-thead th { color: var(--soft); font-weight: 600; }
+thead th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
 tbody th { font-weight: 600; }
 th.long, td.long { white-space: normal; min-width: 14em; max-width: 28em; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%%, 360px), 1fr)); gap: 16px; }

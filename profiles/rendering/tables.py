@@ -20,6 +20,7 @@ from mimi_edge.profiles.rendering.figures import figure, megabytes, milliseconds
 from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, environment_document
 
 ENGINE_PER_TASK = "per-task."
+MOST_CLASSES = 50
 _FIGURES = re.compile(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?( |,|$)")
 """A figure, and what may be said of it behind."""
 
@@ -53,6 +54,7 @@ def report_tables(report: Report) -> list[Table]:
         failures_table(report),
         artefacts_table(report),
         latency_table(report),
+        classes_table(report),
         estimates_table(report),
         energy_table(report),
         preprocessing_table(report),
@@ -101,6 +103,21 @@ def _artefact_row(artefact: MeasuredArtefact) -> tuple[str, ...]:
     )
 
 
+def classes_table(report: Report) -> Table:
+    """How often each class is found, the worst first, with the mean of an artefact's classes."""
+    rows = []
+    for artefact in report.artefacts:
+        if (accuracy := artefact.accuracy) is not None and accuracy.recalls:
+            rows.append((artefact.name, "mean of the classes", percent(accuracy.balanced_accuracy)))
+            worst = sorted(accuracy.recalls.items(), key=lambda pair: pair[1])
+            rows += [(artefact.name, name, percent(recall)) for name, recall in worst[:MOST_CLASSES]]
+    note = (
+        "Where classes are far apart in size, top-1 accuracy tells of the large ones; the mean of the classes counts "
+        f"each alike. Of many classes the {MOST_CLASSES} that are found least; all are in the JSON report."
+    )
+    return Table("Recall of each class", ("artefact", "class", "recall"), tuple(rows), note)
+
+
 def measurements(report: Report) -> Iterator[tuple[MeasuredArtefact, Measurement]]:
     """Every artefact at every batch, by batch."""
     for batch in report.batches:
@@ -124,15 +141,27 @@ def latency_table(report: Report) -> Table:
                 str(found.batch),
                 *map(milliseconds, times),
                 figure(found.images_per_second),
-                f"{summary.count:,}" + ("" if found.samples.settled else ", not settled"),
+                _count(found),
                 "" if to is None else ratio(to.ratio.value, to.ratio.low, to.ratio.high),
-                "" if to is None else "yes" if to.seen else "no",
+                "" if to is None else to.verdict,
             )
         )
-    note = "From images in host memory to outputs in host memory; every sample is in the JSON report."
+    note = (
+        "From images in host memory to outputs in host memory; n is samples, of so many processes if of several; every "
+        "sample is in the JSON report."
+    )
     if reference is not None:
-        note += f" Ratios are of p50 to that of {reference}, with the interval; a difference is seen if 1 is outside."
+        note += (
+            f" Ratios are of p50 to that of {reference}, with the interval over processes; a difference is seen if 1 "
+            "is outside, and no answer is given where the interval is too wide for one."
+        )
     return Table("Latency", (*columns, "ratio", "difference seen"), tuple(rows), note)
+
+
+def _count(found: Measurement) -> str:
+    """Samples, of how many processes, and whether the warm-up was long enough."""
+    several = f" of {found.samples.processes}" if found.samples.processes > 1 else ""
+    return f"{len(found.samples.latency_ns):,}{several}" + ("" if found.samples.settled else ", not settled")
 
 
 def estimates_table(report: Report) -> Table:

@@ -60,8 +60,9 @@ def test_a_cache_that_does_not_fit_is_named(trained: Trained, tmp_path: Path, mo
 def test_a_report_that_does_not_fit_is_named(packaged: Packaged, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with room_for(100):
-        outcome = here("profile", packaged.folder, "--rounds", "2", "--report", report).ended(1)
+        outcome = here("profile", packaged.folder, "--rounds", "2", "--processes", "1", "--report", report).ended(1)
     assert str(report) in outcome.err
+    assert "p50 ms" in outcome.out
     assert content(tmp_path) == {}
 
 

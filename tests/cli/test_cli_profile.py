@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_world import Packaged, Trained, ended, here, started
 
-QUICK = ("--rounds", "2", "--threads", "1")
+QUICK = ("--rounds", "2", "--processes", "1", "--threads", "1")
 
 
 def test_a_graph_beside_its_package_is_compared_with_it(packaged: Packaged) -> None:
@@ -66,16 +66,60 @@ def test_a_report_is_written_in_each_format_that_was_asked_for(packaged: Package
     paths = [tmp_path / f"report.{suffix}" for suffix in ("json", "csv", "md", "html")]
     options = [part for path in paths for part in ("--report", path)]
     here("profile", packaged.folder, *QUICK, *options).ended(0)
-    assert json.loads(paths[0].read_text())["schema"] == 2
+    assert json.loads(paths[0].read_text())["schema"] == 3
     assert all("pictures" in path.read_text() for path in paths)
 
 
-def test_an_ending_that_names_no_format_is_refused_before_anything_is_measured(
-    packaged: Packaged, tmp_path: Path
+@pytest.mark.parametrize("name", ["report.docx", "folder.html", "file/report.html", "/proc/report.html"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(
+    packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    outcome = here("profile", packaged.folder, "--report", tmp_path / "report.docx").ended(2)
-    assert "report.docx" in outcome.err
-    assert "opening" not in outcome.err
+    from mimi_edge.profiles.processes import Crew
+
+    monkeypatch.setattr(Crew, "add", lambda *_: pytest.fail("a process was started"))
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    outcome = here("profile", packaged.folder, "--report", tmp_path / name).ended(2)
+    assert str(tmp_path / name) in outcome.err or name in outcome.err
+
+
+def test_what_was_measured_is_shown_where_a_report_fails_at_the_end(
+    packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mimi_edge.profiles import profiling
+
+    original = profiling.profile
+
+    def in_the_way(*args: object, **options: object) -> object:
+        measured = original(*args, **options)  # type: ignore[arg-type]
+        (tmp_path / "late.json").mkdir()
+        return measured
+
+    monkeypatch.setattr(profiling, "profile", in_the_way)
+    reports = ("--report", tmp_path / "late.json", "--report", tmp_path / "good.md")
+    outcome = here("profile", packaged.folder, *QUICK, *reports, "--json").ended(1)
+    assert [one["name"] for one in outcome.document["artefacts"]] == ["backbone", "pictures"]
+    assert str(tmp_path / "late.json") in outcome.err
+    assert "pictures" in (tmp_path / "good.md").read_text()
+
+
+def test_a_package_that_is_gone_when_it_was_measured_costs_the_ledger_only(
+    packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mimi_edge.profiles import profiling
+
+    shutil.copytree(packaged.folder, tmp_path / "package")
+    original = profiling.profile
+
+    def vanishing(*args: object, **options: object) -> object:
+        measured = original(*args, **options)  # type: ignore[arg-type]
+        (tmp_path / "package" / "manifest.json").unlink()
+        return measured
+
+    monkeypatch.setattr(profiling, "profile", vanishing)
+    outcome = here("profile", tmp_path / "package", *QUICK).ended(0)
+    assert "no ledger" in outcome.err
+    assert "p50 ms" in outcome.out
 
 
 def test_an_engine_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
@@ -86,7 +130,7 @@ def test_an_engine_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_process_behind(number: signal.Signals, packaged: Packaged, tmp_path: Path) -> None:
     shutil.copytree(packaged.folder, tmp_path / "package")
-    process = started("profile", "package", "--rounds", "1000000", "--threads", "1", folder=tmp_path)
+    process = started("profile", "package", *QUICK[2:], "--rounds", "1000000", folder=tmp_path)
     deadline = time.monotonic() + 120
     while len(workers := _workers_of(process.pid)) < 2:
         assert time.monotonic() < deadline, "no workers came"

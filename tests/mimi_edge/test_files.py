@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from full_disk import room_for
 
-from mimi_edge.files import sha256_of, whole_file, write_whole
+from mimi_edge.errors import ConfigError
+from mimi_edge.files import check_place, sha256_of, whole_file, write_whole
 
 
 @contextmanager
@@ -75,3 +76,35 @@ def test_sha256(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("place", ["new", "new/deep/name", "there"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path, place: str, folder: bool) -> None:
+    (tmp_path / "there").mkdir() if folder else (tmp_path / "there").write_text("kept")
+    before = sorted(tmp_path.rglob("*"))
+    check_place(tmp_path / place, folder=folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "named"),
+    [
+        ("folder", False, "is a folder"),
+        ("file", True, "is a file"),
+        ("file/below", False, "is no folder"),
+        ("file/below/deep", True, "is no folder"),
+    ],
+)
+def test_a_place_that_is_taken_is_refused(tmp_path: Path, place: str, folder: bool, named: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=named):
+        check_place(tmp_path / place, folder=folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that takes no files")
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_place_that_takes_no_file_is_refused_for_root_too(folder: bool) -> None:
+    with pytest.raises(ConfigError, match="takes no file"):
+        check_place(Path("/proc/report.html"), folder=folder)

@@ -23,6 +23,7 @@ from report_samples import (
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.comparing import (
     METRICS,
+    NOT_IN_TURNS,
     Change,
     Comparison,
     changes_by_place,
@@ -32,7 +33,7 @@ from mimi_edge.profiles.comparing import (
     read_report,
 )
 from mimi_edge.profiles.gates import judge, parsed_limits
-from mimi_edge.profiles.latency import Samples
+from mimi_edge.profiles.latency import Samples, Share
 from mimi_edge.profiles.reports import MeasuredAccuracy, MemoryUse, report_document
 
 QUICK = {"resamples": 200}
@@ -129,7 +130,7 @@ def test_what_is_compared_or_only_tells_of_the_moment_is_no_condition():
     b = with_environment(packages=packages, git_revision="f" * 40, load_average=0.1, marks=("It was warm.",))
     comparison = compare(make_report(), b, **QUICK)
     assert comparison.differences == ()
-    assert comparison.warnings == ("B: It was warm.",)
+    assert comparison.warnings == (NOT_IN_TURNS, "B: It was warm.")
 
 
 def test_all_differences_are_named_at_once_and_forced_ones_are_kept():
@@ -173,7 +174,8 @@ def test_intervals_are_of_independent_draws_and_the_same_each_time():
 def test_more_samples_make_the_interval_narrower():
     widths = []
     for count in (30, 1000):
-        comparison = compare(one_task(make_samples(count=count)), one_task(make_samples(count=count, seed=3)), **QUICK)
+        sides = (one_task(make_samples(count=count, seed=seed, spread=0.5)) for seed in (0, 3))
+        comparison = compare(*sides, **QUICK)
         change = found(comparison, "digits", "latency_p50", 1)
         widths.append(change.high - change.low)
     assert widths[1] < widths[0] / 2
@@ -213,6 +215,21 @@ def test_unified_memory_counts_once():
         for device in (50, 400)
     )
     assert found(compare(a, b, **QUICK), "digits", "memory").value == 4
+
+
+def test_the_interval_holds_how_processes_scatter():
+    """Steady samples of processes that differ by a tenth: each process is one look, however many samples it took."""
+    levels = (10.0, 11.0, 12.0)
+    values = [make_samples(level, spread=0.001, seed=3).latency_ns for level in levels]
+    share = Share(len(values[0]), 0, 0, settled=True)
+    several = Samples(sum(values, ()), (), True, (), (share,) * len(levels))
+    change = found(compare(one_task(several), one_task(several), **QUICK), "digits", "latency_p50", 1)
+    assert change.low < 0.85
+    assert change.high > 1.15
+
+
+def test_that_two_reports_were_not_taken_in_turns_is_said():
+    assert "never measured in turns" in compare(make_report(), make_report(), **QUICK).warnings[0]
 
 
 def test_what_one_side_lacks_is_named():

@@ -8,7 +8,7 @@ from tiny_package import make_package
 from typer.testing import CliRunner
 
 from mimi_edge.cli.app import app
-from mimi_edge.profiles.ledger import ledger_from_document
+from mimi_edge.profiles.ledger import ledger_from_document, panels
 from mimi_edge.profiles.reports import report_document
 
 
@@ -56,6 +56,28 @@ def test_a_report_gives_measured_memory(package, tmp_path):
     document = json.loads(run(0, package, "--report", path, "--json").stdout)
     bases = {line["strategy"]: line["memory"]["basis"] for line in document["strategies"]}
     assert (bases["onnx-package"], bases["full-models"], bases["refit.fp16"]) == ("measured", "measured", "estimate")
+
+
+def test_measured_memory_is_drawn_beside_measured_memory_only(package, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report_document(make_report())), "utf-8")
+    ledger = ledger_from_document(json.loads(run(0, package, "--report", path, "--json").stdout))
+    storage, measured, estimated = panels(ledger)
+    names = [[ledger.lines[index].strategy for index, _ in panel.costs] for panel in (storage, measured, estimated)]
+    assert names[1] == ["full-models", "full-graphs", "linear-probes", "onnx-package"]
+    assert names[0] == names[2] == [line.strategy for line in ledger.lines]
+    costs = {ledger.lines[index].strategy: cost for index, cost in estimated.costs}
+    assert costs["linear-probes"].total_bytes(1) < costs["ort-adapters"].total_bytes(1)
+
+
+def test_a_plot_that_fails_at_the_end_costs_no_table(package, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(28, "No space left on device", str(tmp_path / "a.png"))
+
+    monkeypatch.setattr("mimi_edge.profiles.ledger_plot.draw_ledger", fails)
+    said = run(1, package, "--plot", tmp_path / "a.png")
+    assert "Storage in MB" in said.stdout
+    assert "a.png" in said.stderr
 
 
 @pytest.mark.parametrize(

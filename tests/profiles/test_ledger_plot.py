@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.profiles.ledger import COMPUTED, ESTIMATE, FILES, MEASURED, Cost, Ledger, Line
-from mimi_edge.profiles.ledger_plot import draw_ledger
+from mimi_edge.profiles.ledger import COMPUTED, ESTIMATE, FILES, MEASURED, Cost, Ledger, Line, panels
+from mimi_edge.profiles.ledger_plot import check_plot, draw_ledger
 
 
 @pytest.fixture
@@ -35,6 +35,35 @@ def test_an_svg_is_drawn_and_names_every_strategy(ledger, tmp_path):
     assert text.rstrip().endswith("</svg>")
     assert "<!-- ONNX $package$ &lt;&amp;&gt; -->" in text
     assert "<!-- full models * -->" in text
+
+
+def test_each_panel_has_one_basis(ledger):
+    measured = Line("probes", "probes", Cost(1, 2, 1, COMPUTED), Cost(9, 2, 1, MEASURED), "", Cost(5, 2, 1, ESTIMATE))
+    found = panels(replace(ledger, lines=(*ledger.lines, measured)))
+    assert [(panel.name, [index for index, _ in panel.costs]) for panel in found] == [
+        ("storage", [0, 1, 2]),
+        ("memory-measured", [1, 2]),
+        ("memory-estimate", [0, 2]),
+    ]
+    for panel in found[1:]:
+        assert {cost.basis for _, cost in panel.costs} == {panel.name.removeprefix("memory-")}
+    only = [panel.name for panel in panels(replace(ledger, lines=ledger.lines[:1]))]
+    assert only == ["storage", "memory-estimate"]
+
+
+def test_the_picture_says_what_a_panel_stands_on(ledger, tmp_path):
+    draw_ledger(ledger, tmp_path / "ledger.svg")
+    text = (tmp_path / "ledger.svg").read_text("utf-8")
+    for words in ("Memory, measured", "Memory, estimated", "further ones added", "weights alone"):
+        assert words in text
+
+
+@pytest.mark.parametrize("place", ["folder.png", "file/ledger.png", "/proc/ledger.png"])
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="Choose another"):
+        check_plot(tmp_path / place)
 
 
 def test_more_of_a_strategy_is_drawn_higher(ledger, tmp_path):

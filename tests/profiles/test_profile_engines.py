@@ -26,7 +26,7 @@ from mimi_edge.profiles.latency import WarmUp  # noqa: E402
 from mimi_edge.profiles.profiling import LabelledImages, Plan, profile  # noqa: E402
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_gpu_worker.py"))
-PLAN = Plan((1, 3), rounds=3, warm_up=WarmUp(window=2, most_rounds=2), command=lambda _: WORKER)
+PLAN = Plan((1, 3), rounds=3, processes=1, warm_up=WarmUp(window=2, most_rounds=2), command=lambda _: WORKER)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from mimi_edge.profiles import profiling
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.board.finding import Board, BoardState
 from mimi_edge.profiles.board.power import PowerReading
+from mimi_edge.profiles.energy import PowerPlan
 from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.processes import COMMAND, Crew, start
 from mimi_edge.profiles.profiling import LabelledImages, Plan, profile, profile_sources
@@ -55,8 +56,8 @@ def heard():
 def report(package, heard):
     """Two batches of a whole package, with the images of one task."""
     wanted = replace(ONE_THREAD, listener=heard.append)
-    images = {"digits": LabelledImages("test", SPLIT)}
-    return profile_sources([package.folder], wanted, Plan((1, 3), rounds=6, warm_up=WARM_UP), images)
+    images = {"digits": LabelledImages("test", SPLIT, classes=CLASSES)}
+    return profile_sources([package.folder], wanted, Plan((1, 3), rounds=6, processes=2, warm_up=WARM_UP), images)
 
 
 def fakes(**behaviours):
@@ -73,7 +74,7 @@ def faked(package, plan, **options):
 
 
 def quick(**changes):
-    return replace(Plan(rounds=3, warm_up=WARM_UP, command=fakes()), **changes)
+    return replace(Plan(rounds=3, processes=1, warm_up=WARM_UP, command=fakes()), **changes)
 
 
 def test_every_artefact_has_every_batch_and_the_backbone_is_the_reference(report):
@@ -84,6 +85,7 @@ def test_every_artefact_has_every_batch_and_the_backbone_is_the_reference(report
         assert [measured.batch for measured in one.measurements] == [1, 3]
         for measured in one.measurements:
             assert measured.summary.count == 6
+            assert [len(one) for one in measured.samples.by_process] == [3, 3]
             assert min(measured.samples.latency_ns) > 0
             assert (measured.ratio is None) == (one.name == "backbone")
             assert measured.ratio is None or measured.ratio.to == "backbone"
@@ -95,7 +97,16 @@ def test_accuracy_is_that_of_the_graph_and_labels_stay_with_the_profiler(report,
     assert 0 < right < 50
     found = report.artefact("digits").accuracy
     assert (found.split, found.images, found.right) == ("test", 50, right)
+    recalls = [(logits.argmax(axis=1) == SPLIT.labels)[label == SPLIT.labels].mean() for label in range(len(CLASSES))]
+    assert list(found.recalls.values()) == pytest.approx(recalls)
+    assert list(found.recalls) == list(CLASSES)
+    assert found.balanced_accuracy == pytest.approx(np.mean(recalls))
     assert report.artefact("latency").accuracy is None
+
+
+def test_the_report_names_the_backbone_and_the_package(report, package):
+    assert report.backbones == (package.backbone.name,)
+    assert report.origins == (str(package.folder),)
 
 
 def test_bytes_are_those_of_the_files_it_needs(report, package):
@@ -140,6 +151,7 @@ def test_the_report_says_where_and_how(report):
     assert report.environment.board["kind"] in {"cpu", "gpu", "jetson"}
     assert report.method["rounds"] == 6
     assert set(report.method["turns"]) == {"1", "3"}
+    assert (report.method["processes_each"], report.method["why_fewer_processes"]) == (2, None)
     assert report.made.endswith("+00:00")
 
 
@@ -188,6 +200,26 @@ def test_a_crash_of_one_is_reported_and_the_others_go_on(package, place, stage):
     assert report_from_document(json.loads(json.dumps(report_document(report)))) == report
 
 
+def test_a_crash_of_a_further_process_is_its_artefacts_failure(package):
+    started = []
+
+    def command(artefact):
+        started.append(artefact.name)
+        crashes = artefact.name == "digits" and started.count("digits") == 2
+        return (sys.executable, "-S", str(FAKE), *(("run", "segv") if crashes else ("none", "fine")))
+
+    report = faked(package, quick(processes=2, command=command))
+    assert started.count("digits") == 2
+    (failed,) = report.failed
+    assert (failed.name, failed.failure.exit_code) == ("digits", -signal.SIGSEGV)
+    assert report.artefact("latency").measurements[0].samples.processes == 2
+
+
+def test_there_are_no_more_processes_than_samples(package):
+    report = faked(package, quick(rounds=2, processes=5))
+    assert {one.measurements[0].samples.processes for one in report.artefacts} == {2}
+
+
 def test_where_the_reference_fails_the_next_one_is_the_reference(package):
     report = faked(package, quick(command=fakes(backbone=("run", "exit"))))
     assert report.artefact("digits").measurements[0].ratio is None
@@ -204,7 +236,7 @@ def test_when_all_fail_there_is_still_a_report(package):
 def test_a_graph_that_the_runtime_refuses_is_a_failure_with_its_words(package, tmp_path):
     artefacts = list(find_artefacts([package.folder], ONE_THREAD))
     artefacts[1] = replace(artefacts[1], opening=replace(artefacts[1].opening, path=tmp_path / "gone.onnx"))
-    report = profile(artefacts, Plan(rounds=2, warm_up=WARM_UP))
+    report = profile(artefacts, Plan(rounds=2, processes=1, warm_up=WARM_UP))
     (failed,) = report.failed
     assert failed.failure.stage == "opening"
     assert "gone.onnx" in failed.failure.message
@@ -226,7 +258,7 @@ def board(meter, before=None, after=None):
 
 
 def test_energy_is_above_idle_and_for_each_image(package, monkeypatch):
-    monkeypatch.setattr(profiling, "rested", lambda meter: profiling.PowerPlan(meter, 10.0, busy_s=0.2))
+    monkeypatch.setattr(profiling, "rested", lambda meter: PowerPlan(meter, 10.0, busy_s=0.2))
     report = faked(package, quick(power=True, batches=(1, 4)), board=board(Meter()))
     for one in report.artefacts:
         for measured in one.measurements:
@@ -255,6 +287,14 @@ def test_what_makes_it_doubtful_is_marked(package):
     assert "Not settled when the warm-up ended: backbone, batch 1; digits, batch 1" in marks
 
 
+def test_a_batch_that_an_artefact_does_not_take_at_once_is_measured_and_marked(package):
+    backbone, digits, _ = find_artefacts([package.folder], ONE_THREAD)
+    report = profile([backbone, replace(digits, batches=(2, 4))], quick(batches=(1, 3, 8)))
+    assert [measured.batch for measured in report.artefact("digits").measurements] == [1, 3, 8]
+    marked = [mark for mark in report.environment.marks if "takes 2 to 4 images" in mark]
+    assert ["batch 1 " in marked[0], "batch 8 " in marked[1], len(marked)] == [True, True, 2]
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [
@@ -262,6 +302,7 @@ def test_what_makes_it_doubtful_is_marked(package):
         (lambda: Plan(batches=(1, 0)), r"batches \[1, 0\]"),
         (lambda: Plan(batches=(1, 1)), r"batches \[1, 1\]"),
         (lambda: Plan(rounds=0), "rounds 0"),
+        (lambda: Plan(processes=0), "processes 0"),
     ],
 )
 def test_numbers_without_a_meaning_are_refused(make, named):

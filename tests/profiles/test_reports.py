@@ -22,6 +22,8 @@ from report_samples import (
 )
 
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.profiles.comparing import condition_differences
+from mimi_edge.profiles.latency import Share
 from mimi_edge.profiles.reports import (
     EnergyUse,
     MeasuredAccuracy,
@@ -63,7 +65,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 def test_the_document_has_what_readers_want_worked_out():
     document = through_json(FULL)
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     backbone, digits, failed, engine = document["artefacts"]
     measured = digits["measurements"][0]
     assert measured["summary"]["p50_ms"] == pytest.approx(np.median(measured["latency_ns"]) / 1e6)
@@ -96,7 +98,7 @@ def test_reports_differ_when_a_sample_does():
     assert report_document(changed) != report_document(report)
 
 
-@pytest.mark.parametrize("damage", [{"schema": 3}, {"schema": None}, {"schema": True}, {"schema": 0}, {}], ids=str)
+@pytest.mark.parametrize("damage", [{"schema": 4}, {"schema": None}, {"schema": True}, {"schema": 0}, {}], ids=str)
 def test_another_schema_is_refused_with_a_way_on(damage):
     with pytest.raises(ArtifactError, match="Measure again"):
         report_from_document(damage)
@@ -114,7 +116,7 @@ def paths_in(value, before=()):
 
 DOCUMENT = through_json(make_report(tasks=("digits",), batches=(1,)))
 DERIVED = {"summary", "images_per_second", "size_bytes", "backbone_bytes", "full_models_bytes", "host_bytes", "images"}
-DERIVED |= {"device_bytes", "seen"}
+DERIVED |= {"device_bytes", "seen", "verdict", "balanced_accuracy"}
 
 
 def said(document):
@@ -197,6 +199,49 @@ def test_a_report_of_schema_1_is_still_read():
     assert (digits.measurements[0].ratio.to, digits.measurements[0].ratio.seen) == ("backbone", False)
     assert (report.made, report.seed) == ("not known", 4)
     assert report_from_document(through_json(report)) == report
+
+
+def of_schema_2(report):
+    """The document that a release before several processes wrote."""
+    document = through_json(report) | {"schema": 2, "method": {"processes": "one for each artefact", "rounds": 100}}
+    for artefact in document["artefacts"]:
+        for later in ("backbone", "origin"):
+            del artefact[later]
+        for later in ("recalls", "balanced_accuracy"):
+            (artefact["accuracy"] or {}).pop(later, None)
+        for measured in artefact["measurements"]:
+            del measured["processes"]
+            for later in ("correlation", "spread", "verdict"):
+                (measured["ratio"] or {}).pop(later, None)
+    return document
+
+
+def test_a_report_of_schema_2_is_still_read_and_goes_with_one_of_today():
+    report = report_from_document(of_schema_2(make_report()))
+    for old, new in zip(report.artefacts, make_report().artefacts, strict=True):
+        accuracy = None if new.accuracy is None else replace(new.accuracy, recalls={})
+        assert old == replace(new, backbone=None, origin="", accuracy=accuracy)
+    assert (report.backbones, report.origins) == ((), ())
+    assert {measured.samples.processes for one in report.artefacts for measured in one.measurements} == {1}
+    today = make_report(method={"processes": "some for each artefact", "processes_each": 3, "rounds": None})
+    assert list(condition_differences(report, today)) == []
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_document_of_an_earlier_schema_with_nothing_in_it_is_refused(schema):
+    with pytest.raises(ArtifactError, match="Measure again"):
+        report_from_document({"schema": schema})
+
+
+def test_what_each_process_took_comes_back():
+    shares = (Share(60, 4, 0, True), Share(40, 6, 0, False))
+    samples = replace(make_samples(), shares=shares)
+    report = make_report(artefacts=(make_backbone(measurements=(make_measurement(1, samples),)),))
+    assert report_from_document(through_json(report)) == report
+    assert [share["samples"] for share in through_json(report)["artefacts"][0]["measurements"][0]["processes"]] == [
+        60,
+        40,
+    ]
 
 
 @pytest.mark.parametrize("name", ["environment", "storage", "tasks", "latencies"])

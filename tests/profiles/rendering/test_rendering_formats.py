@@ -105,7 +105,7 @@ def test_formats_are_told_apart_and_json_can_be_read_again(full_report, tmp_path
     write_report(full_report, tmp_path / "a.csv")
     assert (tmp_path / "a.samples.csv").read_text().startswith("artefact,batch,warm_up")
     assert (tmp_path / "a.csv").read_text().startswith("made,")
-    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["schema"] == 2
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["schema"] == 3
 
 
 @pytest.mark.parametrize("name", ["report.pdf", "report", ".html", "html", "report.html.gz"])

@@ -51,6 +51,12 @@ def page(full_report):
     return Page(html_page(full_report))
 
 
+def test_the_page_names_backbone_and_package():
+    page = html_page(make_report())
+    assert "tiny_backbone_32" in page[: page.index("Made ")]
+    assert "<bdi>package</bdi>" in page[: page.index("Made ")]
+
+
 def test_every_element_is_closed_in_order_and_identities_are_unique(page):
     assert page.faults == []
     assert page.open == []

@@ -1,4 +1,7 @@
-"""Reports of schema 1, which knew packages and one process only, as documents of today's schema."""
+"""Reports of earlier schemas as documents of today's.
+
+Schema 1 knew packages and one process for all, schema 2 one process for each artefact.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 NOT_KNOWN = "not known"
+ONE_EACH, SOME_EACH = "one for each artefact", "some for each artefact"
 BACKENDS = {
     "CPUExecutionProvider": "ort-cpu",
     "CUDAExecutionProvider": "ort-cuda",
@@ -15,11 +19,23 @@ LATER_SUMMARY = ("settled", "latency_ns", "warm_up_ns", "batch")
 
 
 def taken_over(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same report in schema 2; what schema 1 did not hold is null or empty.
+    """The same report in schema 3; what an earlier one did not hold is null, empty or left out.
 
     Raises:
         KeyError, TypeError, AttributeError, IndexError: it is no such report.
     """
+    second = _from_first(document) if document["schema"] == 1 else dict(document)
+    method = dict(second["method"])
+    if method.get("processes") == ONE_EACH:
+        method |= {"processes": SOME_EACH, "processes_each": 1}
+    return second | {"schema": 3, "method": method}
+
+
+# Schema 1.
+
+
+def _from_first(document: Mapping[str, Any]) -> dict[str, Any]:
+    """In schema 2."""
     environment, storage = document["environment"], document["storage"]
     later: dict[str, Any] = {"git_revision": None, "gpu": None, "board": None, "marks": []}
     return {
