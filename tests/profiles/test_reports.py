@@ -137,7 +137,8 @@ def test_a_document_that_lacks_something_is_refused_and_never_crashes(path):
     del inner[path[-1]]
     free = {"files", "neurons", "stored_accuracy", "tasks"}
     if said(damaged) is None:
-        optional = {"accuracy", "exit_code", "device_floor_bytes", "device_peak_bytes"}
+        optional = {"accuracy", "exit_code", "device_floor_bytes", "device_peak_bytes", "backbone", "origin"}
+        optional |= {"recalls", "cat", "dog", "eel", "processes", "correlation", "spread"}
         assert DERIVED & set(map(str, path)) or free & set(map(str, path[:-1])) or path[-1] in optional
 
 
