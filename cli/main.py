@@ -9,6 +9,7 @@ from mimi_edge.cli.interrupts import ending_signals_interrupt, no_more_signals
 
 INTERRUPTED = 130
 INTERRUPTED_JSON = '{"error": {"kind": "interrupted", "exit_code": 130, "message": "Interrupted."}}'
+NO_MEMORY_JSON = '{"error": {"kind": "memory", "exit_code": 1, "message": "There is not enough memory to begin."}}'
 
 
 def main() -> None:
@@ -25,6 +26,10 @@ def main() -> None:
             app()
         finally:
             no_more_signals()
+    except MemoryError:
+        if as_json:
+            print(NO_MEMORY_JSON, flush=True)  # noqa: T201  (nothing of ours could be loaded)
+        sys.exit("Error: There is not enough memory to begin.")
     except KeyboardInterrupt:
         if as_json:
             print(INTERRUPTED_JSON, flush=True)  # noqa: T201  (nothing of ours may be loaded yet)

@@ -207,13 +207,17 @@ def usage_failed(message: str, exit_code: int) -> None:
 
 def tell(failure: Failure, *, as_json: bool) -> None:
     """Says what went wrong: in words on stderr, and as JSON on stdout where that was asked for."""
-    from rich.text import Text
-
     if as_json:
         with suppress(OSError):  # the words on stderr are left, and they may be about this very thing
             show_json(failure.document)
     word = "Stopped: " if failure.exit_code == INTERRUPTED else "Error: "
-    talk_console().print(Text.assemble((word, "bold red"), _plain(failure.message)), soft_wrap=True)
+    try:
+        from rich.text import Text
+
+        talk_console().print(Text.assemble((word, "bold red"), _plain(failure.message)), soft_wrap=True)
+    except (MemoryError, ImportError, OSError):
+        # Where memory ran out there may be none for what makes words look well.
+        sys.stderr.write(f"{word}{safe(failure.message)}\n")
 
 
 def _end(failure: Failure) -> None:

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mimi_edge.documents import json_value, read_bytes, typed
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.export.staging import SUFFIX, settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.texts import json_text
 
 CACHE_VARIABLE = "MIMI_EDGE_CACHE"
+LARGEST_SEAL_BYTES = 1_000_000
 SEAL = "sha256.json"
 """Name of the file in an entry that says what its other files hash to."""
 
@@ -39,11 +41,11 @@ def content_key(*parts: object) -> str:
 def is_whole(entry: Path) -> bool:
     """Whether an entry exists and all its files are as they were when it was sealed."""
     try:
-        sealed = json.loads((entry / SEAL).read_text("utf-8"))
+        sealed = typed(json_value(read_bytes(entry / SEAL, LARGEST_SEAL_BYTES)), dict[str, str])
         there = {path.name for path in entry.iterdir()} - {SEAL}
         # A file that the seal leaves out could be anything, and would be used all the same.
         return bool(there) and sealed.keys() == there and all(_is(entry / name, sealed[name]) for name in there)
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError):
         return False
 
 

@@ -14,6 +14,7 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.files import whole_file
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.sites import Neurons, Site
+from mimi_edge.texts import chart_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +109,7 @@ def _figure(rounds: Sequence[Neurons], sites: Sequence[Site], title: str) -> Fig
     panels = {kind: members for kind, members in panels.items() if members}
     columns = max(len(members) for members in panels.values())
     figure = Figure(figsize=(max(8.0, 1.6 + 0.42 * columns), 1.7 + 2.5 * len(panels)), layout="constrained")
-    figure.suptitle(title, fontsize=13, color=TEXT_COLOUR)
+    figure.suptitle(chart_text(title), fontsize=13, color=TEXT_COLOUR)
     grid = figure.subplots(len(panels), 1, sharey=True, squeeze=False)
     for axes, (kind, members) in zip(grid[:, 0], panels.items(), strict=True):
         _draw_panel(axes, kind, members, rounds)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+from mimi_edge.documents import opened_regular
 from mimi_edge.errors import ConfigError
 
 MEGABYTE = 1000**2
@@ -143,9 +144,13 @@ def check_place(path: Path, *, folder: bool = False) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
+    """Hex SHA-256 of a regular file's content.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, a pipe or a device.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as opened:
+    with opened_regular(path) as opened:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

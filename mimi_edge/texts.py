@@ -47,6 +47,11 @@ def safe_line(text: object) -> str:
     return safe(text).replace("\n", "\\n")
 
 
+def chart_text(text: object) -> str:
+    """`safe_line` in which matplotlib finds no formula."""
+    return safe_line(text).replace("$", r"\$")
+
+
 def json_text(
     document: Any,
     *,

@@ -10,6 +10,7 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.files import MEGABYTE, check_place, whole_file
 from mimi_edge.parts import REPORT, install_line
 from mimi_edge.profiles.ledger import COMPUTED, DEFAULT_COUNTS, Ledger, Line, Panel, checked_counts, panels
+from mimi_edge.texts import chart_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ def _figure_class() -> type[Figure]:
 def _figure(ledger: Ledger, counts: Sequence[int]) -> Figure:
     drawn = panels(ledger)
     figure = _figure_class()(figsize=(1 + 4.5 * len(drawn), 5.6), layout="constrained")
-    figure.suptitle(f"N tasks on {_plain(ledger.backbone)}", fontsize=13, color=TEXT_COLOUR)
+    figure.suptitle(f"N tasks on {chart_text(ledger.backbone)}", fontsize=13, color=TEXT_COLOUR)
     across = figure.subplots(1, len(drawn))
     for axes, panel in zip(across, drawn, strict=True):
         _draw_panel(axes, ledger, panel, counts)
@@ -98,12 +99,7 @@ def _draw_panel(axes: Axes, ledger: Ledger, panel: Panel, counts: Sequence[int])
 
 def _label(line: Line) -> str:
     """The title; a star where storage is not of files as they lie."""
-    return _plain(line.title) + (" *" if line.storage.basis == COMPUTED else "")
-
-
-def _plain(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")
+    return chart_text(line.title) + (" *" if line.storage.basis == COMPUTED else "")
 
 
 def _style(axes: Axes, panel: Panel, counts: Sequence[int]) -> None:

@@ -18,10 +18,12 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
+from mimi_edge.documents import require_regular
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.texts import fault_list
 from mimi_edge.training.choosing import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import TimmModel, chain, sub_layer_names
@@ -127,6 +129,7 @@ def _pretrained(name: str) -> TimmModel:
 def _fill(module: nn.Module, path: Path) -> None:
     """Fills a model without classifier from a safetensors file that may have one."""
     try:
+        require_regular(path)
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
@@ -148,10 +151,9 @@ def _fill(module: nn.Module, path: Path) -> None:
         if own[name].shape != tensors[name].shape
     ]
     if faults:
-        shown = "\n".join(f"  - {fault}" for fault in sorted(faults)[:10])
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise ArtifactError(
-            f"{path} does not hold weights of {type(module).__name__}:\n{shown}{more}\nCheck --backbone and --weights."
+            f"{path} does not hold weights of {type(module).__name__}:\n{fault_list(sorted(faults), 10)}\n"
+            "Check --backbone and --weights."
         )
     module.load_state_dict(tensors)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mimi_edge.documents import json_value, require_regular, typed
 from mimi_edge.errors import ArtifactError
 from mimi_edge.files import write_whole
+from mimi_edge.texts import cut
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
@@ -60,21 +61,37 @@ def load_checkpoint(
         ArtifactError: the file is damaged, or is not a checkpoint of this backbone and task.
     """
     try:
+        require_regular(path)
         with safe_open(path, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no dict)
             metadata = opened.metadata()
         if metadata[_SHA256] != _content_sha256(tensors, metadata[_KEY]):
             raise ValueError("its content was altered")
-        return _restored(tensors, json.loads(metadata[_KEY]), backbone, classes, config, device)
+        written = typed(json_value(metadata[_KEY]), _Written)
+        return _restored(tensors, written, backbone, classes, config, device)
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        said = cut(str(error) or repr(error), 300)
         raise ArtifactError(
-            f"{path} is not a whole checkpoint of this run ({error!r}). Delete it to train from the beginning."
+            f"{path} is not a whole checkpoint of this run ({said}). Delete it to train from the beginning."
         ) from error
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What stands beside the tensors; checkpoints of mimi-edge 0.1 know nothing of losses, seconds and threads."""
+
+    place: Place
+    history: list[dict[str, Any]]
+    prunings: list[dict[str, Any]]
+    updates: float
+    loss_steps: int = 0
+    seconds: float = 0.0
+    threads: list[int] = field(default_factory=list)
 
 
 def _restored(
     tensors: dict[str, Tensor],
-    document: Mapping[str, Any],
+    written: _Written,
     backbone: LoadedBackbone,
     classes: int,
     config: TrainingConfig,
@@ -90,10 +107,10 @@ def _restored(
             moments = {moment: tensors.get(f"{moment}/{name}") for moment in _MOMENTS}
             if all(value is not None for value in moments.values()):
                 optimizer.state[parameter] = {
-                    "step": torch.tensor(float(document["updates"])),
+                    "step": torch.tensor(written.updates),
                     **{moment: value.to(device) for moment, value in moments.items() if value is not None},
                 }
-    return model, optimizer, _progress(document, tensors.get(_LOSS_SUM, torch.zeros(())).to(device))
+    return model, optimizer, _progress(written, tensors.get(_LOSS_SUM, torch.zeros(())).to(device))
 
 
 def _document(progress: Progress) -> dict[str, object]:
@@ -107,15 +124,14 @@ def _document(progress: Progress) -> dict[str, object]:
     }
 
 
-def _progress(document: Mapping[str, Any], loss_sum: Tensor) -> Progress:
-    """Checkpoints of mimi-edge 0.1 know nothing of losses, seconds and threads."""
+def _progress(written: _Written, loss_sum: Tensor) -> Progress:
     return Progress(
-        place=Place(**document["place"]),
-        history=document["history"],
-        prunings=document["prunings"],
-        loss=EpochLoss(loss_sum, int(document.get("loss_steps", 0))),
-        seconds=float(document.get("seconds", 0)),
-        threads=[int(count) for count in document.get("threads", ())],
+        place=written.place,
+        history=written.history,
+        prunings=written.prunings,
+        loss=EpochLoss(loss_sum, written.loss_steps),
+        seconds=written.seconds,
+        threads=written.threads,
     )
 
 

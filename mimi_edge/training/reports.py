@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget, Cost
+from mimi_edge.documents import json_value, read_bytes
 from mimi_edge.errors import ConfigError
 from mimi_edge.recalls import ClassRecalls, recalls_from_document
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.training.config import REPORT_FILE, TASK_SUFFIX
+
+LARGEST_BYTES = 100_000_000
+"""Of a run's report."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def finished_report(folder: Path, task: str) -> TrainingReport | None:
     if not task_file.is_file():
         return None
     try:
-        return _report(task_file, json.loads((folder / REPORT_FILE).read_text(encoding="utf-8")))
+        return _report(task_file, json_value(read_bytes(folder / REPORT_FILE, LARGEST_BYTES)))
     except (ConfigError, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
 

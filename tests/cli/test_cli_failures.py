@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +147,34 @@ def test_json_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().out
     assert not set(said) & set("\x9b\x7f\u202e\x1b")
     assert json.loads(said) == {"name\x9b": "a\x7f\u202e\x1b[2J", "share": None}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory that holds")
+def test_a_process_without_memory_says_so(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))\n"
+        "from mimi_edge.cli.main import main\n"
+        "sys.argv = ['mimi-edge', 'plan', '--budget-mb', '0.5', '--json']\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["error"]["kind"] == "memory"
+    assert "There is not enough memory" in done.stderr
+    assert not any(word in done.stderr for word in ("Traceback", "nstall"))
+
+
+def test_words_are_said_where_nothing_can_make_them_look_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(output, "talk_console", no_memory)
+    with pytest.raises(typer.Exit):
+        output.explained(raising(MemoryError()))()
+    assert "Error: There is not enough memory" in capsys.readouterr().err
