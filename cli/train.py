@@ -16,7 +16,7 @@ from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
 from mimi_edge.cli.watching import watching
 from mimi_edge.durations import duration
-from mimi_edge.errors import ConfigError
+from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, read_config
@@ -53,6 +53,8 @@ def command(
     from mimi_edge.training.reports import report_document
 
     document_or(as_json, report_document(report), lambda: _show(report))
+    if report.unwritten:
+        raise MimiEdgeError("\n".join(report.unwritten))
     say_next("mimi-edge", "export", report.task_file.parent)
 
 

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mimi_edge.errors import MimiEdgeError, StoppedError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
+from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
@@ -130,6 +132,7 @@ def train_claimed(
 ) -> TrainingReport:
     """Trains a task in a run folder that the caller has claimed; everything else is as of `run_training`."""
     started = time.monotonic()
+    _look_for_matplotlib(listener)
     run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
@@ -333,10 +336,22 @@ def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) 
         seconds=keeper.seconds,
         threads=tuple(progress.threads),
     )
-    _draw(run, neurons)
-    # Last: a run that has its report is finished, and is not worked on again.
-    _write_json(run.folder / REPORT_FILE, report_document(report) | {"history": progress.history})
-    return report
+    return replace(report, unwritten=_written_down(run, report, progress))
+
+
+def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple[str, ...]:
+    """Draws and writes what was made; says what of it cannot be written, for the task itself is safe by now."""
+    unwritten = []
+    try:
+        _draw(run, report.neurons)
+        # Last: a run that has its report is finished, and is not worked on again.
+        _write_json(run.folder / REPORT_FILE, report_document(report) | {"history": progress.history})
+    except OSError as error:
+        unwritten.append(
+            f"{error.filename} cannot be written ({error.strerror}). The task file is whole; for the rest, make room "
+            f"and go on: mimi-edge train --resume {shlex.quote(str(run.folder))}"
+        )
+    return tuple(unwritten)
 
 
 def _measured_task(run: Run, model: AdaptedModel) -> tuple[Task, dict[str, ClassRecalls]]:
@@ -385,6 +400,17 @@ def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
         draw_neurons_per_site(neurons, run.prepared.backbone.sites, run.folder / CHART_FILE, title)
     except MimiEdgeError as error:
         run.listener(Note(f"No picture of the neurons: {error}"))
+
+
+def _look_for_matplotlib(listener: Listener) -> None:
+    """Hours later is a bad time to say that there will be no picture."""
+    if find_spec("matplotlib") is None:
+        listener(
+            Note(
+                "matplotlib is not installed, so there will be no picture of the neurons; all else is written. For the "
+                f"picture: {install_line(TRAIN)}"
+            )
+        )
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -12,18 +12,20 @@ import pytest
 from training_samples import CLASS_FOLDERS, small_config, tiny_backbone, write_image_folder
 
 from mimi_edge.budgets import Budget
-from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError
+from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError, StoppedError
 from mimi_edge.events import Note
+from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import decode_dataset, load_dataset
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_adapters, decode_head
+from mimi_edge.training import runs
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.preparing import prepare
 from mimi_edge.training.references import reference_logits
-from mimi_edge.training.runs import TrainingReport, run_training
+from mimi_edge.training.runs import TrainingReport, resume_training, run_training
 
 
 def accuracy_of_the_file(task: Task, data: Path, split: str) -> float:
@@ -319,3 +321,40 @@ def test_every_family_trains_to_its_budget(pictures: Path, tmp_path: Path) -> No
     for family in ("deit", "swin", "swinv2"):
         report = run_training(small_config(pictures, epochs=1, backbone=f"tiny {family}"), tmp_path / family)
         assert_budget_met_exactly(report, 5_000)
+
+
+@pytest.mark.parametrize("name", ["report.json", "neurons.png"])
+def test_what_cannot_be_written_at_the_end_takes_no_result_along(
+    finished: TrainingReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.task_file.parent, folder)
+    (folder / "report.json").unlink()
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    def full_for_one(path: Path, content: bytes) -> None:
+        (full if path.name == name else write_whole)(path, content)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(runs, "write_whole", full_for_one)
+        if name == "neurons.png":
+            disk.setattr(runs, "draw_neurons_per_site", lambda _neurons, _sites, path, _title: full(path))
+        report = resume_training(folder)
+    assert report.accuracy == finished.accuracy
+    (said,) = report.unwritten
+    assert str(folder / name) in said
+    assert f"--resume {folder}" in said
+    assert resume_training(folder).unwritten == ()
+    assert (folder / "report.json").exists()
+
+
+def test_a_picture_that_there_will_not_be_is_told_before_anything_is_trained(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "find_spec", lambda _: None)
+    heard: list[object] = []
+    with pytest.raises(StoppedError):
+        runs.run_training(small_config(pictures), tmp_path / "run", listener=heard.append, should_stop=lambda: True)
+    assert "matplotlib is not installed" in heard[0].text
