@@ -18,7 +18,7 @@ import torch
 
 from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
-from mimi_edge.errors import MimiEdgeError, StoppedError
+from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
@@ -31,7 +31,7 @@ from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_he
 from mimi_edge.texts import json_text
 from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
-from mimi_edge.training.checkpoints import load_checkpoint, save_checkpoint
+from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
     CHART_FILE,
@@ -46,6 +46,7 @@ from mimi_edge.training.config import (
     read_split,
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
+from mimi_edge.training.keeping import Keeper
 from mimi_edge.training.loop import (
     Hooks,
     Progress,
@@ -186,7 +187,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
 def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float) -> TrainingReport:
     model, optimizer, progress = _state(run)
     _note_threads(run, progress)
-    keeper = _Keeper(run, should_stop, checkpoint_seconds, started - progress.seconds)
+    keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds)
     try:
         _all_rounds(run, model, optimizer, progress, keeper)
         return _finish(run, model, progress, keeper)
@@ -229,35 +230,8 @@ def _state(run: Run) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
     return model, make_optimizer(model, config), Progress()
 
 
-class _Keeper:
-    """Saves the run from time to time, and when somebody asks it to stop; knows how long all of it took."""
-
-    def __init__(self, run: Run, should_stop: Callable[[], bool], every_seconds: float, started: float) -> None:
-        self._path, self._folder = run.folder / CHECKPOINT_FILE, run.folder
-        self._should_stop, self._every_seconds = should_stop, every_seconds
-        self._saved, self._started = time.monotonic(), started
-
-    @property
-    def seconds(self) -> float:
-        """Of all sittings until now."""
-        return time.monotonic() - self._started
-
-    def after_step(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
-        stopping = self._should_stop()
-        if stopping or time.monotonic() - self._saved >= self._every_seconds:
-            self.save(model, optimizer, progress)
-        if stopping:
-            folder = shlex.quote(str(self._folder))
-            raise StoppedError(f"Nothing is lost; go on with: mimi-edge train --resume {folder}")
-
-    def save(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
-        progress.seconds = self.seconds
-        save_checkpoint(self._path, model, optimizer, progress)
-        self._saved = time.monotonic()
-
-
 def _all_rounds(
-    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: _Keeper
+    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
 ) -> None:
     """Trains and prunes in turn; the last training is not followed by a pruning."""
     trainings = run.prepared.schedule.trainings
@@ -313,7 +287,7 @@ def _prune_once(
     )
 
 
-def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: _Keeper) -> TrainingReport:
+def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: Keeper) -> TrainingReport:
     """Stores the weights, measures what was stored, and writes everything down."""
     task, per_class = _measured_task(run, model)
     name = run.prepared.config.name
