@@ -11,7 +11,6 @@ import json
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from common import parser, random_task
 from graphs import exported
 
 from mimi_edge.export.archives.installing import install_from
+from mimi_edge.export.manifest import TaskEntry, read_manifest, write_manifest
 from mimi_edge.export.packages import create_or_extend, opened_package, read_package, roll_back
 from mimi_edge.export.serving import serving
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts
@@ -52,20 +52,32 @@ def main() -> None:
 
 
 def _packages(folder: Path, counts: Sequence[int], seed: int) -> dict[int, Path]:
-    """A package of each size, and in the folder the files of two tasks more."""
+    """A package of each size, and in the folder the files of two tasks more.
+
+    All tasks but the first are copies of its files under other names: merging a thousand would take minutes.
+    """
     (folder / "backbone").mkdir()
     backbone = exported("builtin", folder / "backbone", seed)
     info = backbone.info
     task = random_task("any", info.backbone, info.sites, info.preprocessing, seed=seed, budget_bytes=TASK_BYTES)
-    growing, made = folder / "growing", {}
-    for before, count in zip((0, *counts), counts, strict=False):
-        print(f"Making a package of {count}", file=sys.stderr)
-        files = [_task_file(folder, task, f"task{index}") for index in range(before, count)]
-        create_or_extend(growing, backbone.folder, files)
-        made[count] = Path(shutil.copytree(growing, folder / str(count)))
     for name in MORE:
         _task_file(folder, task, name)
-    return made
+    first = create_or_extend(folder / "first", backbone.folder, [_task_file(folder, task, WANTED)]).folder
+    return {count: _multiplied(first, folder / str(count), count) for count in counts}
+
+
+def _multiplied(first: Path, package: Path, count: int) -> Path:
+    """A package of so many tasks, out of one with one."""
+    shutil.copytree(first, package)
+    manifest = read_manifest(package)
+    files, tasks = dict(manifest.files), dict(manifest.tasks)
+    for name in (f"task{index}" for index in range(1, count)):
+        for suffix in (".onnx", ".safetensors"):
+            shutil.copyfile(first / (WANTED + suffix), package / (name + suffix))
+            files[name + suffix] = files[WANTED + suffix]
+        tasks[name] = TaskEntry(f"{name}.safetensors", f"{name}.onnx", tasks[WANTED].check)
+    write_manifest(package, replace(manifest, files=files, tasks=tasks))
+    return package
 
 
 def _task_file(folder: Path, task: Task, name: str) -> Path:
