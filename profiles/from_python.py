@@ -47,6 +47,7 @@ def profile(
         ConfigError: what is asked makes no sense.
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
+    from mimi_edge.export.reading import undisturbed
     from mimi_edge.profiles.artefacts import Wanted, find_artefacts
     from mimi_edge.profiles.labelling import labelled_images, weights_of
     from mimi_edge.profiles.profiling import Plan, check_backend, storage_of, with_ledger
@@ -63,8 +64,9 @@ def profile(
         weights=weights_of(folders, chosen),
         listener=listener,
     )
-    artefacts = find_artefacts(paths, wanted)
-    images = labelled_images(artefacts, folders, None if data is None else str(data), listener)
     plan = Plan(tuple(batches), rounds, power=power)
-    report = measured(artefacts, plan, images, storage=storage_of(paths), threads=threads, listener=listener)
-    return with_ledger(report, paths)
+    with undisturbed(paths):
+        artefacts = find_artefacts(paths, wanted)
+        images = labelled_images(artefacts, folders, None if data is None else str(data), listener)
+        report = measured(artefacts, plan, images, storage=storage_of(paths), threads=threads, listener=listener)
+        return with_ledger(report, paths)

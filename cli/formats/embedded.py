@@ -38,16 +38,17 @@ def export(
     """
     from mimi_edge.cli.formats.targets import only_target
     from mimi_edge.export.embedding import embed
+    from mimi_edge.export.packages import opened_package
 
     target = only_target(sources, making, as_json=as_json)
-    chosen = [target.package.task(name) for name in dict.fromkeys(tasks or target.tasks or target.package.tasks)]
-    places = _places(output, [task.name for task in chosen])
+    names = [target.package.task(name).name for name in dict.fromkeys(tasks or target.tasks or target.package.tasks)]
+    places = _places(output, names)
     made: dict[str, Embedded] = {}
-    with watching() as listener:
-        for task in chosen:
-            listener(Advance(STAGE, len(made), len(chosen), {"task": task.name}))
-            made[task.name] = embed(task.graph, places[task.name], threads=making.threads)
-        listener(Advance(STAGE, len(made), len(chosen)))
+    with watching() as listener, opened_package(target.package.folder, names) as package:
+        for name in names:
+            listener(Advance(STAGE, len(made), len(names), {"task": name}))
+            made[name] = embed(package.task(name).graph, places[name], threads=making.threads)
+        listener(Advance(STAGE, len(made), len(names)))
     document_or(as_json, {"files": {name: _document(one) for name, one in made.items()}}, lambda: _show(made))
     say_next("mimi-edge", "predict", next(iter(made.values())).path, "photo.jpg")
 

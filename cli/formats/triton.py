@@ -26,10 +26,11 @@ def export(
         ConfigError: several packages were given.
     """
     from mimi_edge.cli.formats.targets import only_target
+    from mimi_edge.export.packages import opened_package
     from mimi_edge.export.triton import export_triton
 
-    package = only_target(sources, making, as_json=as_json).package
-    with watching() as listener:
+    target = only_target(sources, making, as_json=as_json)
+    with watching() as listener, opened_package(target.package.folder, tasks) as package:
         made = export_triton(package, output, tasks, listener=listener)
     models = {name: {"folder": str(one.folder), "size_bytes": one.size_bytes} for name, one in made.models.items()}
     rows = [(name, str(one.folder), f"{one.size_bytes:,}") for name, one in made.models.items()]
