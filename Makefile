@@ -29,7 +29,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest bench wheel clean
+.PHONY: help demo test lint types pytest bench gpu wheel clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -69,6 +69,9 @@ bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other (ab
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "$(BIN)/python benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py; \
 	done
+
+gpu: $(TEST_READY) ## what a GPU with TensorRT has to tell, in 25 minutes: a line of JSON a stage, in gpu.jsonl
+	@$(BIN)/python benchmarks/first_half_hour.py $(ARGS)
 
 # What setuptools left of an earlier build goes first, as above.
 wheel: $(VENV_READY) ## the wheel for other machines, into dist/

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,7 @@ def random_task(
     preprocessing: Preprocessing,
     *,
     budget_bytes: int = BUDGET_BYTES,
+    classes: int = len(CLASSES),
     seed: int = 0,
 ) -> Task:
     """A task of random fp16 weights that fills a budget, its neurons spread as unevenly as global pruning spreads them.
@@ -148,7 +149,7 @@ def random_task(
     A fifth of the sites is empty. The others have log-normal shares of the neurons, at most M each.
     """
     random = np.random.default_rng(seed)
-    header = random_header(name, backbone, preprocessing)
+    header = replace(random_header(name, backbone, preprocessing), classes=CLASSES[:classes])
     neurons = uneven_neurons(header, sites, budget_bytes, seed)
 
     def weights(*shape: int) -> Floats:
@@ -159,7 +160,7 @@ def random_task(
         for site in sites
         if (count := neurons.get(site.name, 0))
     }
-    head = HeadWeights(weights(len(CLASSES), backbone.features), weights(len(CLASSES)))
+    head = HeadWeights(weights(classes, backbone.features), weights(classes))
     return Task(header, encode_weights(adapters, head, Store.FP16))
 
 

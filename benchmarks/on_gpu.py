@@ -52,10 +52,11 @@ class Gpu:
         *,
         refittable: frozenset[str] = frozenset(),
         cache: Path | None = None,
+        layer_details: bool = False,
     ) -> BuiltEngine:
         """An engine of a graph whose weights lie in the folder."""
         with engine_graph(model, folder) as path:
-            request = BuildRequest(path, ranges=ranges, refittable=refittable)
+            request = BuildRequest(path, ranges=ranges, refittable=refittable, layer_details=layer_details)
             return build_engine(self.bindings, request, timing_cache=cache)
 
     def keep(self, runner: Any) -> Any:

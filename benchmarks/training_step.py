@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,10 +59,10 @@ class PlainModel(nn.Module):
         down = nn.Parameter(torch.randn(site.width, site.width) / site.width)
         up = nn.Parameter(torch.randn(site.width, site.width) / site.width)
         self.adapters[f"{key}/down"], self.adapters[f"{key}/up"] = down, up
-        mask = (torch.arange(site.width) < kept).float()
+        self.register_buffer(f"mask {key}", (torch.arange(site.width) < kept).float())
 
         def adapt(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            return output + (functional.gelu(output @ down) * mask) @ up
+            return output + (functional.gelu(output @ down) * self.get_buffer(f"mask {key}")) @ up
 
         self.backbone.get_submodule(site.name).register_forward_hook(adapt)
 
@@ -75,7 +75,7 @@ class PlainModel(nn.Module):
         """What is left of the adapters behind their masks."""
 
         def array(value: Tensor) -> Any:
-            return value.detach().numpy().copy()
+            return value.detach().cpu().numpy().copy()
 
         adapters = {}
         for site, count in neurons.items():
@@ -106,6 +106,7 @@ def read_options() -> argparse.Namespace:
     options.add_argument("--batch", type=int, default=64, help="images in a step (default %(default)s)")
     options.add_argument("--threads", type=int, default=2, help="of torch (default %(default)s)")
     options.add_argument("--precision", default="auto", help="auto, fp32 or bf16 (default %(default)s)")
+    options.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
     options.add_argument("--empty-blocks", type=int, default=3, help="emptied for the last line (default %(default)s)")
     return options.parse_args()
 
@@ -137,13 +138,15 @@ def compare(label: str, backbone: LoadedBackbone, neurons: dict[str, int], optio
         precision=options.precision,
         seed=options.seed,
     )
-    precision = autocast(chosen_device("cpu"), config.precision)
-    images = random_images(backbone, options)
-    index = torch.arange(options.batch)
-    plain = PlainModel(load_backbone(config.backbone, "random", seed=options.seed), neurons)
-    ours = AdaptedModel(backbone, neurons, len(CLASSES), seed=options.seed)
+    device = chosen_device(options.device)
+    precision = autocast(device, config.precision)
+    images = random_images(backbone, options, device)
+    index = torch.arange(options.batch, device=device)
+    plain = PlainModel(load_backbone(config.backbone, "random", seed=options.seed), neurons).to(device)
+    backbone.module.to(device)
+    ours = AdaptedModel(backbone, neurons, len(CLASSES), seed=options.seed).to(device)
     ours.load_weights(*plain.weights(neurons))
-    limit = cache_limit_bytes(torch.device("cpu"))
+    limit = cache_limit_bytes(device)
     prefix = prefix_tokens(ours, images, options.batch, precision, limit)
     inputs = RoundInputs(images, images, prefix, precision, 1)
     optimizer = torch.optim.AdamW([*plain.adapters.values(), *plain.head.parameters()], lr=config.learning_rate)
@@ -154,6 +157,8 @@ def compare(label: str, backbone: LoadedBackbone, neurons: dict[str, int], optio
     first = {name: float(step()) for name, step in steps.items()}
     if abs(first["ours"] - first["plain"]) > LOSS_TOLERANCE:
         raise MimiEdgeError(f"The two steps do not compute the same: their first losses are {first}.")
+    if device.type == "cuda":
+        steps = {name: partial(waited_for, step) for name, step in steps.items()}
     samples = measure(steps, rounds=options.rounds, seed=options.seed, warm_up=WARM_UP)
     row = compared("ours", "plain", samples)
     speeds = f"{1000 * options.batch / row.measured_ms:.0f} against {1000 * options.batch / row.peer_ms:.0f} images/s"
@@ -162,13 +167,19 @@ def compare(label: str, backbone: LoadedBackbone, neurons: dict[str, int], optio
     return Row(f"our step, {label}", "plain step", row.measured_ms, row.peer_ms, row.ratio, row.rounds, note)
 
 
-def random_images(backbone: LoadedBackbone, options: argparse.Namespace) -> DeviceImages:
+def waited_for(step: Callable[[], Tensor]) -> None:
+    """A step with its end: a GPU only takes note of work when it is asked for it."""
+    step()
+    torch.cuda.synchronize()
+
+
+def random_images(backbone: LoadedBackbone, options: argparse.Namespace, device: torch.device) -> DeviceImages:
     """A few batches of noise with labels."""
     random = np.random.default_rng(options.seed)
     size, count = backbone.preprocessing.size, BATCHES_OF_IMAGES * options.batch
     pixels = random.integers(0, 256, (count, size, size, 3), np.uint8)
     split = DecodedSplit(pixels, random.integers(0, len(CLASSES), count), ())
-    return on_device(split, backbone.preprocessing, torch.device("cpu"))
+    return on_device(split, backbone.preprocessing, device)
 
 
 def plain_step(

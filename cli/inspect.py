@@ -183,6 +183,7 @@ def _engine(engine: ShelvedEngine) -> dict[str, Any]:
         "tasks": ", ".join(sidecar.tasks),
         "batches": ", ".join(f"{name} {sizes}" for name, sizes in sidecar.ranges.items()),
         "stale": engine.stale,
+        "proof": "held against its tasks" if sidecar.unproved is None else f"NOT PROVED: {sidecar.unproved}",
     }
 
 

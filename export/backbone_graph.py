@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ from mimi_edge.export.passes.drop_no_op_pads import drop_no_op_pads
 from mimi_edge.export.passes.drop_unused import drop_unused
 from mimi_edge.export.passes.fold_constants import fold_constants
 from mimi_edge.export.passes.strip_metadata import strip_metadata
+from mimi_edge.export.passes.write_kernel_shapes import write_kernel_shapes
 from mimi_edge.export.writing import WRITTEN_AS, save_with_weights
 from mimi_edge.sites import Site
 
@@ -49,7 +51,17 @@ STAGE = "export backbone"
 TOLERANCE = 1e-4
 """Largest difference between the graph's features and torch's, as a share of the largest feature."""
 # Probes keep sites recognisable through folding, so they are cut after it; shapes are needed by the Expand pass.
-PASSES = (fold_constants, drop_no_op_pads, drop_broadcast_expands, cut_probes, drop_unused, strip_metadata)
+PASSES = (
+    fold_constants,
+    drop_no_op_pads,
+    drop_broadcast_expands,
+    cut_probes,
+    drop_unused,
+    write_kernel_shapes,
+    strip_metadata,
+)
+EXPORTERS = ("torch", "timm", "onnxscript", "onnx-ir", "onnx")
+"""Distributions whose version decides what a graph looks like."""
 TRIES = 3
 """How often a backbone is exported where somebody removes the cache in the middle of it."""
 NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "onnxscript", "onnx_ir")
@@ -92,7 +104,9 @@ def _from_cache(backbone: LoadedBackbone, info: GraphInfo, entry: Path, listener
 def _key(info: GraphInfo) -> str:
     # One set of weights can serve several input sizes (Swin), so the preprocessing belongs to the key too.
     sites = [asdict(site) for site in info.sites]
-    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, asdict(info.backbone), asdict(info.preprocessing), sites)
+    made_by = {name: version(name) for name in EXPORTERS} | {"passes": [apply.__name__ for apply in PASSES]}
+    network = (asdict(info.backbone), asdict(info.preprocessing), sites)
+    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *network, made_by)
 
 
 def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:

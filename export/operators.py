@@ -126,8 +126,20 @@ def _cast(node: ir.Node) -> str | None:
     return _attribute("to", CAST_TYPES)(node)
 
 
+def _conv(node: ir.Node) -> str | None:
+    # Where the weights are computed, 10.3 takes the kernel's size from the node alone.
+    if "kernel_shape" not in node.attributes:
+        return "without kernel_shape"
+    weights = node.inputs[1] if len(node.inputs) > 1 else None
+    maker = None if weights is None else weights.producer()
+    is_quantised = maker is not None and maker.op_type == "DequantizeLinear"
+    is_plain = weights is not None and weights.const_value is not None and maker is None
+    return None if is_plain or is_quantised else "with weights that are no constant"
+
+
 RULES: Mapping[str, Rule] = {
     "Cast": _cast,
+    "Conv": _conv,
     "CumSum": _constant_input(1),
     "Gelu": _attribute("approximate", ("none", "tanh")),
     "LayerNormalization": _one_output,

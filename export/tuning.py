@@ -18,12 +18,15 @@ from mimi_edge.export.passes.fold_attention_bias import fold_attention_bias
 from mimi_edge.export.passes.fold_down_projection import fold_down_projection, fold_mlp_down_projection
 from mimi_edge.export.passes.fold_query_scale import fold_query_scale
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights
+from mimi_edge.export.passes.round_up_neurons import round_up_neurons
 from mimi_edge.export.passes.split_projections import split_projections
+from mimi_edge.export.passes.write_kernel_shapes import write_kernel_shapes
 
 Pass = Callable[[ir.Model], bool]
 
 PASSES: Mapping[str, Pass] = MappingProxyType(
     {
+        "round_up_neurons": round_up_neurons,
         "fold_query_scale": fold_query_scale,  # finds the queries by what split_projections takes away
         "split_projections": split_projections,
         "fold_attention_bias": fold_attention_bias,
@@ -31,15 +34,21 @@ PASSES: Mapping[str, Pass] = MappingProxyType(
         "fold_mlp_down_projection": fold_mlp_down_projection,
     }
 )
-"""Every pass that may be left out, in the order in which they run; `fold_task_weights` always runs before them."""
+"""Every pass that may be left out, in the order in which they run; those of `ALWAYS` run before them."""
+
+ALWAYS: Mapping[str, Pass] = MappingProxyType(
+    {"fold_task_weights": fold_task_weights, "write_kernel_shapes": write_kernel_shapes}
+)
+"""Passes without which a graph would be misread."""
 
 CPU_PASSES: tuple[str, ...] = ()
 """Those that made ONNX Runtime on a CPU faster, beyond what loading the same graph twice differs by: none."""
 
-ENGINE_PASSES = ("fold_query_scale", "split_projections", "fold_attention_bias", "fold_down_projection")
-"""Those that leave an engine fewer products, additions or copies, and no more multiplications.
+ENGINE_PASSES = ("round_up_neurons", "fold_query_scale", "split_projections", "fold_attention_bias")
+"""Those that leave an engine aligned rows and fewer products, additions or copies, and no more multiplications.
 
-No GPU has measured them yet: `benchmarks/passes.py` there decides for all of PASSES.
+No GPU has measured them yet: `benchmarks/passes.py` there decides for all of PASSES. `fold_down_projection` makes rows
+of any length (192 + 13 columns), so it stays off until a GPU has shown that it helps.
 """
 
 MIXES_TASK_INTO_BACKBONE = frozenset({"fold_down_projection", "fold_mlp_down_projection"})
@@ -75,7 +84,7 @@ def tune(model: ir.Model, passes: Sequence[str] = DEFAULT_PASSES) -> tuple[str, 
     """
     if unknown := sorted(set(passes) - set(PASSES)):
         raise ConfigError(f"No such graph pass: {', '.join(unknown)}. There are {', '.join(PASSES)}.")
-    chosen = {"fold_task_weights": fold_task_weights} | {name: PASSES[name] for name in PASSES if name in passes}
+    chosen = {**ALWAYS, **{name: PASSES[name] for name in PASSES if name in passes}}
     changed = tuple(name for name, apply in chosen.items() if apply(model))
     if changed:
         drop_unused(model)

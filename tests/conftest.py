@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import os
 import shutil
@@ -55,11 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _why_no_gpu() -> str | None:
-    if importlib.util.find_spec("torch") is None:
-        return "needs an NVIDIA GPU, and torch to see it; torch is not installed"
-    import torch
+    """By the CUDA runtime: a Jetson has one, and no torch."""
+    from mimi_edge.export.engines.cuda import why_no_gpu
 
-    return None if torch.cuda.is_available() else "needs an NVIDIA GPU; torch sees none"
+    why = why_no_gpu()
+    return None if why is None else f"needs an NVIDIA GPU: {why}"
 
 
 def _why_no_trt() -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, EngineBuildError, MimiEdgeError
+from mimi_edge.export.engines.cuda_library import why_no_driver
 from mimi_edge.export.engines.explaining import explain
 from mimi_edge.export.engines.libraries import import_bindings, installed_backend
 from mimi_edge.export.engines.logs import EngineLog, LogRelay
@@ -38,6 +39,7 @@ DTYPES = {
     "UINT8": "uint8",
 }
 """TensorRT's name of a data type and ours, which is numpy's."""
+TENSORRT_DTYPES = {ours: theirs for theirs, ours in DTYPES.items()}
 
 NEEDED = (
     ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"),
@@ -72,6 +74,7 @@ class Bindings:
         version: of the module, like "10.3.0".
         logger: the one `ILogger` of this module; use `listening` to hear what it gets.
         relay: who hears it.
+        why_no_driver: says why there is no driver, None where there is one.
     """
 
     module: Any
@@ -79,6 +82,7 @@ class Bindings:
     version: str
     logger: Any
     relay: LogRelay
+    why_no_driver: Callable[[], str | None] = why_no_driver
 
     @property
     def name(self) -> str:
@@ -103,6 +107,9 @@ class Bindings:
         Raises:
             MimiEdgeError: there is no driver, or the libraries do not fit; the message says what to do.
         """
+        # TensorRT for RTX makes code for GPUs that are named; the other times its kernels on the one that is here.
+        if not self.capabilities():
+            self._require_driver("start TensorRT's builder")
         return self._started(self.module.Builder, "start TensorRT's builder")
 
     def network(self, builder: Any) -> Any:
@@ -154,6 +161,11 @@ class Bindings:
     def keep_layer_details(self, config: Any) -> None:
         """Makes the engine remember its layers, so that `layers` can tell more than their names."""
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
+
+    def allow_capture(self, config: Any) -> None:
+        """Makes the engine one whose runs can become CUDA graphs: TensorRT for RTX has to be told when it builds."""
+        if self.has_flag("REQUIRE_USER_ALLOCATION"):
+            config.set_flag(self.flag("REQUIRE_USER_ALLOCATION"))
 
     def capabilities(self) -> tuple[str, ...]:
         """Compute capabilities that can be built for without such a GPU, like "8.6"; none in TensorRT itself."""
@@ -226,6 +238,7 @@ class Bindings:
         Raises:
             MimiEdgeError: there is no driver, or the libraries do not fit.
         """
+        self._require_driver("start TensorRT's runtime")
         return self._started(self.module.Runtime, "start TensorRT's runtime")
 
     def deserialize(self, runtime: Any, plan: Any, engine: str) -> Any:
@@ -265,10 +278,24 @@ class Bindings:
         Raises:
             MimiEdgeError: no memory on the device.
         """
-        if own_memory:
-            return self._made(engine.create_execution_context, "make room for running the engine")
-        strategy = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
-        return self._made(lambda: engine.create_execution_context(strategy), "prepare the engine")
+        kinds = self.module.ExecutionContextAllocationStrategy
+        how = self._context_options(engine, kinds.STATIC if own_memory else kinds.USER_MANAGED)
+        doing = "make room for running the engine" if own_memory else "prepare the engine"
+        return self._made(lambda: engine.create_execution_context(how), doing)
+
+    def _context_options(self, engine: Any, allocation: Any) -> Any:
+        """How a context gets its memory, and, where kernels are made for each shape, that they are made at once.
+
+        TensorRT for RTX answers by a general kernel until one for the shape is there: bits change from run to run, and
+        a captured graph keeps the slow kernel for ever.
+        """
+        kinds = getattr(self.module, "DynamicShapesKernelSpecializationStrategy", None)
+        if kinds is None:
+            return allocation
+        config = engine.create_runtime_config()
+        config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
+        config.set_execution_context_allocation_strategy(allocation)
+        return config
 
     def can_capture(self, context: Any, stream: int) -> bool:
         """Whether a run can become a CUDA graph; TensorRT for RTX knows, TensorRT itself always may be asked to."""
@@ -285,10 +312,17 @@ class Bindings:
         return self._made(lambda: self.module.Refitter(engine, self.logger), "prepare the engine for other weights")
 
     def weights(self, values: np.ndarray[Any, Any]) -> Any:
-        """`Weights` that point to an array, which must be contiguous and stay alive as long as they are used."""
-        if values.dtype.name == "bfloat16":  # TensorRT does not know numpy's name of it
-            return self.module.Weights(self.module.DataType.BF16, values.ctypes.data, values.size)
-        return self.module.Weights(values)
+        """`Weights` that point to an array, which must be contiguous and stay alive as long as they are used.
+
+        By address and size: given an array, some versions misread its strides with numpy 2, and none knows bfloat16.
+
+        Raises:
+            ValueError: the array is not contiguous.
+        """
+        if not values.flags.c_contiguous:
+            raise ValueError(f"weights must be contiguous, got strides {values.strides} for shape {values.shape}")
+        data_type = getattr(self.module.DataType, TENSORRT_DTYPES[values.dtype.name])
+        return self.module.Weights(data_type, values.ctypes.data, values.size)
 
     def layers(self, engine: Any) -> list[Any]:
         """What the engine inspector says of each layer: a name, or a table where details were kept."""
@@ -311,6 +345,11 @@ class Bindings:
     def numpy_dtype(self, data_type: Any) -> np.dtype[Any]:
         """Of a `DataType`; bfloat16 comes from ml_dtypes."""
         return numpy_dtype(self.dtype_name(data_type))
+
+    def _require_driver(self, doing: str) -> None:
+        """Looks for a driver before TensorRT does: up to 10.6 it ends the process where there is none."""
+        if (why := self.why_no_driver()) is not None:
+            raise MimiEdgeError(f"Cannot {doing} ({self.name}). {why}")
 
     def _started(self, kind: Any, doing: str) -> Any:
         """A builder or a runtime.
@@ -378,8 +417,13 @@ def _newer() -> str:
     return "upgrade to JetPack 6.2 or newer." if is_tegra() else pip_line('install --upgrade "tensorrt>=10.3"')
 
 
-def bindings_of(module: Any, backend: Backend) -> Bindings:
+def bindings_of(module: Any, backend: Backend, *, why_no_driver: Callable[[], str | None] = why_no_driver) -> Bindings:
     """Wraps a loaded module.
+
+    Args:
+        module: TensorRT's.
+        backend: which of the two it is.
+        why_no_driver: says why there is no driver, None where there is one.
 
     Raises:
         MimiEdgeError: it is too old.
@@ -392,19 +436,26 @@ def bindings_of(module: Any, backend: Backend) -> Bindings:
             f"{_newer()}"
         )
     relay = LogRelay()
-    return Bindings(module, backend, version, _logger_class(module)(relay), relay)
+    return Bindings(module, backend, version, _logger_class(module)(relay), relay, why_no_driver)
 
 
 def _logger_class(module: Any) -> Any:
+    least = int(module.ILogger.Severity.WARNING)
+
     class Logger(module.ILogger):  # type: ignore[misc]
-        """Must not raise: TensorRT would end the process."""
+        """Must not raise: TensorRT would end the process.
+
+        A logger written in Python hears everything, thousands of messages a build: no version lets it name a level, and
+        `trt.Logger`, which has one, never calls Python. So what nobody will read is turned away by its number.
+        """
 
         def __init__(self, relay: LogRelay) -> None:
             module.ILogger.__init__(self)
             self._relay = relay
 
         def log(self, severity: Any, text: str) -> None:
-            self._relay(severity, text)
+            if int(severity) <= least:
+                self._relay(severity, text)
 
     return Logger
 

@@ -173,6 +173,7 @@ def _kept(
 def _config(bindings: Bindings, builder: Any, network: Any, request: BuildRequest) -> Any:
     config = builder.create_builder_config()
     bindings.keep_fp32_exact(config)
+    bindings.allow_capture(config)
     if profile := _profile(builder, network, request):
         config.add_optimization_profile(profile)
     if request.refittable:

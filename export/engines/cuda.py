@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.export.engines import cuda_library
 from mimi_edge.export.engines.cuda_library import declared, driver_library, install_words, libraries
 
 if TYPE_CHECKING:
@@ -315,15 +316,9 @@ class Cuda:
     def _why_no_device(self, error: CudaError) -> str:
         runtime, driver = self._versions()
         if error.code == NO_DEVICE:
-            return (
-                "There is a driver but no NVIDIA GPU to be seen. Check nvidia-smi (tegrastats on a Jetson), and that "
-                "CUDA_VISIBLE_DEVICES does not hide it."
-            )
+            return cuda_library.NO_DEVICE
         if error.code == DRIVER_TOO_OLD and driver == "none":
-            return (
-                "There is no NVIDIA driver here, so nothing can run on a GPU. Install one; in a container, start it "
-                "with the GPU passed in (docker run --gpus all, on a Jetson --runtime nvidia)."
-            )
+            return cuda_library.NO_DRIVER
         if error.code == DRIVER_TOO_OLD:
             return (
                 f"The NVIDIA driver is too old: the CUDA runtime is {runtime}, the driver knows up to CUDA {driver}. "

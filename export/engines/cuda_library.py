@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,18 @@ SIGNATURES: Mapping[str, Sequence[Any]] = {
 TEXTS: Mapping[str, Sequence[Any]] = {"cudaGetErrorName": (c_int,), "cudaGetErrorString": (c_int,)}
 """Arguments of the functions that return a text."""
 
+DRIVER = "libcuda.so.1"
+NO_DRIVER = (
+    "There is no NVIDIA driver here, so nothing can run on a GPU. Install one; in a container, start it with the GPU "
+    "passed in (docker run --gpus all, on a Jetson --runtime nvidia)."
+)
+NO_DEVICE = (
+    "There is a driver but no NVIDIA GPU to be seen. Check nvidia-smi (tegrastats on a Jetson), and that "
+    "CUDA_VISIBLE_DEVICES does not hide it."
+)
+_DRIVER_SAYS_NO_DEVICE = 100
+_DRIVER_MISMATCHES = frozenset({803, 804})
+"""The driver's library and its kernel module are of different versions, or the library is for another kind of GPU."""
 SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 
 
@@ -105,9 +117,32 @@ def libraries() -> Iterator[Any]:
 def driver_library() -> Any | None:
     """The driver's own library, which knows the device's name; None without a driver."""
     try:
-        return ctypes.CDLL("libcuda.so.1")
+        return ctypes.CDLL(DRIVER)
     except OSError:
         return None
+
+
+def why_no_driver(find: Callable[[], Any | None] = driver_library) -> str | None:
+    """Why the driver drives no GPU here, None where it does; nothing but the driver's own library is needed.
+
+    TensorRT up to 10.6 ends the process where it finds no driver, so this has to be asked before.
+
+    Args:
+        find: gives the driver's library.
+    """
+    driver = find()
+    if driver is None:
+        return NO_DRIVER
+    code, count = int(driver.cuInit(0)), c_int()
+    code = code or int(driver.cuDeviceGetCount(byref(count)))
+    if code == _DRIVER_SAYS_NO_DEVICE or (not code and not count.value):
+        return NO_DEVICE
+    if code in _DRIVER_MISMATCHES:
+        return (
+            f"The NVIDIA driver's library does not fit the driver that is loaded (CUDA error {code}). Reboot after an "
+            "update; in a container, take the folder of its own libcuda (often .../compat) out of LD_LIBRARY_PATH."
+        )
+    return f"The NVIDIA driver does not start (CUDA error {code}). Check nvidia-smi." if code else None
 
 
 def _candidates() -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import runtime_version
 from mimi_edge.export.packages import Package
-from mimi_edge.export.precision.half import KeptLayer, to_half
+from mimi_edge.export.passes.round_up_neurons import rounded_up
+from mimi_edge.export.precision.half import FP32_OPERATORS, KeptLayer, to_half
 from mimi_edge.export.precision.quantise import quantised_model
-from mimi_edge.export.precision.ranges import overflowing, value_ranges
+from mimi_edge.export.precision.ranges import Look, find_ranges, overflowing
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER, bank_of, task_tensors
 from mimi_edge.export.shared.layout import NO_SPARE, SharedLayout, Spare, layout_of
-from mimi_edge.export.tuning import MIXES_TASK_INTO_BACKBONE, default_passes, tune
+from mimi_edge.export.tuning import MIXES_TASK_INTO_BACKBONE, check_operators, default_passes, tune
 from mimi_edge.files import MEGABYTE
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.parts import CPU, install_line
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 PROTOBUF_LIMIT_BYTES = 1900 * MEGABYTE
 IMAGES_AT_ONCE = 8
 """A mixed graph answers them all in one pass, for each has its own place in the batch."""
+LOOKING_SECONDS = 60.0
+"""Of looking for overflow; what is not seen by then is left to the margin."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,32 @@ class Draft:
     saved_blocks: int
     passes: tuple[str, ...]
 
-    def feeds(self, task: int, images: int) -> dict[str, NDArray[Any]]:
-        """What goes in beside so many images when all of them are answered by one of the tasks."""
-        if self.layout is None:
-            return {}
-        if not self.mixed:
-            return dict(task_tensors(self.tasks[task], self.layout))
-        return {
-            **bank_of(self.tasks, self.layout),
-            FRAME_OF_ANSWER: np.arange(images, dtype=np.int32),
-            TASK_OF_ANSWER: np.full(images, task, np.int32),
-        }
+    def looks(self, images: Mapping[int, Floats]) -> list[Look]:
+        """What to look at for the ranges of values: each task's images with its own weights.
+
+        A mixed graph takes all tasks' images at once, each image answered by its task.
+
+        Args:
+            images: normalised, by the position of their task.
+        """
+        if self.layout is None or not self.mixed:
+            return [Look(some, self._weights(task)) for task, some in images.items()]
+        # What pads the logits of classes that a task does not have is no range.
+        bank = bank_of(self.tasks, self.layout, padded_logit=0.0)
+        everything = np.concatenate(list(images.values()))
+        answered_by = np.concatenate([np.full(len(some), task, np.int32) for task, some in images.items()])
+        mixed = np.argsort(np.concatenate([np.arange(len(some)) for some in images.values()]), kind="stable")
+        parts = [mixed[start : start + IMAGES_AT_ONCE] for start in range(0, len(mixed), IMAGES_AT_ONCE)]
+        return [
+            Look(
+                everything[part],
+                {**bank, FRAME_OF_ANSWER: np.arange(len(part), dtype=np.int32), TASK_OF_ANSWER: answered_by[part]},
+            )
+            for part in parts
+        ]
+
+    def _weights(self, task: int) -> dict[str, NDArray[Any]]:
+        return {} if self.layout is None else dict(task_tensors(self.tasks[task], self.layout, padded_logit=0.0))
 
 
 @dataclass(frozen=True)
@@ -81,12 +99,14 @@ class TypedGraph:
         kept: layers that stay in fp32.
         looked_at: which images were looked at for overflow or calibrated on, in words.
         refittable: names of the weights that a refittable engine takes other values for.
+        overflow: values that are too large for half precision, with the reason.
     """
 
     model: ir.Model
     kept: tuple[KeptLayer, ...]
     looked_at: str
     refittable: frozenset[str] = field(default=frozenset())
+    overflow: Mapping[str, str] = field(default_factory=dict)
 
 
 def drafted(
@@ -127,7 +147,7 @@ def drafted(
         return Draft(model, tasks, strategy, None, False, 0, tune(model, chosen))
     if mixed and strategy is Strategy.REFIT:
         raise ConfigError("A refittable engine holds one task at a time; for mixed batches, use --strategy shared.")
-    layout = layout_of(tasks, spare=spare)
+    layout = layout_of(tasks, spare=spare, rounded=rounded_up)
     shared = shared_model(package.backbone_graph, layout, mixed=mixed)
     return Draft(shared.model, tasks, strategy, layout, mixed, shared.saved_blocks, tune(shared.model, chosen))
 
@@ -138,6 +158,8 @@ def typed(
     precision: Precision,
     images: Mapping[str, NDArray[np.uint8]],
     *,
+    fp32_operators: Mapping[str, str] = FP32_OPERATORS,
+    looked_at: TypedGraph | None = None,
     threads: int | None = None,
     listener: Listener = silent,
 ) -> TypedGraph:
@@ -148,21 +170,29 @@ def typed(
         package: where its weights lie.
         precision: to compute in.
         images: by the name of the task, some of its training images, [n, S, S, 3] as `fit` makes them.
+        fp32_operators: operators that stay in fp32 in half precision, with the reason.
+        looked_at: what was made of the same draft before: its images are not looked at again.
         threads: of ONNX Runtime, which looks at them.
         listener: hears how far it is, and what could not be looked at.
 
     Raises:
+        ArtifactError: the graph has what TensorRT does not know.
         ConfigError: INT8 for several tasks, or without training images.
         MimiEdgeError: INT8 without ONNX Runtime.
     """
     normalised = _normalised(draft, images)
+    overflow: Mapping[str, str] = {}
     if precision is Precision.INT8:
         model, kept = _quantised(draft, package, normalised, threads, listener)
-        looked_at = _in_words(normalised)
+        words = _in_words(normalised)
     else:
-        overflow, looked_at = _overflow(draft, package, precision, normalised, threads, listener)
-        model, kept = draft.model, to_half(draft.model, precision, overflow)
-    return TypedGraph(model, kept, looked_at, _frozen(draft, model))
+        if looked_at is None:
+            overflow, words = _overflow(draft, package, precision, normalised, threads, listener)
+        else:
+            overflow, words = looked_at.overflow, looked_at.looked_at
+        model, kept = draft.model, to_half(draft.model, precision, overflow, fp32_operators=fp32_operators)
+    check_operators(model)  # of what TensorRT will read, not of what it was made from
+    return TypedGraph(model, kept, words, _frozen(draft, model), overflow)
 
 
 def _normalised(draft: Draft, images: Mapping[str, NDArray[np.uint8]]) -> dict[int, Floats]:
@@ -195,34 +225,26 @@ def _overflow(
     if why is not None:
         listener(Note(f"Overflow in fp16 was not looked for: {why}."))
         return {}, f"not run: {why}"
-    ranges = _ranges(draft, package, images, threads, listener)
-    return overflowing(ranges, precision), _in_words(images)
+    with engine_graph(draft.model, package.folder) as graph:
+        ranges = find_ranges(
+            graph,
+            draft.looks(images),
+            threads=threads,
+            batch=IMAGES_AT_ONCE,
+            seconds=LOOKING_SECONDS,
+            listener=listener,
+        )
+    every, looked_at = sum(map(len, images.values())), _in_words(images)
+    if ranges.images < every:
+        looked_at = f"{ranges.images} of {looked_at}, {LOOKING_SECONDS:.0f} s"
+        listener(Note(f"Overflow in fp16 was looked for on {looked_at}."))
+    return overflowing(ranges.largest, precision, partial_sums=ranges.partial_sums), looked_at
 
 
 def _cannot_look(images: Mapping[int, Floats]) -> str | None:
     if runtime_version() is None:
         return f"ONNX Runtime is not installed ({install_line(CPU)})"
     return None if images else "no images were given; give the run of each task: --run FOLDER"
-
-
-def _ranges(
-    draft: Draft, package: Package, images: Mapping[int, Floats], threads: int | None, listener: Listener
-) -> dict[str, float]:
-    """Largest absolute value of each value of the graph over all tasks' images."""
-    largest: dict[str, float] = {}
-    with engine_graph(draft.model, package.folder) as graph:
-        for task, some in images.items():
-            for part in _parts(some, draft.mixed):
-                feeds = draft.feeds(task, len(part))
-                found = value_ranges(graph, part, feeds=feeds, threads=threads, listener=listener)
-                largest = {name: max(value, largest.get(name, 0.0)) for name, value in found.items()}
-    return largest
-
-
-def _parts(images: Floats, mixed: bool) -> Iterator[Floats]:
-    step = IMAGES_AT_ONCE if mixed else len(images)
-    for start in range(0, len(images), step):
-        yield images[start : start + step]
 
 
 def _quantised(
@@ -240,8 +262,8 @@ def _quantised(
         )
     # What passes changed stays inside the graph's own file: the quantised model lives longer than a file beside it.
     with engine_graph(draft.model, package.folder, embedded_limit_bytes=PROTOBUF_LIMIT_BYTES) as graph:
-        ranges = value_ranges(graph, images[0], threads=threads, listener=listener)
-        keep = overflowing(ranges, Precision.INT8)
+        ranges = find_ranges(graph, [Look(images[0])], threads=threads, seconds=LOOKING_SECONDS, listener=listener)
+        keep = overflowing(ranges.largest, Precision.INT8, partial_sums=ranges.partial_sums)
         model, layers = quantised_model(graph, images[0], keep=keep, listener=listener)
     return model, layers.kept
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 import mimi_edge
 from mimi_edge.choices import Backend, Precision, Strategy
-from mimi_edge.errors import ConfigError
+from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.export.engine_graphs import engine_graph
+from mimi_edge.export.engines.attention import made_for_attention
 from mimi_edge.export.engines.bindings import Bindings, load_bindings
 from mimi_edge.export.engines.building import BuiltEngine, build_engine
 from mimi_edge.export.engines.cuda import Cuda, open_cuda, why_no_gpu
@@ -21,10 +22,11 @@ from mimi_edge.export.engines.drafts import Draft, TypedGraph, drafted, typed
 from mimi_edge.export.engines.proofs import proof_of
 from mimi_edge.export.engines.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.shelf import SUFFIX, ShelvedEngine, engine_name, publish
-from mimi_edge.export.engines.sidecars import Sidecar
+from mimi_edge.export.engines.sidecars import Sidecar, unproved_note
 from mimi_edge.export.engines.timing_caches import timing_cache_file
 from mimi_edge.export.graphs import read_graph_info
 from mimi_edge.export.packages import Package
+from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.export.shared.layout import Spare, layout_document
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.task import Task
@@ -188,12 +190,31 @@ def export_engines(
 def _machine(options: EngineOptions) -> Machine:
     bindings = load_bindings(options.backend)
     no_gpu = why_no_gpu()
+    if no_gpu is not None and not bindings.capabilities():
+        raise MimiEdgeError(f"{bindings.name} builds engines on the GPU that they are for. {no_gpu}")
     if no_gpu is not None and bindings.capabilities() and not options.compute_capabilities:
         raise ConfigError(
             f"{bindings.name} has no GPU to build for here ({no_gpu}) Name those that the engine is for: "
             f"--compute-capability {bindings.capabilities()[-1]}; it knows {', '.join(bindings.capabilities())}."
         )
     return Machine(bindings, None if no_gpu is not None else open_cuda(), no_gpu)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An engine that was built and proved, and is published nowhere yet.
+
+    Attributes:
+        draft: what it was made from.
+        graph: in the precision of the engine.
+        built: the engine.
+        check: what the proof found, for the sidecar.
+    """
+
+    draft: Draft
+    graph: TypedGraph
+    built: BuiltEngine
+    check: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -218,13 +239,36 @@ class EngineWork:
             names[0] if options.strategy is Strategy.PER_TASK else None,
             mixed=options.mixed,
         )
-        draft = self.draft(names)
-        graph = self.typed(draft)
-        built = self.built(draft, graph, label)
-        check = proof_of(self, draft, graph, built)
-        sidecar = self._sidecar(label, draft, graph, built, check)
+        made = made_for_attention(self, names, label)
+        built, sidecar = made.built, self._sidecar(label, made)
         self.listener(Note(f"Built {label}: {built.size_bytes:,} bytes in {built.seconds:.1f} s."))
+        if sidecar.unproved is not None:
+            self.listener(Note(unproved_note(label, sidecar.unproved)))
         return publish(self.package.folder, sidecar, built.write)
+
+    def made(
+        self,
+        names: Sequence[str],
+        label: str,
+        fp32_operators: Mapping[str, str] = FP32_OPERATORS,
+        *,
+        looked_at: TypedGraph | None = None,
+    ) -> Made:
+        """The engine of these tasks, built and proved.
+
+        Args:
+            names: of the tasks.
+            label: how messages call it.
+            fp32_operators: that stay in fp32 whatever the precision, with the reason.
+            looked_at: a graph of the same tasks for which overflow was looked for already.
+
+        Raises:
+            ExportMismatchError: it does not answer what the tasks' graphs answer.
+        """
+        draft = self.draft(names)
+        graph = self.typed(draft, fp32_operators, looked_at=looked_at)
+        built = self.built(draft, graph, label)
+        return Made(draft, graph, built, proof_of(self, draft, graph, built))
 
     def draft(self, names: Sequence[str]) -> Draft:
         """The fp32 graph of the engine of these tasks."""
@@ -240,13 +284,26 @@ class EngineWork:
             precision=options.precision,
         )
 
-    def typed(self, draft: Draft) -> TypedGraph:
+    def typed(
+        self,
+        draft: Draft,
+        fp32_operators: Mapping[str, str] = FP32_OPERATORS,
+        *,
+        looked_at: TypedGraph | None = None,
+    ) -> TypedGraph:
         """The draft's graph in the number formats that were asked for; the draft's model is used up."""
         names = [task.header.name for task in draft.tasks]
         looked_at = names if self.options.precision in {Precision.FP16, Precision.INT8} else ()
         training = {name: some for name in looked_at if (some := self.images(name).training()) is not None}
         return typed(
-            draft, self.package, self.options.precision, training, threads=self.threads, listener=self.listener
+            draft,
+            self.package,
+            self.options.precision,
+            training,
+            fp32_operators=fp32_operators,
+            looked_at=looked_at,
+            threads=self.threads,
+            listener=self.listener,
         )
 
     def built(self, draft: Draft, graph: TypedGraph, label: str, marked: tuple[str, ...] = ()) -> BuiltEngine:
@@ -260,6 +317,7 @@ class EngineWork:
                 refittable=graph.refittable,
                 marked=marked,
                 compute_capabilities=options.compute_capabilities,
+                layer_details=True,  # the names of kernels: whether attention was fused
                 label=label,
             )
             return build_engine(
@@ -270,10 +328,9 @@ class EngineWork:
                 should_stop=self.should_stop,
             )
 
-    def _sidecar(
-        self, label: str, draft: Draft, graph: TypedGraph, built: BuiltEngine, check: Mapping[str, Any]
-    ) -> Sidecar:
+    def _sidecar(self, label: str, made: Made) -> Sidecar:
         options, machine = self.options, self.machine
+        draft, graph, built, check = made.draft, made.graph, made.built, made.check
         device = None if machine.cuda is None else machine.cuda.device
         here = () if device is None else (".".join(map(str, device.compute_capability)),)
         return Sidecar(

@@ -69,14 +69,15 @@ def proof_of(work: EngineWork, draft: Draft, graph: TypedGraph, built: BuiltEngi
         ExportMismatchError: the engine is off by more than its precision explains, with the worst layer; or INT8 is
             slower than fp16, or loses too much on the validation split.
     """
-    why = _cannot_run(work)
+    why = cannot_run(work)
     if work.options.precision is Precision.INT8:
         verdict = _int8(work, draft, graph, built, can_run=why is None)
         return _proofs(work, draft, built, why) | {"int8": list(verdict.reasons)}
     return _proofs(work, draft, built, why)
 
 
-def _cannot_run(work: EngineWork) -> str | None:
+def cannot_run(work: EngineWork) -> str | None:
+    """Why an engine cannot be held against anything here; None where it can."""
     if work.machine.cuda is None:
         return work.machine.no_gpu or "there is no GPU"
     if work.options.compute_capabilities:
@@ -89,7 +90,7 @@ def _cannot_run(work: EngineWork) -> str | None:
 def _proofs(work: EngineWork, draft: Draft, built: BuiltEngine, why: str | None) -> dict[str, Any]:
     if why is not None:
         return not_run(why).document()
-    with _running(work, draft, built) as engine:
+    with running(work, draft, built) as engine:
         proofs = {task.header.name: _proof(work, draft, task, engine.answer) for task in draft.tasks}
         switches = _switches(draft, engine)
     documents = {name: proof.document() for name, proof in proofs.items()}
@@ -110,15 +111,15 @@ def _switches(draft: Draft, engine: LoadedEngine) -> dict[str, Any]:
     if not isinstance(runner, SharedRunner | RefitRunner) or len(draft.tasks) < 2:
         return {}
     first, second = (task.header.name for task in draft.tasks[:2])
-    images = _compared(draft.tasks[0], None)[:1]
-    before = engine.answer(first, images)[LOGITS]
+    images = compared_images(draft.tasks[0], None)[:1]
+    before = _settled(engine, first, images)
     times_ns = []
     for turn in range(SWITCHES):
         started = time.perf_counter_ns()
         runner.use(second if turn % 2 == 0 else first)
         times_ns.append(time.perf_counter_ns() - started)
         runner.run(images)
-    if not np.array_equal(before, engine.answer(first, images)[LOGITS]):
+    if not np.array_equal(before, _settled(engine, first, images)):
         raise ExportMismatchError(
             f"The engine answers otherwise for {first} after {second} was in use. Nothing was published. "
             "Use --strategy per-task, and report this."
@@ -126,10 +127,18 @@ def _switches(draft: Draft, engine: LoadedEngine) -> dict[str, Any]:
     return {"switch": {"bit_equal": True, "times": SWITCHES, "p50_us": float(np.median(times_ns)) / 1000}}
 
 
+def _settled(engine: LoadedEngine, task: str, images: Floats) -> Floats:
+    """Logits of a task once nothing is prepared any more: like is compared with like, a replayed graph with another."""
+    engine.answer(task, images)
+    return engine.answer(task, images)[LOGITS]
+
+
 def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
     reference = _reference(work, task)
-    report, judge = work.images(task.header.name).test(), _judge(work, task)
-    images = _compared(task, report)
+    report = work.images(task.header.name).test()
+    is_quantised = work.options.precision is Precision.INT8
+    has_judge = not is_quantised or work.images(task.header.name).validation() is not None
+    images = compared_images(task, report)
     return prove(
         OfTask(answer, task.header.name),
         reference,
@@ -138,16 +147,11 @@ def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
         name=f"The engine of {task.header.name}",
         preprocessing=task.header.preprocessing,
         report=_split("test", report, task),
-        judge=_split("val", judge, task),
+        judge=lambda: _split("val", work.images(task.header.name).validation(), task),
         # Images that may choose nothing cannot judge either.
-        max_accuracy_drop=1.0 if judge is None else work.options.max_accuracy_drop,
+        max_accuracy_drop=work.options.max_accuracy_drop if has_judge else 1.0,
         find_worst=lambda: _worst(work, draft, task, reference, images[:1]),
     )
-
-
-def _judge(work: EngineWork, task: Task) -> Labelled | None:
-    """What INT8 is judged by."""
-    return work.images(task.header.name).validation() if work.options.precision is Precision.INT8 else None
 
 
 def _split(name: str, images: Labelled | None, task: Task) -> Split | None:
@@ -161,7 +165,7 @@ def _reference(work: EngineWork, task: Task) -> OnnxModel:
     return open_graph(work.package.task(task.header.name).graph, threads=work.threads)
 
 
-def _compared(task: Task, split: Labelled | None) -> Floats:
+def compared_images(task: Task, split: Labelled | None) -> Floats:
     """Normalised images spread over a split, or noise where there is none."""
     if split is None or not len(split.images):
         size = task.header.preprocessing.size
@@ -171,7 +175,7 @@ def _compared(task: Task, split: Labelled | None) -> Floats:
 
 
 @contextmanager
-def _running(work: EngineWork, draft: Draft, built: BuiltEngine) -> Iterator[LoadedEngine]:
+def running(work: EngineWork, draft: Draft, built: BuiltEngine) -> Iterator[LoadedEngine]:
     """The engine, loaded, with all its tasks ready."""
     cuda = work.machine.cuda
     assert cuda is not None  # noqa: S101  (asked before)
@@ -213,7 +217,7 @@ class _Rebuilt:
 
     def run_all(self, images: Floats) -> dict[str, Floats]:
         built = self.work.built(self.draft, self.graph, "the engine with marked layers", marked=self.marked)
-        with _running(self.work, self.draft, built) as engine:
+        with running(self.work, self.draft, built) as engine:
             return engine.answer(self.task, images)
 
 
@@ -247,7 +251,7 @@ def _int8(work: EngineWork, draft: Draft, graph: TypedGraph, built: BuiltEngine,
     (task,) = draft.tasks
     validation = work.images(task.header.name).validation()
     if can_run:
-        with _running(work, draft, built) as engine:
+        with running(work, draft, built) as engine:
             drop = _drop(work, task, validation, OfTask(engine.answer, task.header.name).run)
             speed = _speed(work, task, OfTask(engine.answer, task.header.name))
     else:
@@ -286,7 +290,7 @@ def _speed(work: EngineWork, task: Task, quantised: OfTask) -> Any | None:
     other = replace(work, options=replace(work.options, precision=Precision.FP16))
     draft = other.draft([task.header.name])
     built = other.built(draft, other.typed(draft), "an fp16 engine to compare with")
-    image = _compared(task, None)[:1]
-    with _running(other, draft, built) as engine:
+    image = compared_images(task, None)[:1]
+    with running(other, draft, built) as engine:
         half = OfTask(engine.answer, task.header.name)
         return work.speed(lambda: quantised.run(image), lambda: half.run(image))

@@ -5,7 +5,10 @@ operations lie one behind the other in twelve blocks; independent errors add up 
 for those that are not independent:
 
 - fp32: 1e-6. The tolerance is `export.checking`'s 1e-3, with the same reasons.
-- fp16: 5e-4 * 10 * 2 = 1e-2. ONNX Runtime's own fp16 is 5e-4 off on Swin-T.
+- fp16: 5e-4 * 10 * 2 = 1e-2. ONNX Runtime's own fp16 is 5e-4 off on Swin-T. Where a kernel adds up in fp16, too, as
+  fused attention may, sums rounded every 16 terms were simulated to be off by up to 7e-3 (ViT-S; ViT-B 5e-3, Swin-T
+  2e-3). That fits as well, but larger networks may not: up to three times the tolerance, the accuracy on the
+  validation split decides.
 - bf16: 4e-3 * 10 * 2 = 8e-2.
 - int8: its error is of another kind, a step of a scale, and no number follows from theory. It is judged by accuracy.
 """
@@ -42,6 +45,8 @@ TOLERANCES: Mapping[Precision, float] = {
     Precision.BF16: 8e-2,
 }
 """Largest difference of logits, as a share of the largest logit."""
+JUDGED_BY_ACCURACY: Mapping[Precision, float] = {Precision.FP16: 3e-2}
+"""Up to which difference the accuracy may still speak for an engine."""
 
 REBUILD = "Export it again with --precision fp32, or report the layer."
 
@@ -94,6 +99,11 @@ class Proof:
         }
 
 
+def nobody() -> None:
+    """There is no split to judge by."""
+    return
+
+
 def not_run(why: str) -> Proof:
     """The proof of an engine that could not be run here.
 
@@ -114,16 +124,17 @@ def prove(
     reference_name: str = "ONNX Runtime fp32",
     preprocessing: Preprocessing | None = None,
     report: Split | None = None,
-    judge: Split | None = None,
+    judge: Callable[[], Split | None] = nobody,
     max_accuracy_drop: float = 0.0,
     find_worst: Callable[[], Bisection] | None = None,
 ) -> Proof:
     """Holds an engine against fp32.
 
     Outputs of fp32, fp16 and bf16 have to keep to the tolerance and give the same best class wherever that is not a
-    near-tie. The accuracy over `report` has to be the task file's, up to near-ties. Int8 has to keep its accuracy over
-    `judge` within `max_accuracy_drop`; without `judge` the share of images whose best class changes, which no drop can
-    exceed, has to. `report` decides nothing about int8.
+    near-tie; in fp16 up to three times the tolerance will do if the accuracy over `judge` stays. The accuracy over
+    `report` has to be the task file's, up to near-ties. Int8 has to keep its accuracy over `judge` within
+    `max_accuracy_drop`; without `judge` the share of images whose best class changes, which no drop can exceed, has to.
+    `report` decides nothing about int8.
 
     Args:
         engine: what is proved.
@@ -134,31 +145,73 @@ def prove(
         reference_name: of the reference.
         preprocessing: of the task; needed for the splits.
         report: the split to report the accuracy of: the test split.
-        judge: the split that int8 is judged by: the validation split.
-        max_accuracy_drop: of int8, as a share of 0..1.
+        judge: gives the split that accuracy is judged by, the validation split, if that has to be.
+        max_accuracy_drop: of int8, or of fp16 beyond its tolerance, as a share of 0..1.
         find_worst: finds the layer to name in a mismatch.
 
     Raises:
         ExportMismatchError: the engine is off by more; the worst layer is named where it can be found.
     """
     try:
-        outputs = _outputs(engine, reference, images, precision, (name, reference_name))
-        judged_by = f"a tolerance of {outputs.tolerance:g}"
         if precision is Precision.INT8:
-            judged_by = _judge_int8(engine, outputs, judge, preprocessing, max_accuracy_drop, name)
-        accuracy = _accuracy(engine, precision, report, preprocessing, name)
+            logits = _logits(reference, images)
+            outputs = measure_outputs(engine, logits, images, 0.0, names=(name, reference_name))
+            judged_by = _judge_int8(engine, outputs, judge(), preprocessing, max_accuracy_drop, name)
+        else:
+            outputs, judged_by = _judge_outputs(
+                engine,
+                _logits(reference, images),
+                images,
+                precision,
+                names=(name, reference_name),
+                drop=lambda: _drop(engine, judge(), preprocessing),
+                max_drop=max_accuracy_drop,
+            )
+        accuracy = _accuracy(engine, precision, outputs.tolerance, report, preprocessing, name)
     except ExportMismatchError as mismatch:
         raise _with_layer(mismatch, find_worst) from mismatch
     return Proof(reference_name, outputs, judged_by, accuracy)
 
 
-def _outputs(
-    engine: Runnable, reference: Runnable | Floats, images: Floats, precision: Precision, names: tuple[str, str]
-) -> OutputCheck:
-    logits = reference if isinstance(reference, np.ndarray) else reference.run(images)
-    if precision is Precision.INT8:
-        return measure_outputs(engine, logits, images, 0.0, names=names)
-    return check_outputs(engine, logits, images, TOLERANCES[precision], names=names, advice=REBUILD)
+def _logits(reference: Runnable | Floats, images: Floats) -> Floats:
+    return reference if isinstance(reference, np.ndarray) else reference.run(images)
+
+
+def _judge_outputs(
+    engine: Runnable,
+    logits: Floats,
+    images: Floats,
+    precision: Precision,
+    *,
+    names: tuple[str, str],
+    drop: Callable[[], tuple[float, str] | None],
+    max_drop: float,
+) -> tuple[OutputCheck, str]:
+    """Compares logits, and asks for the accuracy where they alone do not decide; says by what they were judged."""
+    tolerance = TOLERANCES[precision]
+    try:
+        checked = check_outputs(engine, logits, images, tolerance, names=names, advice=REBUILD)
+    except ExportMismatchError as mismatch:
+        wider = JUDGED_BY_ACCURACY.get(precision, tolerance)
+        outputs = measure_outputs(engine, logits, images, wider, names=names)
+        found = drop() if outputs.relative_difference <= wider else None
+        if found is None:
+            raise
+        lost, split = found
+        if lost > max_drop:
+            raise ExportMismatchError(
+                f"{mismatch} Its accuracy on the {split} split drops by {lost:.4f}; at most {max_drop:g} is allowed."
+            ) from mismatch
+        return outputs, f"accuracy on the {split} split: a drop of {max(lost, 0.0):.4f} of at most {max_drop:g}"
+    return checked, f"a tolerance of {tolerance:g}"
+
+
+def _drop(engine: Runnable, split: Split | None, preprocessing: Preprocessing | None) -> tuple[float, str] | None:
+    """How much accuracy the engine loses over a split, and the split's name; None where nobody can say."""
+    if split is None or split.expected is None or preprocessing is None:
+        return None
+    right = count_right(engine, split.images, split.labels, preprocessing)
+    return split.expected.accuracy - right / len(split.images), split.name
 
 
 def _judge_int8(
@@ -172,9 +225,8 @@ def _judge_int8(
     """Says by what int8 was found good enough."""
     if not np.isfinite(outputs.largest_difference):
         raise ExportMismatchError(f"{name} gives values that are no numbers. Nothing was published. {REBUILD}")
-    if judge is not None and judge.expected is not None and preprocessing is not None:
-        accuracy = count_right(engine, judge.images, judge.labels, preprocessing) / len(judge.images)
-        drop, what = judge.expected.accuracy - accuracy, f"drop of accuracy on the {judge.name} split"
+    if (found := _drop(engine, judge, preprocessing)) is not None:
+        drop, what = found[0], f"drop of accuracy on the {found[1]} split"
     else:
         drop, what = 1 - outputs.same_top1 / outputs.images, "share of images with another best class"
     if drop > max_drop:
@@ -186,7 +238,12 @@ def _judge_int8(
 
 
 def _accuracy(
-    engine: Runnable, precision: Precision, report: Split | None, preprocessing: Preprocessing | None, name: str
+    engine: Runnable,
+    precision: Precision,
+    tolerance: float,
+    report: Split | None,
+    preprocessing: Preprocessing | None,
+    name: str,
 ) -> dict[str, Any] | str:
     if report is None or preprocessing is None or not len(report.images):
         return "not run: no labelled images were given"
@@ -200,7 +257,7 @@ def _accuracy(
         report.labels,
         report.expected,
         preprocessing,
-        tolerance=TOLERANCES[precision],
+        tolerance=tolerance,
         name=name,
         advice=REBUILD,
     )

@@ -20,7 +20,7 @@ from mimi_edge.export.engines.refitting import RefitRunner
 from mimi_edge.export.engines.residents import SharedRunner
 from mimi_edge.export.engines.running import EngineRunner
 from mimi_edge.export.engines.shelf import ShelvedEngine, open_engine, read_shelf
-from mimi_edge.export.engines.sidecars import Sidecar
+from mimi_edge.export.engines.sidecars import Sidecar, unproved_note
 from mimi_edge.export.packages import Package
 from mimi_edge.export.shared.inputs import task_tensors
 from mimi_edge.export.shared.layout import SharedLayout, misfits, read_layout
@@ -205,6 +205,8 @@ def opened(
         MimiEdgeError: TensorRT or the GPU's driver are missing.
     """
     plan, sidecar = open_engine(path, trust=trust)
+    if sidecar.unproved is not None:
+        listener(Note(unproved_note(path.name, sidecar.unproved)))
     kind = EngineKind.of(sidecar)
     _check_tasks(path, sidecar, package, tasks)
     bindings = load_bindings(sidecar.backend)

@@ -93,6 +93,13 @@ class Sidecar:
             raise ConfigError("This cannot be said of an engine:\n" + fault_list(faults))
 
     @property
+    def unproved(self) -> str | None:
+        """Why nobody knows whether the engine answers what was trained; None where it was held against its tasks."""
+        outputs = self.check if isinstance(self.check, str) else self.check.get("outputs", "not run: not recorded")
+        each = outputs.values() if isinstance(outputs, Mapping) else [outputs]
+        return next((one.removeprefix("not run: ") for one in each if isinstance(one, str)), None)
+
+    @property
     def inputs(self) -> tuple[EngineTensor, ...]:
         """What goes in."""
         return tuple(tensor for tensor in self.tensors if tensor.mode == "input")
@@ -101,6 +108,11 @@ class Sidecar:
     def outputs(self) -> tuple[EngineTensor, ...]:
         """What comes out."""
         return tuple(tensor for tensor in self.tensors if tensor.mode == "output")
+
+
+def unproved_note(engine: str, why: str) -> str:
+    """What to say of an engine whose answers were never compared."""
+    return f"NOT PROVED: nobody has compared the answers of {engine} with those that were trained ({why})."
 
 
 def sidecar_name(engine: str) -> str:

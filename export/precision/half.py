@@ -1,7 +1,8 @@
 """Half precision in the graph itself, as strongly typed networks want it.
 
 Weights stay where they lie: an fp32 initializer gets one `Cast` behind it, and whoever builds an engine computes that
-once. What would lose too much, or overflow, stays in fp32 between two casts.
+once. Scales and the kernels of convolutions are converted here instead, because not every parser follows them through a
+cast. What would lose too much, or overflow, stays in fp32 between two casts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FP32_OPERATORS: Mapping[str, str] = {
 """Operators that sum many elements without a matrix product, and what to call that."""
 QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 SCALE_INPUT = 1
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 TYPE_BLIND = frozenset({"Shape", "Size"})
 """Operators that take a float and do not look at its value."""
 
@@ -290,8 +292,8 @@ class _Conversion:
     def _convert_inputs(self, node: ir.Node, wanted: ir.DataType) -> None:
         for index, value in enumerate(node.inputs):
             if value is not None and value in self._floats:
-                is_scale = node.op_type in QUANTISERS and index == SCALE_INPUT
-                node.replace_input_with(index, (self._scale if is_scale else self._as)(value, wanted))
+                give = self._constant if _must_be_constant(node, index) else self._as
+                node.replace_input_with(index, give(value, wanted))
 
     def _as(self, value: ir.Value, wanted: ir.DataType) -> ir.Value:
         """The same number in the wanted type: the value itself, or what one cast behind it gives."""
@@ -304,17 +306,17 @@ class _Conversion:
             self._casts[value, wanted] = self._cast(value, wanted, f"{value.name}{SUFFIXES[wanted]}")
         return self._casts[value, wanted]
 
-    def _scale(self, value: ir.Value, wanted: ir.DataType) -> ir.Value:
-        """A scale in the wanted type, as an initializer of its own: not every parser follows a scale through a cast."""
+    def _constant(self, value: ir.Value, wanted: ir.DataType) -> ir.Value:
+        """A constant in the wanted type, as an initializer of its own."""
         tensor = value.const_value
-        if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.dtype is wanted:
+        if tensor is None or tensor.dtype is wanted:
             return self._as(value, wanted)
         if (value, wanted) not in self._casts:
             name = f"{value.name}{SUFFIXES[wanted]}"
             converted = ir.Tensor(tensor.numpy().astype(wanted.numpy()), dtype=wanted, name=name)
-            scale = ir.Value(name=name, shape=converted.shape, type=ir.TensorType(wanted), const_value=converted)
-            self.graph.register_initializer(scale)
-            self._casts[value, wanted] = scale
+            constant = ir.Value(name=name, shape=converted.shape, type=ir.TensorType(wanted), const_value=converted)
+            self.graph.register_initializer(constant)
+            self._casts[value, wanted] = constant
         return self._casts[value, wanted]
 
     def _cast(self, value: ir.Value, wanted: ir.DataType, name: str) -> ir.Value:
@@ -333,14 +335,19 @@ class _Conversion:
         return self._cast(output, FP32, name)
 
     def _drop_idle_conversions(self) -> None:
-        """Drops casts to fp32 of weights that are used as they are stored, and scales that nothing uses any more."""
+        """Drops casts to fp32 of weights that are used as they are stored, and constants that nothing uses any more."""
         for node in [node for node in self.graph if node.op_type == "Cast"]:
             output = node.outputs[0]
             if not output.uses() and output not in self.graph.outputs:
                 self.graph.remove(node, safe=True)
-        for scale in {value for value, _ in self._casts}:
-            if scale.name and scale.name in self.graph.initializers and not scale.uses():
-                del self.graph.initializers[scale.name]
+        for source in {value for value, _ in self._casts}:
+            if source.name and source.name in self.graph.initializers and not source.uses():
+                del self.graph.initializers[source.name]
+
+
+def _must_be_constant(node: ir.Node, index: int) -> bool:
+    """Whether some parser looks for this input among the constants, and does not look through a cast."""
+    return (node.op_type in QUANTISERS and index == SCALE_INPUT) or (node.op_type in CONVOLUTIONS and index > 0)
 
 
 def _stored_as(value: ir.Value, wanted: ir.DataType) -> ir.Value | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,8 @@ from mimi_edge.tasks.stores import Floats
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+T = TypeVar("T")
+
 STAGE = "value ranges"
 BATCH = 8
 FP16_LARGEST = 65504.0
@@ -27,9 +33,39 @@ MARGIN = 4.0
 """By how much an image that was not looked at may exceed those that were: two powers of two, of fp16's thirty."""
 MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 """Operators whose output holds the very numbers of their first input."""
+NO_SUMS: Mapping[str, float] = MappingProxyType({})
 
 Feeds = Mapping[str, NDArray[Any]]
 """Values of a graph's inputs other than the images. One whose first axis is the batch has a row for each image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Images to look at, and what goes into the graph beside them.
+
+    Attributes:
+        images: normalised, float32 [n, 3, S, S].
+        feeds: the graph's other inputs, as in the shared strategy.
+    """
+
+    images: Floats
+    feeds: Feeds = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How large values became.
+
+    Attributes:
+        largest: absolute value, by the value's name; infinity is possible (a mask), not-a-number is not.
+        partial_sums: by the name of a product of two computed values, as in attention: the most that a sum of any of
+            its terms, in any order, can have been.
+        images: that were looked at.
+    """
+
+    largest: Mapping[str, float]
+    partial_sums: Mapping[str, float]
+    images: int
 
 
 def value_ranges(
@@ -41,43 +77,71 @@ def value_ranges(
     batch: int = BATCH,
     listener: Listener = silent,
 ) -> dict[str, float]:
+    """The largest absolute value that each float value of an fp32 graph takes on some images; see `find_ranges`."""
+    look = Look(images, feeds or {})
+    return dict(find_ranges(graph, [look], threads=threads, batch=batch, listener=listener).largest)
+
+
+def find_ranges(
+    graph: Path,
+    looks: Sequence[Look],
+    *,
+    threads: int | None = None,
+    batch: int = BATCH,
+    seconds: float | None = None,
+    listener: Listener = silent,
+) -> Ranges:
     """Finds the largest absolute value that each float value of an fp32 graph takes: weights, inputs, results.
 
-    The graph itself reduces every value to one number, in ONNX Runtime, so activations are not kept.
+    The graph itself reduces every value to one number, in ONNX Runtime, so activations are not kept. It is opened once;
+    the looks take turns.
 
     Args:
         graph: bare or merged, or a changed graph beside its weights; its folder must be writable for a while.
-        images: normalised, float32 [n, 3, S, S].
-        feeds: the graph's other inputs, as in the shared strategy.
+        looks: at what.
         threads: of ONNX Runtime.
         batch: images at a time.
+        seconds: after which no further batch is begun; there is always one. None is without end.
         listener: hears how far it is.
-
-    Returns:
-        By the value's name; infinity is possible (a mask), not-a-number is not.
 
     Raises:
         ArtifactError: the graph is damaged or not ours, or gives something that is not a number.
         ConfigError: there are no images, an input is missing, or the folder cannot be written.
         MimiEdgeError: ONNX Runtime is not installed.
     """
-    if not len(images):
+    if not sum(len(look.images) for look in looks):
         raise ConfigError("Ranges of values need images, and there are none. Give some of the task's training images.")
     model = load_graph(graph)
-    fed_batches = batches(model, images, feeds or {}, batch, STAGE, listener)
+    turns = [batches(model, look.images, look.feeds, batch, STAGE, silent) for look in looks if len(look.images)]
     moved, watched = _watched(model)
-    ranges = _constant_ranges(model)
-    _append_reductions(model, watched)
+    products = _computed_products(model.graph)
+    largest, partial = _constant_ranges(model), dict.fromkeys(products, 0.0)
+    _append_reductions(model, watched, products)
     with engine_graph(model, graph.parent) as path:
         opened = open_graph(path, threads=threads)
-    for fed in fed_batches:
-        for name, largest in zip(watched, opened.session.run(list(watched.values()), fed), strict=True):
+    outputs = [*watched.values(), *products.values()]
+    total, seen, started = sum(len(look.images) for look in looks), 0, time.monotonic()
+    listener(Advance(STAGE, 0, total))
+    for turn, fed in enumerate(_in_turns(turns)):
+        if turn and seconds is not None and time.monotonic() - started > seconds:
+            break
+        found = dict(zip(outputs, opened.session.run(outputs, fed), strict=True))
+        for names, kept in ((watched, largest), (products, partial)):
             # numpy's maximum, unlike Python's, hands on what is not a number.
-            ranges[name] = float(np.maximum(ranges.get(name, 0.0), largest))
+            kept.update({name: float(np.maximum(kept.get(name, 0.0), found[one])) for name, one in names.items()})
+        seen += len(fed[INPUT])
+        listener(Advance(STAGE, seen, total))
     for name, source in moved.items():
-        ranges[name] = ranges[source]
-    _check_numbers(ranges, graph)
-    return ranges
+        largest[name] = largest[source]
+    _check_numbers(largest, graph)
+    return Ranges(largest, partial, seen)
+
+
+def _in_turns(turns: Sequence[Iterator[T]]) -> Iterator[T]:
+    """One of each, then the next of each, as long as there are any."""
+    end = object()
+    for round_of in zip_longest(*turns, fillvalue=end):
+        yield from (one for one in round_of if one is not end)  # type: ignore[misc]  # what is left is a T
 
 
 def batches(
@@ -106,16 +170,23 @@ def batches(
     return rows()
 
 
-def overflowing(ranges: Mapping[str, float], precision: Precision, margin: float = MARGIN) -> dict[str, str]:
+def overflowing(
+    ranges: Mapping[str, float],
+    precision: Precision,
+    margin: float = MARGIN,
+    *,
+    partial_sums: Mapping[str, float] = NO_SUMS,
+) -> dict[str, str]:
     """The values that a number format cannot hold with a margin, each with the reason; made for `to_half`.
 
-    Only values count, not sums inside a product: tensor cores add up in fp32, and softmax, norms and means stay in
-    fp32 anyway. bf16 reaches as far as fp32, so nothing overflows there.
+    Products with weights add up in fp32, and norms and means stay in fp32; attention's own products may add up in fp16
+    where they are fused, so their partial sums count as values. bf16 reaches as far as fp32: nothing overflows there.
 
     Args:
         ranges: largest absolute value by name.
         precision: of the engine; INT8 is taken to compute the rest in fp16.
         margin: by how much other images may exceed these.
+        partial_sums: of products, likewise.
 
     Raises:
         ConfigError: the margin is below 1.
@@ -124,11 +195,12 @@ def overflowing(ranges: Mapping[str, float], precision: Precision, margin: float
         raise ConfigError(f"The margin for values not seen must be 1 or more; got {margin:g}.")
     if precision in {Precision.FP32, Precision.BF16}:
         return {}
-    limit = FP16_LARGEST / margin
+    kinds = ((partial_sums, "overflow of partial sums"), (ranges, "overflow"))
     return {
-        name: f"overflow: {largest:.0f} > {FP16_LARGEST:.0f} / {margin:g}"
-        for name, largest in ranges.items()
-        if largest > limit
+        name: f"{kind}: {largest:.0f} > {FP16_LARGEST:.0f} / {margin:g}"
+        for found, kind in kinds
+        for name, largest in found.items()
+        if largest > FP16_LARGEST / margin
     }
 
 
@@ -167,22 +239,48 @@ def _constant_ranges(model: ir.Model) -> dict[str, float]:
     }
 
 
-def _append_reductions(model: ir.Model, watched: Mapping[str, str]) -> None:
-    """Gives the graph one scalar output for each watched value."""
-    import onnx_ir
+def _computed_products(graph: ir.Graph) -> dict[str, str]:
+    """Products of two values that both depend on the image, as only attention has them, with names for their sums."""
+    seen = {value for value in graph.inputs if value.name == INPUT}
+    found = []
+    for node in graph:
+        if not seen.isdisjoint(node.inputs):
+            seen.update(node.outputs)
+        if node.op_type == "MatMul" and seen.issuperset(node.inputs):
+            found.append(node.outputs[0].name)
+    return {name: f"sums.{index}" for index, name in enumerate(found) if name is not None}
 
+
+def _append_reductions(model: ir.Model, watched: Mapping[str, str], products: Mapping[str, str]) -> None:
+    """Gives the graph one scalar output for each watched value, and one for the sums of each product."""
     values = {value.name: value for value in _computed(model.graph)}
     outputs = []
     # ONNX Runtime 1.31 runs the last dead end of a graph first. In this order it reduces each value as soon as it is
     # there; in the other one it would first compute, and keep, every value of the network.
-    for name, output_name in reversed(list(watched.items())):
-        size = onnx_ir.node("Abs", [values[name]], outputs=[onnx_ir.Value(name=f"{output_name}.abs")])
-        output = onnx_ir.Value(
-            name=output_name, shape=onnx_ir.Shape([]), type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
-        )
-        model.graph.extend([size, onnx_ir.node("ReduceMax", size.outputs, {"keepdims": 0}, outputs=[output])])
-        outputs.append(output)
+    for name, value in reversed(values.items()):
+        if name in watched:
+            outputs.append(_reduced(model.graph, [value], watched[name]))
+        producer = value.producer()
+        if name in products and producer is not None:
+            outputs.append(_reduced(model.graph, [one for one in producer.inputs if one is not None], products[name]))
     model.graph.outputs.extend(reversed(outputs))
+
+
+def _reduced(graph: ir.Graph, factors: Sequence[ir.Value], output_name: str) -> ir.Value:
+    """The largest of |x|, or of |x| @ |y|: a scalar that new nodes of a graph compute."""
+    import onnx_ir
+
+    def made(operator: str, inputs: Sequence[ir.Value], suffix: str) -> ir.Node:
+        return onnx_ir.node(operator, inputs, outputs=[onnx_ir.Value(name=f"{output_name}.{suffix}")])
+
+    nodes = [made("Abs", [factor], f"abs{number}") for number, factor in enumerate(factors)]
+    sizes = [node.outputs[0] for node in nodes]
+    if len(sizes) > 1:
+        nodes.append(made("MatMul", sizes, "product"))
+    output = onnx_ir.Value(name=output_name, shape=onnx_ir.Shape([]), type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT))
+    nodes.append(onnx_ir.node("ReduceMax", nodes[-1].outputs, {"keepdims": 0}, outputs=[output]))
+    graph.extend(nodes)
+    return output
 
 
 def _check_numbers(ranges: Mapping[str, float], graph: Path) -> None:

@@ -28,8 +28,13 @@ def tensor_shapes(layout: SharedLayout) -> dict[str, tuple[int, ...]]:
     return shapes | {HEAD_WEIGHT: (layout.classes, layout.backbone.features), HEAD_BIAS: (layout.classes,)}
 
 
-def task_tensors(task: Task, layout: SharedLayout) -> dict[str, Floats]:
+def task_tensors(task: Task, layout: SharedLayout, *, padded_logit: float = PADDED_LOGIT) -> dict[str, Floats]:
     """One task's weights in fp32, padded to the layout, by the names of the graph's inputs.
+
+    Args:
+        task: to pad.
+        layout: to pad it to.
+        padded_logit: of classes that the task does not have.
 
     Raises:
         ArtifactError: the task does not fit; every reason is named.
@@ -49,12 +54,17 @@ def task_tensors(task: Task, layout: SharedLayout) -> dict[str, Floats]:
     classes = len(head.bias)
     tensors[HEAD_WEIGHT][:classes] = head.weight
     tensors[HEAD_BIAS][:classes] = head.bias
-    tensors[HEAD_BIAS][classes:] = PADDED_LOGIT
+    tensors[HEAD_BIAS][classes:] = padded_logit
     return tensors
 
 
-def bank_of(tasks: Sequence[Task], layout: SharedLayout) -> dict[str, Floats]:
+def bank_of(tasks: Sequence[Task], layout: SharedLayout, *, padded_logit: float = PADDED_LOGIT) -> dict[str, Floats]:
     """All tasks' weights stacked, [T, ...]; task t of a mixed batch is the t-th of them.
+
+    Args:
+        tasks: to stack.
+        layout: to pad them to.
+        padded_logit: of classes that a task does not have.
 
     Raises:
         ArtifactError: a task does not fit; every reason is named.
@@ -62,7 +72,7 @@ def bank_of(tasks: Sequence[Task], layout: SharedLayout) -> dict[str, Floats]:
     """
     if not tasks:
         raise ConfigError("A mixed batch needs at least one resident task, got none. Name a task file.")
-    padded = [task_tensors(task, layout) for task in tasks]
+    padded = [task_tensors(task, layout, padded_logit=padded_logit) for task in tasks]
     return {name: np.stack([tensors[name] for tensors in padded]) for name in padded[0]}
 
 

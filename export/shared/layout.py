@@ -6,7 +6,7 @@ that no other is below.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,12 +76,15 @@ class SharedLayout:
 NO_SPARE = Spare()
 
 
-def layout_of(tasks: Sequence[Task], *, spare: Spare = NO_SPARE) -> SharedLayout:
+def layout_of(
+    tasks: Sequence[Task], *, spare: Spare = NO_SPARE, rounded: Callable[[int], int] = lambda neurons: neurons
+) -> SharedLayout:
     """The smallest layout that all these tasks fit.
 
     Args:
         tasks: of one backbone, with one activation and one image size.
         spare: room for tasks to come.
+        rounded: makes a number of neurons one that the hardware likes, and no smaller.
 
     Raises:
         ConfigError: there is no task, or the tasks disagree; every fault is named.
@@ -100,7 +103,7 @@ def layout_of(tasks: Sequence[Task], *, spare: Spare = NO_SPARE) -> SharedLayout
         backbone=header.backbone,
         input_size=header.preprocessing.size,
         activation=header.activation,
-        neurons={site: _room(site, width, tasks, spare) for site, width in sorted(widths.items())},
+        neurons={site: rounded(_room(site, width, tasks, spare)) for site, width in sorted(widths.items())},
         widths=dict(sorted(widths.items())),
         classes=max(len(task.header.classes) for task in tasks) + spare.classes,
     )

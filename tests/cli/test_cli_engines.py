@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_world import Packaged, Trained, apart, ended, here, started
 
+from mimi_edge.export.engines.cuda_library import why_no_driver
 from mimi_edge.export.engines.shelf import read_shelf
 
 RTX = ("--format", "trt", "--backend", "trt-rtx", "--compute-capability", "8.9")
@@ -37,6 +39,24 @@ def test_an_engine_is_built_where_no_gpu_is_and_says_that_it_did_not_run(package
     here("predict", package, next(iter(trained.data.rglob("*.png")))).ended(0)
     said = here("predict", package, next(iter(trained.data.rglob("*.png"))), "--backend", "trt-rtx").ended(1).err
     assert "driver" in said
+
+
+@pytest.mark.parametrize("command", [("export", "package", "--format", "trt", "--backend", "trt"), ("doctor",)])
+def test_without_a_driver_an_old_tensorrt_does_not_end_the_process(
+    package: Path, repository: Path, command: tuple[str, ...]
+) -> None:
+    """The stand-in of 10.3 aborts where the real one does."""
+    if why_no_driver() is None:
+        pytest.skip("there is a driver")
+    planted = package.parent / "planted" / "tensorrt"
+    planted.mkdir(parents=True)
+    module = "fake_tensorrt.fake_module('10.3', world=fake_tensorrt.World(driver=False))"
+    (planted / "__init__.py").write_text(f"import fake_tensorrt\nglobals().update(vars({module}))\n")
+    places = (package.parent / ".hooks", planted.parent, repository / "tests" / "export" / "engines")
+    said = apart(*command, folder=package.parent, PYTHONPATH=os.pathsep.join(map(str, places)))
+    assert said.code in {0, 1}, said.err
+    assert "no NVIDIA driver here" in " ".join((said.out + said.err).split())
+    assert not (package / "engines").exists()
 
 
 def test_people_get_a_table(package: Path) -> None:

@@ -112,6 +112,14 @@ def test_damaged_cache_entry_is_exported_again_to_the_same_bytes(tmp_path, capfd
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("traced")
+def test_another_version_of_an_exporter_makes_another_entry(tmp_path, monkeypatch):
+    backbone = tiny_backbone("vit")
+    first = export_backbone(backbone, tmp_path)
+    monkeypatch.setattr(backbone_graph, "version", lambda name: "0.3" if name == "onnxscript" else "1")
+    assert export_backbone(backbone, tmp_path).folder != first.folder
+
+
 def test_export_leaves_the_module_as_it_was(exported):
     backbone, _ = exported("vit")
     assert not any(part._forward_hooks for part in backbone.module.modules())

@@ -15,7 +15,7 @@ from mimi_edge.tasks.stores import Store
 TEXT = """
 <ir_version: 10, opset_import: ["" : %d%s]>
 g (float[b, 4] x, int64[1] axes) => (float[b, 4] y)
-<int8[2] small = {1, 2}, int64[1] last = {1}>
+<int8[2] small = {1, 2}, int64[1] last = {1}, float[1, 4, 1] kernel = {1, 2, 3, 4}, float scale = {1}>
 { %s }
 """
 
@@ -33,6 +33,8 @@ def _model(body: str, opset: int = 20, domains: str = "") -> ir.Model:
         "y = ReduceL2 (x, last)",
         "h = Squeeze(x, last) y = Unsqueeze(h, last)",
         "h = Cast <to = 10> (x) y = Cast <to = 1> (h)",
+        "y = Conv <kernel_shape = [1]> (x, kernel)",
+        "k = DequantizeLinear (small, scale) y = Conv <kernel_shape = [1]> (x, k)",
     ],
 )
 def test_what_the_parser_knows_passes(body):
@@ -49,6 +51,8 @@ def test_what_the_parser_knows_passes(body):
         ("y = Squeeze(x, axes)", "operator Squeeze with an input 1 that is no constant"),
         ("y = ReduceSum(x, axes)", "operator ReduceSum with an input 1 that is no constant"),
         ("y = Pad(x, last, , last)", "operator Pad with an input 3"),
+        ("y = Conv (x, kernel)", "operator Conv without kernel_shape"),
+        ("k = Cast <to = 1> (kernel) y = Conv <kernel_shape = [1]> (x, k)", "operator Conv with weights that are no"),
         ("y, m = LayerNormalization(x, x) z = Relu(m)", "operator LayerNormalization with more outputs"),
     ],
 )

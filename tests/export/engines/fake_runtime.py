@@ -21,11 +21,12 @@ import onnx
 import onnxruntime
 import pytest
 from fake_cuda import FakeCuda
-from fake_tensorrt import BEHAVIOUR, World, _made, fake_module
+from fake_tensorrt import BEHAVIOUR, World, _host_memory, _made, fake_module
 
 from mimi_edge.choices import Backend
 from mimi_edge.export.engines import bindings, cuda
 from mimi_edge.export.engines.bindings import DTYPES, Bindings, bindings_of
+from mimi_edge.export.engines.cuda_library import NO_DRIVER
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +47,7 @@ class Machine:
 
     @property
     def bindings(self) -> Bindings:
-        return bindings_of(self.module, Backend.TRT)
+        return bindings_of(self.module, Backend.TRT, why_no_driver=lambda: None if self.gpu.driver else NO_DRIVER)
 
 
 def machine(version: str = "10.15", *, gpu: FakeCuda | None = None, world: World | None = None) -> Machine:
@@ -77,7 +78,7 @@ def _build(self: Any, network: Any, config: Any) -> Any:
     document = json.loads(bytes(plan))
     marked = [name for name, mode, *_ in document["tensors"] if mode == "OUTPUT"]
     document["model"] = base64.b64encode(_whole_model(network._graph, marked)).decode()
-    return type(plan)(json.dumps(document, sort_keys=True).encode())
+    return _host_memory(self._module, json.dumps(document, sort_keys=True).encode())
 
 
 def _whole_model(path: str, outputs: list[str]) -> bytes:
@@ -121,6 +122,11 @@ class Loaded:
     def answer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return dict(zip(self.outputs, self.session.run(self.outputs, dict(feeds)), strict=True))
 
+    @property
+    def may_be_captured(self) -> bool:
+        """TensorRT for RTX has to be told when it builds."""
+        return "REQUIRE_USER_ALLOCATION" in self.plan["flags"]
+
     def dtype(self, name: str) -> np.dtype[Any]:
         return np.dtype(DTYPES[next(row for row in self.plan["tensors"] if row[0] == name)[2]])
 
@@ -142,10 +148,11 @@ def _unload(gpu: FakeCuda, size_bytes: int) -> None:
 
 @dataclass
 class Run:
-    """State of an execution context."""
+    """State of an execution context; a lazy one answers with other last bits until its kernels are made."""
 
     loaded: Loaded
     own_memory: bool
+    is_lazy: bool = False
     memory: tuple[int, int] | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -180,13 +187,14 @@ class Run:
         """What runs later, with shapes and addresses as they are now."""
         gpu, loaded = self.loaded.gpu, self.loaded
         shapes, addresses = self.all_shapes(), dict(self.addresses)
+        general = 1 + 2.0**-20 if self.is_lazy and not self.prepared else 1.0
 
         def run() -> None:
             feeds = {
                 name: _read(gpu, addresses[name], shape, loaded.dtype(name)).copy() for name, shape in shapes.items()
             }
             for name, values in loaded.answer(feeds).items():
-                _read(gpu, addresses[name], values.shape, values.dtype)[...] = values
+                _read(gpu, addresses[name], values.shape, values.dtype)[...] = values * values.dtype.type(general)
 
         return run
 
@@ -206,6 +214,14 @@ def behaviour(gpu: FakeCuda) -> dict[str, dict[str, Any]]:
         "ICudaEngine": {
             "get_tensor_profile_shape": lambda self, name, index: self._loaded.range(name),
             "create_execution_context": _create_context,
+            "create_runtime_config": lambda self: _made(self._module, "IRuntimeConfig", allocation=None, kernels=None),
+        },
+        "EngineInspector": {"get_engine_information": _layers},
+        "IRuntimeConfig": {
+            "set_execution_context_allocation_strategy": lambda self, kind: _set(self, "_allocation", kind),
+            "dynamic_shapes_kernel_specialization_strategy": property(
+                lambda self: self._kernels, lambda self, kind: _set(self, "_kernels", kind)
+            ),
         },
         "IExecutionContext": {
             "set_input_shape": lambda self, name, shape: self._run.take_shape(name, tuple(shape)),
@@ -213,7 +229,7 @@ def behaviour(gpu: FakeCuda) -> dict[str, dict[str, Any]]:
             "set_tensor_address": _set_address,
             "set_device_memory": lambda self, address, size: setattr(self._run, "memory", (address, size)),
             "execute_async_v3": _execute,
-            "is_stream_capturable": lambda self, stream: gpu.capturable,
+            "is_stream_capturable": lambda self, stream: gpu.capturable and self._run.loaded.may_be_captured,
         },
         "Refitter": {
             "__init__": _start_refitter,
@@ -241,9 +257,33 @@ def _deserialize(gpu: FakeCuda, runtime: Any, plan: Any) -> Any:
     return engine
 
 
-def _create_context(self: Any, strategy: Any = None) -> Any:
+def _layers(self: Any, layout: Any) -> str:
+    """A Softmax between casts keeps attention from being fused, as was reported of the real thing."""
+    model = onnx.load_from_string(base64.b64decode(self._plan["model"]))
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    layers = [
+        {
+            "Name": node.name,
+            "TacticName": "_gemm_mha_v2_0x1234"
+            if node.op_type == "Softmax" and makers.get(node.input[0]) != "Cast"
+            else f"sm80_xmma_{node.op_type.lower()}",
+        }
+        for node in model.graph.node
+    ]
+    return json.dumps({"Layers": layers})
+
+
+def _set(self: Any, name: str, value: Any) -> None:
+    object.__setattr__(self, name, value)
+
+
+def _create_context(self: Any, how: Any = None) -> Any:
     managed = self._module.ExecutionContextAllocationStrategy.USER_MANAGED
-    return _made(self._module, "IExecutionContext", engine=self, run=Run(self._loaded, strategy != managed))
+    kinds = getattr(self._module, "DynamicShapesKernelSpecializationStrategy", None)
+    allocation = getattr(how, "_allocation", how)
+    is_lazy = kinds is not None and getattr(how, "_kernels", None) != kinds.EAGER
+    run = Run(self._loaded, allocation != managed, is_lazy=is_lazy)
+    return _made(self._module, "IExecutionContext", engine=self, run=run)
 
 
 def _context_shape(self: Any, name: str) -> tuple[int, ...]:
@@ -271,8 +311,8 @@ def _execute(self: Any, stream: int) -> bool:
         return _say(self, "captured before an ordinary run with these shapes and addresses")
     if gpu.fail.get("execute_async_v3") and gpu.fail["execute_async_v3"].pop(0):
         return _say(self, "a kernel could not be started")
-    run.prepared = True
-    gpu.put(stream, run.work())
+    work, run.prepared = run.work(), True
+    gpu.put(stream, work)
     return True
 
 
@@ -318,9 +358,7 @@ def _refit(self: Any) -> bool:
 
 
 def _start_weights(self: Any, values: Any, pointer: int = 0, count: int = 0) -> None:
-    if isinstance(values, np.ndarray):
-        self._values, self._dtype = values, _data_type(self._module, values.dtype)
-        return
+    BEHAVIOUR["Weights"]["__init__"](self, values, pointer, count)
     dtype = np.dtype(DTYPES[values.name])
     memory = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(pointer)
     self._values, self._dtype = np.frombuffer(memory, dtype), values

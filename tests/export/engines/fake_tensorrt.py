@@ -12,7 +12,10 @@ theirs with `fake_module(version, extra={"ICudaEngine": {...}})`.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import sys
 import warnings
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -47,6 +50,7 @@ class World:
         fail: doing -> (severity, message) to log before giving up; doings: builder, runtime, parse, build, deserialize,
             context, refitter.
         parser_errors: (node name, operator, description), which make parsing fail.
+        driver: whether there is one; without it versions below 10.15 end the process, as the real ones do.
         gpu: compute capability of the GPU that is here; a plan for another one is refused.
         cache_entries: what a build adds to a timing cache.
         bad_caches: contents that are not taken as timing caches.
@@ -57,6 +61,7 @@ class World:
 
     fail: dict[str, tuple[str, str]] = field(default_factory=dict)
     parser_errors: list[tuple[str, str, str]] = field(default_factory=list)
+    driver: bool = True
     gpu: str = "8.7"
     cache_entries: set[str] = field(default_factory=lambda: {"gemm"})
     bad_caches: set[bytes] = field(default_factory=set)
@@ -131,6 +136,21 @@ def _made(module: Any, owner: str, **state: Any) -> Any:
     return instance
 
 
+NO_DRIVER = "createInferBuilder: Error Code 6: API Usage Error (CUDA initialization failure with error: 35)"
+
+
+def _needs_driver(self: Any, logger: Any) -> bool:
+    """Whether a driver is needed and missing; the older versions do not live to say so."""
+    if self._module.world.driver or hasattr(self._module, "ComputeCapability"):
+        return False
+    if tuple(int(part) for part in self._module.__version__.split(".")[:2]) < (10, 15):
+        sys.stderr.write("terminate called after throwing an instance of 'nvinfer1::CudaDriverError'\n")
+        sys.stderr.flush()
+        os.abort()
+    logger.log(self._module.ILogger.Severity.ERROR, NO_DRIVER)
+    return True
+
+
 def _fails(self: Any, logger: Any, doing: str) -> bool:
     self._module.world.calls.append(doing)
     if doing not in self._module.world.fail:
@@ -144,7 +164,7 @@ def _fails(self: Any, logger: Any, doing: str) -> bool:
 
 
 def _start_builder(self: Any, logger: Any) -> None:
-    if _fails(self, logger, "builder"):
+    if _needs_driver(self, logger) or _fails(self, logger, "builder"):
         raise TypeError("pybind11::init(): factory function returned nullptr")
     self._logger = logger
 
@@ -167,6 +187,9 @@ def _parse_from_file(self: Any, path: str) -> bool:
         self._errors = [_parser_error(self._module, *fault) for fault in world.parser_errors]
         return False
     graph = ir.load(path).graph
+    if unread := _unread_kernels(self._module, graph):
+        self._errors = [_parser_error(self._module, *fault) for fault in unread]
+        return False
     tensors = {value.name: _tensor(self._module, value) for value in graph.inputs}
     for node in graph:
         outputs = [tensors.setdefault(value.name, _tensor(self._module, value)) for value in node.outputs]
@@ -179,6 +202,18 @@ def _parse_from_file(self: Any, path: str) -> bool:
     self._network._weights.update(graph.initializers)
     self._network._graph = path
     return True
+
+
+def _unread_kernels(module: Any, graph: ir.Graph) -> list[tuple[str, str, str]]:
+    """10.3 finds the size of a kernel in its weights only where they are a constant as they stand."""
+    if tuple(int(part) for part in module.__version__.split(".")[:2]) > (10, 3):
+        return []
+    silent = [node for node in graph if node.op_type == "Conv" and "kernel_shape" not in node.attributes]
+    return [
+        (node.name, "Conv", "kernel weights has incorrect number of dimensions")
+        for node in silent
+        if node.inputs[1].producer() is not None
+    ]
 
 
 def _parser_error(module: Any, name: str, operator: str, description: str) -> Any:
@@ -282,21 +317,46 @@ def _went_through(world: World, monitor: Any) -> bool:
     return monitor is None or phase(0, None)
 
 
-class HostMemory(bytearray):
-    """Bytes that have a buffer in every Python."""
-
-    nbytes = property(len)
+_HELD: list[Any] = []
+"""What host memory points to: a memoryview made from a bare address owns nothing."""
 
 
-def _host_memory(_module: Any, content: bytes) -> HostMemory:
-    return HostMemory(content)
+class _Buffer(ctypes.Structure):
+    """CPython's `Py_buffer`."""
+
+    _fields_ = (
+        ("buf", ctypes.c_char_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
+        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
+        ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
+        ("internal", ctypes.c_void_p),
+    )
+
+
+def _host_memory(_module: Any, content: bytes) -> memoryview:
+    """As the real ones are: a buffer that says its elements are floats, of one byte each."""
+    _HELD.append(content)
+    shape, strides = ctypes.c_ssize_t(len(content)), ctypes.c_ssize_t(1)
+    described = _Buffer(
+        content, None, len(content), 1, 1, 1, b"f", ctypes.pointer(shape), ctypes.pointer(strides), None, None
+    )
+    _HELD.append(described)
+    made = ctypes.pythonapi.PyMemoryView_FromBuffer
+    made.restype, made.argtypes = ctypes.py_object, [ctypes.c_void_p]
+    return made(ctypes.addressof(described))
 
 
 # Running: enough to load a plan and ask about it.
 
 
 def _start_runtime(self: Any, logger: Any) -> None:
-    self._logger, self._shell = logger, _fails(self, logger, "runtime")
+    self._logger, self._shell = logger, _needs_driver(self, logger) or _fails(self, logger, "runtime")
 
 
 def _end_runtime(self: Any) -> None:
@@ -334,8 +394,9 @@ def _information(self: Any, layout: Any) -> str:
     return json.dumps({"Layers": self._plan["layers"]})
 
 
-def _start_weights(self: Any, values: Any) -> None:
-    self._values = values
+def _start_weights(self: Any, values: Any, pointer: int = 0, count: int = 0) -> None:
+    assert not hasattr(values, "strides"), "with numpy 2 some versions misread an array's strides"
+    self._values = values, pointer, count
 
 
 BEHAVIOUR: dict[str, dict[str, Any]] = {

@@ -184,6 +184,7 @@ def built(
     bindings.mark_refittable(network, refittable)
     mark_outputs(network, outputs)
     config = builder.create_builder_config()
+    bindings.allow_capture(config)
     if refittable:
         config.set_flag(bindings.flag("REFIT_INDIVIDUAL"))
     profile = builder.create_optimization_profile()

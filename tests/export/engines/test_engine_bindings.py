@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import signal
+import subprocess
 import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine_samples import fake_bindings, small_graph
@@ -16,6 +22,7 @@ from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError, MimiE
 from mimi_edge.export.engines import bindings as bindings_module
 from mimi_edge.export.engines import libraries
 from mimi_edge.export.engines.bindings import bindings_of, load_bindings
+from mimi_edge.export.engines.cuda_library import why_no_driver
 
 ALL = (*VERSIONS, "rtx-1.7")
 
@@ -133,6 +140,64 @@ def test_a_missing_driver_is_named_and_the_process_lives_on(version, start):
     del caught
     gc.collect()
     assert world.calls == [start]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("start", ["Builder(loaded.logger)", "loaded.builder()", "loaded.runtime()"])
+def test_a_driver_is_looked_for_before_tensorrt_ends_the_process(version, start):
+    """In a process of its own, because the fakes of old versions abort without a driver, as the real ones do."""
+    script = f"""
+import fake_tensorrt
+from mimi_edge.choices import Backend
+from mimi_edge.export.engines.bindings import bindings_of
+from mimi_edge.export.engines.cuda_library import why_no_driver
+module = fake_tensorrt.fake_module({version!r}, world=fake_tensorrt.World(driver=False))
+loaded = bindings_of(module, Backend.TRT, why_no_driver=lambda: why_no_driver(lambda: None))
+{start.replace("Builder", "module.Builder")}
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(Path(__file__).parent)])}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    aborts = start.startswith("Builder") and version == "10.3"
+    assert ended.returncode == (-signal.SIGABRT if aborts else 1), ended.stderr
+    if not start.startswith("Builder"):
+        assert "no NVIDIA driver here" in ended.stderr
+        assert "--runtime nvidia" in ended.stderr
+
+
+def test_tensorrt_for_rtx_builds_without_a_driver():
+    module = fake_module("rtx-1.7", world=World(driver=False))
+    loaded = bindings_of(module, Backend.TRT_RTX, why_no_driver=lambda: "no driver")
+    assert loaded.builder() is not None
+    with pytest.raises(MimiEdgeError, match=r"Cannot start TensorRT's runtime .*no driver"):
+        loaded.runtime()
+
+
+def driver(start: int = 0, devices: int = 1) -> SimpleNamespace:
+    def count(pointer) -> int:
+        ctypes.cast(pointer, ctypes.POINTER(ctypes.c_int))[0] = devices
+        return 0
+
+    return SimpleNamespace(cuInit=lambda _flags: start, cuDeviceGetCount=count)
+
+
+@pytest.mark.parametrize(
+    ("library", "says"),
+    [
+        (None, "--runtime nvidia"),
+        (driver(start=100), "CUDA_VISIBLE_DEVICES"),
+        (driver(devices=0), "CUDA_VISIBLE_DEVICES"),
+        (driver(start=803), "does not fit the driver that is loaded"),
+        (driver(start=999), "CUDA error 999"),
+    ],
+)
+def test_why_there_is_no_driver(library, says):
+    assert says in str(why_no_driver(lambda: library))
+
+
+def test_a_driver_with_a_gpu_is_one():
+    assert why_no_driver(driver) is None
 
 
 # What differs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_runtime
 import numpy as np
@@ -13,7 +14,9 @@ from export_samples import random_images, random_task, task_file, torch_logits
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError
+from mimi_edge.events import Note
 from mimi_edge.export.engines import exporting, proofs
+from mimi_edge.export.engines.attention import attention_kernels
 from mimi_edge.export.engines.exporting import EngineOptions, Labelled, TaskImages, export_engines
 from mimi_edge.export.engines.requests import BatchRange
 from mimi_edge.export.engines.shelf import read_shelf
@@ -207,6 +210,93 @@ def test_an_engine_of_a_task_that_changed_is_not_used(package, machine, tmp_path
     with pytest.raises(ConfigError, match="no trt engine for few"):
         serving(opened.folder, ["few"], backend=Backend.TRT, listener=lambda event: said.append(event.text))
     assert "before the task few changed" in said[0]
+
+
+# Softmax in fp32 or not, by measurement.
+
+HALF = EngineOptions(Precision.FP16, Strategy.PER_TASK, BatchRange(1, 1, 2))
+
+
+def timed(ratio):
+    """What times two functions in turns: it runs both, and finds this."""
+
+    def speed(measured, reference):
+        measured(), reference()
+        return SimpleNamespace(value=ratio, low=ratio - 0.01, high=ratio + 0.01)
+
+    return speed
+
+
+def softmaxes_in_fp32(engine):
+    return sum(reason == "softmax" for reason in engine.sidecar.kept_fp32.values())
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.5, "fp16"), (0.995, "fp32"), (1.3, "fp32")])
+def test_softmax_is_computed_in_the_form_that_is_seen_to_be_faster(package, machine, ratio, kept):
+    (made,) = export_engines(package[1], HALF, tasks=["few"], images=images_of, speed=timed(ratio))
+    said = made.sidecar.check["softmax"]
+    blocks = said["attention_kernels"]["fp16"]
+    assert blocks > 0
+    assert said["attention_kernels"] == {"fp32": 0, "fp16": blocks}
+    assert (said["computes_in"], said["why"].startswith(f"fp16 / fp32 took {ratio:.3f}")) == (kept, True)
+    assert softmaxes_in_fp32(made) == (0 if kept == "fp16" else blocks)
+
+
+def test_a_form_that_answers_wrong_is_not_kept_however_fast(package, machine, monkeypatch):
+    def proof(work, draft, graph, built):
+        if not any(layer.op_type == "Softmax" for layer in graph.kept):
+            raise ExportMismatchError("fused attention is wrong here")
+        return proofs.proof_of(work, draft, graph, built)
+
+    monkeypatch.setattr(exporting, "proof_of", proof)
+    (made,) = export_engines(package[1], HALF, tasks=["few"], images=images_of, speed=timed(0.1))
+    assert made.sidecar.check["softmax"]["computes_in"] == "fp32"
+    assert "does not answer" in made.sidecar.check["softmax"]["why"]
+
+
+def test_without_times_softmax_stays_in_fp32_and_that_is_said(package, machine):
+    (made,) = export_engines(package[1], HALF, tasks=["few"], images=images_of)
+    assert made.sidecar.check["softmax"]["why"].startswith("the default, not measured")
+    assert softmaxes_in_fp32(made) > 0
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"),
+    [
+        (["{ForeignNode[blocks.0]}", "_gemm_mha_v2_myl0"], 1),
+        ([{"Name": "__myl_Fc", "TacticName": "sm90_xmma_gemm_f16f16"}, {"Name": "x", "TacticName": "fmha_cutlass"}], 1),
+        ([{"Name": "/attn/Softmax", "TacticName": "__myl_MaxSubExp_0x12"}], 0),
+    ],
+)
+def test_attention_kernels_are_counted_by_what_they_are_called(layers, count):
+    assert attention_kernels(layers) == count
+
+
+# What is not proved.
+
+
+def test_an_engine_that_nobody_could_compare_says_so_loudly(package, machine, monkeypatch):
+    monkeypatch.setattr(proofs, "runtime_version", lambda: None)
+    heard = []
+    options = EngineOptions(Precision.FP32, Strategy.PER_TASK, BatchRange(1, 1, 2))
+    (made,) = export_engines(package[1], options, tasks=["few"], listener=heard.append)
+    assert "ONNX Runtime" in made.sidecar.unproved
+    assert any("NOT PROVED" in event.text for event in heard if isinstance(event, Note))
+    again = []
+    for task in serving(package[1].folder, ["few"], backend=Backend.TRT, listener=again.append).served():
+        task.run(random_images(1))
+    assert any("NOT PROVED" in event.text for event in again if isinstance(event, Note))
+
+
+def test_a_proved_engine_says_nothing_of_that(package, machine):
+    (made,) = export_engines(package[1], replace(HALF, precision=Precision.FP32), tasks=["few"])
+    assert made.sidecar.unproved is None
+
+
+def test_padded_classes_keep_no_head_in_fp32(package, machine):
+    """The logit of a class that a task does not have is the lowest that fp16 holds, and no range."""
+    (made,) = export_engines(package[1], replace(HALF, strategy=Strategy.SHARED), images=images_of)
+    assert not [reason for reason in made.sidecar.kept_fp32.values() if "overflow" in reason]
 
 
 @pytest.mark.gpu

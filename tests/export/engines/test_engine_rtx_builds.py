@@ -201,8 +201,8 @@ def skipped_without_driver(error: MimiEdgeError) -> None:
 
 def test_the_inspector_sees_the_same(rtx, workplace_of):
     made, _ = built(rtx, workplace_of("vit"), Strategy.PER_TASK, Precision.FP16, layer_details=True)
-    runtime = rtx.runtime()
     try:
+        runtime = rtx.runtime()
         engine = rtx.deserialize(runtime, made.plan, "per-task.first.fp16.engine")
     except MimiEdgeError as error:
         skipped_without_driver(error)

@@ -78,6 +78,31 @@ def test_each_precision_has_its_tolerance(precision):
     assert TOLERANCES[Precision.FP32] < TOLERANCES[Precision.FP16] < TOLERANCES[Precision.BF16]
 
 
+def test_fp16_that_is_a_little_further_off_is_judged_by_the_validation_split():
+    options = {"preprocessing": PREPROCESSING, "max_accuracy_drop": 0.01}
+    with pytest.raises(ExportMismatchError, match="does not answer"):
+        prove(Table(off(0.02)), Table(linear), images(20), Precision.FP16, **options)
+    proof = prove(Table(off(0.02)), Table(linear), images(20), Precision.FP16, judge=lambda: split("val"), **options)
+    assert proof.judged_by == "accuracy on the val split: a drop of 0.0000 of at most 0.01"
+    better = split("val", right=0.9)
+    with pytest.raises(ExportMismatchError, match=r"on the val split drops by 0\.1500; at most 0\.01"):
+        prove(Table(off(0.02)), Table(linear), images(20), Precision.FP16, judge=lambda: better, **options)
+
+
+@pytest.mark.parametrize(("precision", "share"), [(Precision.FP16, 0.05), (Precision.FP32, 0.02)])
+def test_accuracy_does_not_speak_for_what_is_far_off_or_should_be_exact(precision, share):
+    with pytest.raises(ExportMismatchError, match="does not answer"):
+        prove(
+            Table(off(share)),
+            Table(linear),
+            images(20),
+            precision,
+            judge=lambda: split("val"),
+            preprocessing=PREPROCESSING,
+            max_accuracy_drop=1.0,
+        )
+
+
 @pytest.mark.parametrize("precision", list(Precision))
 def test_what_is_no_number_is_refused_in_every_precision(precision):
     with pytest.raises(ExportMismatchError):
@@ -111,7 +136,7 @@ def turned(share):
 
 
 def test_int8_is_judged_by_the_validation_split_and_only_reports_the_test_split():
-    options = {"preprocessing": PREPROCESSING, "judge": split("val"), "report": split("test", right=0.1)}
+    options = {"preprocessing": PREPROCESSING, "judge": lambda: split("val"), "report": split("test", right=0.1)}
     proof = prove(Table(linear), Table(linear), images(8), Precision.INT8, **options)
     assert proof.judged_by == "drop of accuracy on the val split: 0.0000 of at most 0"
     assert proof.accuracy == {"split": "test", "images": 40, "right": 30, "accuracy": 0.75}

@@ -113,6 +113,17 @@ def test_without_capture_the_answers_stay_right_and_it_is_said(graph, failure):
     computer.gpu.check()
 
 
+def test_tensorrt_for_rtx_is_captured_and_gives_the_same_bits_from_the_first_run_on(graph):
+    computer = machine("rtx-1.7")
+    with opened(computer, graph) as runner:
+        answers = [runner.run(images(2)) for _ in range(3)]
+        assert runner.executor.why_no_graphs is None
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+    assert computer.gpu.calls["cudaGraphLaunch"] == 2
+    computer.gpu.check()
+
+
 def test_what_tensorrt_for_rtx_cannot_capture_is_not_tried(graph):
     computer = machine("rtx-1.7", gpu=FakeCuda(capturable=False))
     with opened(computer, graph) as runner:

@@ -14,8 +14,9 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Advance
 from mimi_edge.export.graphs import describe, load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.export.precision import ranges as ranges_module
 from mimi_edge.export.precision.half import infer_types, to_half
-from mimi_edge.export.precision.ranges import FP16_LARGEST, overflowing, value_ranges
+from mimi_edge.export.precision.ranges import FP16_LARGEST, Look, find_ranges, overflowing, value_ranges
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
@@ -54,6 +55,47 @@ def test_ranges_are_those_of_the_activations(family, exported, tmp_path):
     weights = load_graph(path).graph.initializers
     assert ranges["layers.0.blocks.0.attn.down" if family == "swinv2" else "blocks.0.attn.down"] > 0
     assert {name for name, value in weights.items() if value.dtype is ir.DataType.FLOAT} <= set(ranges)
+
+
+def test_looks_take_turns_in_one_graph_that_is_opened_once(exported, tmp_path, monkeypatch):
+    path = merged(exported, tmp_path)
+    opened = []
+    monkeypatch.setattr(ranges_module, "open_graph", lambda *a, **b: opened.append(a) or open_graph(*a, **b))
+    looks = [Look(random_images(5, seed=1)), Look(random_images(3, seed=2))]
+    heard = []
+    found = find_ranges(path, looks, batch=2, listener=heard.append)
+    assert len(opened) == 1
+    assert found.images == 8
+    assert [(event.done, event.total) for event in heard] == [(done, 8) for done in (0, 2, 4, 6, 7, 8)]
+    apart = [value_ranges(path, look.images) for look in looks]
+    assert found.largest == {name: pytest.approx(max(one[name] for one in apart), rel=1e-5) for name in apart[0]}
+
+
+def test_looking_ends_after_its_time_with_what_was_seen(exported, tmp_path):
+    found = find_ranges(merged(exported, tmp_path), [Look(random_images(6))], batch=2, seconds=0)
+    assert found.images == 2
+
+
+def test_partial_sums_of_attention_count_and_those_of_layers_do_not(exported, tmp_path):
+    """32 times 900, then 32 times -900: the sum ends at 0, and was at 28800 on the way."""
+    text = """
+toy (float[batch, 3, 32, 32] images) => (float[batch, 3, 32, 32] logits)
+<float minus = {-1}, float[32, 32] weight = {WEIGHT}>
+{
+    turned = Mul (images, minus)
+    both = Concat <axis = 3> (images, turned)
+    again = Concat <axis = 2> (images, images)
+    product = MatMul (both, again)
+    logits = MatMul (product, weight)
+}
+""".replace("WEIGHT", ", ".join(["1"] * 1024))
+    images = np.full((1, 3, 32, 32), 30.0, np.float32)
+    found = find_ranges(_toy(exported, tmp_path, text), [Look(images)])
+    assert found.largest["product"] == pytest.approx(0, abs=1e-2)
+    assert found.partial_sums == {"product": pytest.approx(30 * 30 * 64)}
+    assert overflowing(found.largest, Precision.FP16, partial_sums=found.partial_sums) == {
+        "product": "overflow of partial sums: 57600 > 65504 / 4"
+    }
 
 
 def test_planted_overflow_is_found_and_kept_in_fp32(exported, tmp_path):

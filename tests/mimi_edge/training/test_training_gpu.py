@@ -24,6 +24,12 @@ pytestmark = pytest.mark.gpu
 BUDGET = Budget(size_bytes=100_000)
 
 
+@pytest.fixture(autouse=True)
+def _torch_sees_it() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is a GPU, and torch sees none: this torch was built without CUDA")
+
+
 def test_auto_is_the_gpu():
     assert chosen_device("auto").type == "cuda"
 
