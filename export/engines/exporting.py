@@ -293,8 +293,8 @@ class EngineWork:
     ) -> TypedGraph:
         """The draft's graph in the number formats that were asked for; the draft's model is used up."""
         names = [task.header.name for task in draft.tasks]
-        looked_at = names if self.options.precision in {Precision.FP16, Precision.INT8} else ()
-        training = {name: some for name in looked_at if (some := self.images(name).training()) is not None}
+        wanted = names if self.options.precision in {Precision.FP16, Precision.INT8} else ()
+        training = {name: some for name in wanted if (some := self.images(name).training()) is not None}
         return typed(
             draft,
             self.package,
