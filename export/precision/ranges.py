@@ -253,7 +253,7 @@ def _computed_products(graph: ir.Graph) -> dict[str, str]:
 
 def _append_reductions(model: ir.Model, watched: Mapping[str, str], products: Mapping[str, str]) -> None:
     """Gives the graph one scalar output for each watched value, and one for the sums of each product."""
-    values = {value.name: value for value in _computed(model.graph)}
+    values = {value.name: value for value in _computed(model.graph) if value.name is not None}
     outputs = []
     # ONNX Runtime 1.31 runs the last dead end of a graph first. In this order it reduces each value as soon as it is
     # there; in the other one it would first compute, and keep, every value of the network.
