@@ -16,7 +16,16 @@ from mimi_edge.profiles.devices.catalogue import add_device, all_devices, find_d
 from mimi_edge.profiles.devices.device import PRECISIONS, Device
 from mimi_edge.profiles.devices.quantities import BANDWIDTH, SIZE, in_words
 from mimi_edge.profiles.devices.reading import OPERATION_KINDS, read_device
-from mimi_edge.profiles.devices.roofline import BOUNDS, LABEL, Estimate, EstimateError, compare, estimate, why_not
+from mimi_edge.profiles.devices.roofline import (
+    BOUNDS,
+    LABEL,
+    Estimate,
+    EstimateError,
+    compare,
+    estimate,
+    not_told_apart,
+    why_not,
+)
 from mimi_edge.profiles.devices.work import Work, work_of
 
 GRAPH_SUFFIX = ".onnx"
@@ -97,7 +106,11 @@ def _list(devices: Sequence[Device]) -> None:
         for device in devices
     ]
     columns = ("device", "GB", "GB/s", *PRECISIONS, "CUDA")
-    show_table(f"{len(devices)} devices; 10^12 operations a second, peak, dense, from data sheets", columns, rows)
+    show_table(
+        f"{len(devices)} devices; 10^12 operations a second, peak, dense, from data sheets",
+        columns,
+        rows,
+    )
 
 
 def _scaled(figure: float | None, unit: float) -> str:
@@ -214,6 +227,7 @@ def _document(estimates: _Estimates) -> dict[str, Any]:
             | {"label": entry.label, "ms": entry.ms, "bound": entry.bound, "images_per_s": entry.images_per_s}
             for entry in estimates.found
         ],
+        "not_told_apart": [[_label(entry) for entry in group] for group in not_told_apart(estimates.found)],
         "without_estimate": dict(estimates.without),
         "measured": None if error is None else asdict(error) | {"relative": error.relative},
     }
@@ -227,22 +241,31 @@ def _show_estimates(estimates: _Estimates) -> None:
     columns: tuple[str, ...] = ("batch", "GFLOPs", f"MB moved in {estimates.precision}", "kernels")
     show_table(f"Work of {estimates.graph.name}", columns, work_rows)
     rows = [
-        (
-            _label(entry),
-            entry.batch,
-            f"{entry.ms:.3g}",
-            entry.bound,
-            *(f"{entry.bounds_ms[bound]:.3g}" if bound in entry.bounds_ms else "" for bound in BOUNDS),
-            f"{entry.images_per_s:,.0f}",
-        )
+        (_label(entry), entry.batch, f"{entry.ms:.3g}", entry.bound, f"{entry.images_per_s:,.0f}")
         for entry in estimates.found
     ]
-    columns = ("device", "batch", "ms", "bound by", *BOUNDS, "img/s")
-    show_table(f"ESTIMATES in {estimates.precision}, from data sheets; nothing was measured", columns, rows)
+    columns = ("device", "batch", "ms", "bound by", "img/s")
+    title = f"ESTIMATES in {estimates.precision}, from data sheets; nothing was measured"
+    show_table(title, columns, rows)
+    bounds = [
+        (_label(entry), entry.batch, *(f"{entry.bounds_ms[it]:.3g}" if it in entry.bounds_ms else "" for it in BOUNDS))
+        for entry in estimates.found
+    ]
+    show_table("What each bound alone would allow, ms", ("device", "batch", *BOUNDS), bounds)
+    for group in not_told_apart(estimates.found):
+        say(_not_told_apart(group))
     for label, reason in estimates.without.items():
         say(f"No estimate for {label}: {reason}.")
     if estimates.error is not None:
         show_facts("Against a measurement", {_label(estimates.found[0]): str(estimates.error)})
+
+
+def _not_told_apart(group: Sequence[Estimate]) -> str:
+    return (
+        f"{', '.join(map(_label, group))} are not told apart at batch {group[0].batch}: all are bound by starting "
+        f"kernels, for which the same time is assumed on each ({group[0].ms:.3g} ms in all). A larger --batch, or a "
+        "measurement, tells which is faster."
+    )
 
 
 def _label(entry: Device | Estimate) -> str:

@@ -7,7 +7,7 @@ data sheet; where a cache holds what is taken to go through memory, the bandwidt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mimi_edge.errors import ConfigError
@@ -15,7 +15,8 @@ from mimi_edge.profiles.devices.device import PRECISIONS, Device
 from mimi_edge.profiles.devices.work import Work
 
 LABEL = "estimate"
-BOUNDS = ("compute", "bandwidth", "launch")
+LAUNCH = "launch"
+BOUNDS = ("compute", "bandwidth", LAUNCH)
 MS = 1000.0
 
 
@@ -128,9 +129,21 @@ def estimate(device: Device, work: Work, precision: str = "fp16") -> Estimate:
     }
     overhead = device.launch_overhead
     if overhead is not None:
-        bounds["launch"] = work.kernels * overhead.seconds * MS
+        bounds[LAUNCH] = work.kernels * overhead.seconds * MS
     assumption = None if overhead is None else overhead.assumption
     return Estimate(device.name, device.title, precision, work.batch, bounds, assumption)
+
+
+def not_told_apart(estimates: Sequence[Estimate]) -> list[tuple[Estimate, ...]]:
+    """Groups of devices that have the same estimate of a batch because it is bound by the launch of kernels.
+
+    That bound stands on an assumption that is the same for many devices, so it says nothing about which is faster.
+    """
+    groups: dict[tuple[int, float], list[Estimate]] = {}
+    for one in estimates:
+        if one.bound == LAUNCH:
+            groups.setdefault((one.batch, one.ms), []).append(one)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def compare(estimated: Estimate, measured_ms: float) -> EstimateError:

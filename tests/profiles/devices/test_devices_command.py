@@ -8,7 +8,7 @@ from tiny_package import make_package
 from typer.testing import CliRunner
 
 from mimi_edge.cli.app import app
-from mimi_edge.profiles.devices.catalogue import VARIABLE
+from mimi_edge.profiles.devices.catalogue import VARIABLE, all_devices
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,26 @@ def test_estimates_are_labelled_and_name_the_bound(package):
     assert {entry["label"] for entry in document["estimates"]} == {"estimate"}
     assert [entry["batch"] for entry in document["estimates"]] == [1, 8]
     assert {entry["bound"] for entry in document["estimates"]} <= {"compute", "bandwidth", "launch"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--estimate", "{package}")])
+def test_names_that_one_must_type_are_whole_at_80_columns(arguments, package, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("mimi_edge.cli.output.NARROWEST", 80)
+    said = run(0, *(argument.format(package=package) for argument in arguments)).stdout
+    names = {line.split()[0] for line in said.splitlines() if line.strip()}
+    assert {name for name in all_devices() if name != "cpu"} <= names
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_devices_that_an_estimate_cannot_tell_apart_are_named(package):
+    chosen = [part for name in ("t4", "rtx-3070", "h100-sxm") for part in ("--device", name)]
+    result = run(0, "--estimate", package, *chosen)
+    document = json.loads(run(0, "--estimate", package, *chosen, "--json").stdout)
+    assert document["not_told_apart"] == [["t4", "rtx-3070", "h100-sxm"]]
+    assert "t4, rtx-3070, h100-sxm are not told apart at batch 1" in result.stderr.replace("\n", " ")
+    alone = json.loads(run(0, "--estimate", package, "--device", "t4", "--json").stdout)
+    assert alone["not_told_apart"] == []
 
 
 def test_a_package_of_several_tasks_is_estimated_bare_unless_one_is_chosen(package):
