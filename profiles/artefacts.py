@@ -53,6 +53,7 @@ class Artefact:
         origin: folder of the package, the graph, the task file or the engine it was found in.
         backbone: name of its backbone, None where nobody knows.
         batches: smallest and largest batch that it takes; None takes any.
+        unproved: of an engine: why nobody knows that it answers what was trained; None where it was compared.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Artefact:
     origin: str = ""
     backbone: str | None = None
     batches: tuple[int, int] | None = None
+    unproved: str | None = None
 
     @property
     def backend(self) -> Backend:
@@ -345,6 +347,7 @@ def _engine(path: Path, sidecar: Sidecar, package: Package, name: str, wanted: W
         graph=like.graph if per_task else None,
         origin=str(path.parent),
         batches=_batches(sidecar),
+        unproved=sidecar.unproved,
     )
 
 
@@ -365,6 +368,7 @@ def _lone_engine(path: Path, sidecar: Sidecar, wanted: Wanted) -> Artefact:
         strategy=sidecar.strategy.value,
         origin=str(path.parent),
         batches=_batches(sidecar),
+        unproved=sidecar.unproved,
     )
 
 

@@ -362,6 +362,11 @@ def _with_marks(
         for batch in batches
         if not least <= batch <= most
     ]
+    marks += [
+        f"NOT PROVED: nobody has compared the answers of {one.name} with those that were trained ({one.unproved})."
+        for one in artefacts
+        if one.unproved is not None
+    ]
     marks += [f"Held back meanwhile: {reason}." for reason in held_back]
     marks += [f"Not settled when the warm-up ended: {'; '.join(unsettled)}."] if unsettled else []
     return replace(environment, marks=tuple(marks))

@@ -53,8 +53,12 @@ def test_a_package_on_tensorrt_is_the_engines_of_its_tasks(package):
         ("digits", "engine", "per-task"),
         ("latency", "engine", "per-task"),
     ]
+    digits, *others = found
+    found = [replace(digits, unproved="there was no GPU"), *others]
     report = profile(found, PLAN, {"digits": LabelledImages("test", split)})
     assert not report.failed, report.failed
+    unproved = [mark for mark in report.environment.marks if "NOT PROVED" in mark]
+    assert [("digits" in mark, "there was no GPU" in mark) for mark in unproved] == [(True, True)]
     digits = report.artefact("digits")
     logits = open_graph(package.tasks["digits"].graph).run(normalise(split.images, PREPROCESSING))
     assert digits.accuracy.right == int((logits.argmax(axis=1) == split.labels).sum())
