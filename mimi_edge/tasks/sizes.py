@@ -76,7 +76,7 @@ def _tensor_table(shapes: Mapping[str, Shape], header: TaskHeader) -> tuple[int,
 
 def _quoted_bytes(text: str) -> int:
     """Of a text inside a JSON string."""
-    return len(json.dumps(text, ensure_ascii=False).encode()) - len('""')
+    return len(json.dumps(text, ensure_ascii=False, allow_nan=False).encode()) - len('""')
 
 
 def _aligned(count: int) -> int:
