@@ -74,6 +74,8 @@ def write_reports(report: Report, paths: Sequence[Path]) -> dict[Path, str]:
     for path in paths:
         try:
             write_report(report, path)
-        except (OSError, MimiEdgeError) as error:
+        except OSError as error:
+            why_not[path] = error.strerror or str(error)
+        except MimiEdgeError as error:
             why_not[path] = str(error)
     return why_not
