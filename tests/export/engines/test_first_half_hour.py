@@ -104,7 +104,9 @@ def test_the_whole_course_on_fakes(course, exported, tmp_path, monkeypatch):
     found = {name: line["found"] for name, line in lines.items()}
     assert found["what is here"]["tensorrt"].startswith("TensorRT 10.15")
     assert found["without a GPU"]["ended_by_itself"]
-    kernels = {form: one["attention_kernels"] for form, one in found["precisions"]["tiny"].items()}
+    forms = found["precisions"]["tiny"]
+    # ONNX Runtime, which computes for the stand-in, has no bf16 on a CPU.
+    kernels = {form: one["attention_kernels"] for form, one in forms.items() if not form.startswith("bf16")}
     assert kernels["fp16, Softmax in fp32"] == 0 < kernels["fp16, Softmax in fp16"]
     proven = {
         name: {task for one in engines for task in one["check"]["outputs"]}
