@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -165,6 +166,8 @@ def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
         ConfigError: the folder holds no run.
     """
     path = folder / CONFIG_FILE
+    if not os.path.lexists(path):
+        raise ConfigError(f"{folder} holds no run: there is no {CONFIG_FILE} in it. Check the folder.")
     document = raw_document(document_bytes(path, CONFIG_KIND), path, CONFIG_KIND)
     start = typed_document({START: document.pop(START, None)}, path, CONFIG_KIND, _Start).start
     return config_from_document(document, path), start

@@ -98,6 +98,7 @@ def test_a_build_that_is_stopped_leaves_the_good_engine(package: Path) -> None:
         (("--format", "trt", "--backend", "trt"), "mimi-edge[trt]"),
     ],
 )
+@pytest.mark.usefixtures("from_an_index")
 def test_options_that_make_no_sense_say_what_to_change(package: Path, options: tuple[str, ...], message: str) -> None:
     outcome = here("export", package, *options)
     assert outcome.code in {1, 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -35,9 +36,9 @@ def test_a_task_file_on_torch_answers_as_its_graph_does(trained: Trained, packag
 def test_tables_fit_80_columns(
     trained: Trained, packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mimi_edge.cli.output.NARROWEST", 80)
-    monkeypatch.setenv("COLUMNS", "80")
-    said = here("profile", packaged.folder, "--batch", "1,2", *QUICK).ended(0).out
+    for name, value in {"COLUMNS": "80", "FORCE_COLOR": "1"}.items():  # as on a terminal
+        monkeypatch.setenv(name, value)
+    said = re.sub("\x1b\\[[0-9;]*m", "", here("profile", packaged.folder, "--batch", "1,2", *QUICK).ended(0).out)
     assert max(map(len, said.splitlines())) <= 80
     for words in ("jitter", "images/s", "Preprocessing", "95 % interval", "GFLOPs"):
         assert words in said

@@ -43,7 +43,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_bytes(
     time.sleep(0.5)
     process.send_signal(number)
     outcome = ended(process).ended(130)
-    assert outcome.out == ""
+    assert outcome.document["error"]["exit_code"] == 130
     assert "mimi-edge train --resume 'my run'" in outcome.err
     assert not (tmp_path / "my run" / "pictures.safetensors").exists()
     refused = here("train", "--data", pictures, *SMALL, "--budget-mb", "0.1", "--run", tmp_path / "my run").ended(2)

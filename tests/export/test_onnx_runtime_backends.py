@@ -20,6 +20,9 @@ class _Session:
     def get_providers(self):
         return self.used
 
+    def get_outputs(self):
+        return [SimpleNamespace(name="features")]
+
 
 def _runtime(monkeypatch, available, used):
     """A stand-in for onnxruntime that was built with some providers and gets on with others."""
@@ -45,6 +48,7 @@ def _runtime(monkeypatch, available, used):
 
 
 @pytest.mark.parametrize("backend", [Backend.ORT_CUDA, Backend.ORT_TRT])
+@pytest.mark.usefixtures("from_an_index")
 def test_a_runtime_without_the_provider_says_what_to_install(workplace, backend):
     _, folder = workplace
     with pytest.raises(MimiEdgeError, match=rf"without {PROVIDERS[backend][0]}.*mimi-edge\[gpu\]"):

@@ -191,6 +191,7 @@ def test_a_manifest_that_says_a_thing_twice_is_refused(full, place):
 
 
 @pytest.mark.parametrize("newer", [lambda it: it["archive"].update(format=2), lambda it: it.update(schema=2)])
+@pytest.mark.usefixtures("from_an_index")
 def test_a_newer_archive_says_to_upgrade(full, place, newer):
     assert "--upgrade" in assert_refused(forged(full, place.parent / "forged.tar", spoil=newer), place)
 

@@ -150,7 +150,7 @@ def in_prediction(files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> F
 
 def in_profiling(files: tuple[Path, ...]) -> Floats:
     """What the artefact under measurement gets, in its process; only the pipe between the two is left out."""
-    from mimi_edge.profiles.accuracy import count_right
+    from mimi_edge.profiles.accuracy import answered_classes
     from mimi_edge.profiles.worker import Worker
 
     seen: list[Floats] = []
@@ -161,7 +161,7 @@ def in_profiling(files: tuple[Path, ...]) -> Floats:
             def ask(self, _name: str, _stage: str, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
                 return worker.classify(json.loads(json.dumps(request)), io.BytesIO(payload))
 
-        count_right(Crew(), "task", decode_split(split_of(files), SETTING), SETTING, batch=3)  # type: ignore[arg-type]
+        answered_classes(Crew(), "task", decode_split(split_of(files), SETTING), SETTING, batch=3)  # type: ignore[arg-type]
     return np.concatenate(seen)
 
 

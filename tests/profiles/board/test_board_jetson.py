@@ -165,6 +165,7 @@ def test_a_service_that_stops_is_an_error_of_the_system():
         meter.read()
 
 
+@pytest.mark.usefixtures("from_an_index")
 def test_without_jetson_stats_the_line_that_installs_it_is_told(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError("No module named 'jtop'", name="jtop")

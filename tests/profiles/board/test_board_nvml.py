@@ -130,6 +130,7 @@ def test_a_gpu_is_found_by_index_uuid_or_environment(installed, monkeypatch):
         open_gpu()
 
 
+@pytest.mark.usefixtures("from_an_index")
 def test_no_driver_and_no_module_are_told_apart(installed, monkeypatch):
     installed(make(nvmlInit=NVMLError(9)))
     with pytest.raises(MimiEdgeError, match="error 9"):
