@@ -43,6 +43,8 @@ FORMS: tuple[tuple[str, Precision, Mapping[str, str]], ...] = (
     ("bf16, Softmax in bf16", Precision.BF16, FUSABLE),
 )
 """The first is what the others' times are compared with."""
+SHORT_TRAINING: Mapping[str, Any] = {"epochs": 2}
+"""Of the demonstration that INT8 is tried on."""
 STRATEGIES = (
     ("per-task", Strategy.PER_TASK, False),
     ("shared", Strategy.SHARED, False),
@@ -144,7 +146,7 @@ def _exported(package: Package, export: Any, images: ImagesOf) -> Iterator[tuple
         )
 
 
-def int8_verdict_of_the_demonstration(folder: Path, *, epochs: int = 2) -> dict[str, Any]:
+def int8_verdict_of_the_demonstration(folder: Path) -> dict[str, Any]:
     """Trains the built-in demonstration for a moment, and exports it in INT8 with its own images."""
     from mimi_edge.budgets import Budget
     from mimi_edge.export.backbone_graph import export_backbone
@@ -157,7 +159,7 @@ def int8_verdict_of_the_demonstration(folder: Path, *, epochs: int = 2) -> dict[
     run = folder / "digits"
     task_file = run / "digits.safetensors"
     if not task_file.is_file():
-        run_training(TrainingConfig(Budget(size_bytes=500_000), name="digits", epochs=epochs), run)
+        run_training(TrainingConfig(Budget(size_bytes=500_000), name="digits", **SHORT_TRAINING), run)
     backbone = load_backbone("builtin", "pretrained")
     package = create_or_extend(folder / "digits-package", export_backbone(backbone).folder, [task_file])
     decoded = decode_dataset(load_dataset("builtin:digits", seed=0), read_task(task_file).header.preprocessing)
