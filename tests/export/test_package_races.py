@@ -19,8 +19,10 @@ from mimi_edge.export.archives.installing import install_from
 from mimi_edge.export.archives.packing import pack
 from mimi_edge.export.archives.verifying import verify
 from mimi_edge.export.locking import locked, reading
+from mimi_edge.export.manifest import MANIFEST
 from mimi_edge.export.packages import create_or_extend, opened_package, roll_back
 from mimi_edge.export.prediction import predict
+from mimi_edge.export.reading import undisturbed
 from mimi_edge.export.serving import serving
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.fleet import fleet_ledger
@@ -108,12 +110,16 @@ def verified(package, _image):
 
 
 def found(package, _image):
-    return [(one.task, one.neurons, [path.name for path in one.files]) for one in find_artefacts([package], Wanted())]
+    with undisturbed([package]):  # as profile does
+        artefacts = find_artefacts([package], Wanted())
+    return [(one.task, one.neurons, [path.name for path in one.files]) for one in artefacts]
 
 
 def added_up(package, _image):
     with opened_package(package, ()) as opened:
-        return fleet_ledger(opened).line("onnx-package").storage.tasks_bytes
+        # The manifest is longer where there is a version to go back to.
+        manifest = (package / MANIFEST).stat().st_size
+        return fleet_ledger(opened).line("onnx-package").storage.tasks_bytes - manifest
 
 
 def graph_alone(package, image):

@@ -17,7 +17,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.packages import Package
 
 IN_SECONDS = {
-    'backbone="swin_tiny_patch4_window7_224"': 'weights="random", start_ratio=8, epochs=1',
+    'backbone="swin_tiny_patch4_window7_224"': 'backbone="builtin", weights="random", start_ratio=8, epochs=1',
     "budget_mb=0.5": "budget_mb=0.08",
     'runs=["runs/photos"]': 'runs=["runs/photos"], rounds=2',
 }
