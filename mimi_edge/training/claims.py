@@ -10,6 +10,7 @@ import errno
 import os
 import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, run_files
 
 LOCK_FILE = ".lock"
 """In a run folder: locked by whoever works on it, and says who that is."""
+OWNER_TRIES, OWNER_SECONDS = 20, 0.05
 LONGEST_OWNER_BYTES = 300
 _HAS_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """What some network file systems say; there, only the names of new runs are kept apart."""
@@ -145,6 +147,15 @@ def _claim(folder: Path) -> Claim:
             continue  # whoever had it gave it up just now, and the folder with it
 
 
+def _owner(descriptor: int) -> str:
+    """Whose a lock is; who took it this moment is given the time to write that down."""
+    for _ in range(OWNER_TRIES):
+        if owner := os.pread(descriptor, LONGEST_OWNER_BYTES, 0).decode(errors="replace").strip():
+            return owner
+        time.sleep(OWNER_SECONDS)
+    return ""
+
+
 def _locked(path: Path) -> int | None:
     """A descriptor of a file that this process made or found, and locked."""
     try:
@@ -156,7 +167,7 @@ def _locked(path: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = os.pread(descriptor, LONGEST_OWNER_BYTES, 0).decode(errors="replace").strip()
+            owner = _owner(descriptor)
             os.close(descriptor)
             raise _TakenError(owner or "another process") from error
         except OSError as error:
