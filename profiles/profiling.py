@@ -345,6 +345,8 @@ def _with_marks(
     results: Sequence[MeasuredArtefact],
 ) -> Environment:
     """The environment with what made this measurement doubtful."""
+    from mimi_edge.export.engines.sidecars import unproved_note
+
     held_back = throttled_between(*states)
     batches = sorted({measured.batch for one in results for measured in one.measurements})
     unsettled = [
@@ -362,11 +364,7 @@ def _with_marks(
         for batch in batches
         if not least <= batch <= most
     ]
-    marks += [
-        f"NOT PROVED: nobody has compared the answers of {one.name} with those that were trained ({one.unproved})."
-        for one in artefacts
-        if one.unproved is not None
-    ]
+    marks += [unproved_note(one.name, one.unproved) for one in artefacts if one.unproved is not None]
     marks += [f"Held back meanwhile: {reason}." for reason in held_back]
     marks += [f"Not settled when the warm-up ended: {'; '.join(unsettled)}."] if unsettled else []
     return replace(environment, marks=tuple(marks))

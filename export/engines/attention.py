@@ -13,17 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mimi_edge.choices import Precision
 from mimi_edge.errors import ExportMismatchError
 from mimi_edge.events import Note
 from mimi_edge.export.engines.proofs import cannot_run, compared_images, running
 from mimi_edge.export.graphs import LOGITS
-from mimi_edge.export.precision.half import FP32_OPERATORS
+from mimi_edge.export.precision.half import FP32_OPERATORS, HALVES
 
 if TYPE_CHECKING:
     from mimi_edge.export.engines.exporting import EngineWork, Made
 
-HALVES = frozenset({Precision.FP16, Precision.BF16})
 SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 FUSABLE = {operator: reason for operator, reason in FP32_OPERATORS.items() if operator not in SOFTMAX}
 """Operators that stay in fp32 where attention is to be fused."""

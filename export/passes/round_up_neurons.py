@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mimi_edge.export.passes.surgery import content, size_of
+from mimi_edge.tasks.task import DOWN, UP
 
-DOWN, UP = ".down", ".up"
 MULTIPLE = 8
 AXES = {DOWN: 1, UP: 0}
 """Which axis of a weight counts the neurons."""
