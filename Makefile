@@ -21,8 +21,7 @@ BIN := $(VENV)/bin
 VENV_READY := $(VENV)/made.stamp
 RUN_READY := $(VENV)/installed-run.stamp
 TEST_READY := $(VENV)/installed-test.stamp
-VERSIONS := pyproject.toml setup.py constraints.txt
-TYPED := build/typed
+VERSIONS := pyproject.toml constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
@@ -49,18 +48,8 @@ lint: $(TEST_READY) ## ruff: rules and layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy cannot follow the mapped folders of an editable install, so it reads the wheel, laid out as it is installed.
-# What setuptools left of an earlier build goes first: it would put deleted modules into the wheel.
-types: $(TEST_READY) ## mypy --strict on the built wheel
-	@rm -rf build/lib build/bdist.* build/wheel $(TYPED)
-	@mkdir -p build
-	@echo "Building the wheel that mypy reads"
-	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . > build/wheel.log 2>&1 \
-		|| { cat build/wheel.log; exit 1; }
-	@$(BIN)/python -m zipfile -e build/wheel/*.whl $(TYPED)
-	@echo "mypy --strict -p mimi_edge, on the wheel"
-	@status=0; MYPYPATH=$(TYPED) $(BIN)/mypy --strict -p mimi_edge > build/types.log || status=$$?; \
-		sed -E 's#^$(TYPED)/mimi_edge/(cli|export|profiles)/#\1/#; s#^$(TYPED)/##' build/types.log; exit $$status
+types: $(TEST_READY) ## mypy --strict
+	$(BIN)/mypy --strict -p mimi_edge
 
 pytest: $(TEST_READY) ## the tests alone; make pytest ARGS="-m 'not slow'"
 	@$(BIN)/python -m pytest $(ARGS)

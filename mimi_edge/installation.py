@@ -53,7 +53,7 @@ def origin(found: Iterable[Distribution] | None = None, package: Path = PACKAGE)
         if package in (_place_of(one), source.place and source.place / package.name):
             return source
     checkout = package.parent
-    if (checkout / "pyproject.toml").is_file() and (checkout / "setup.py").is_file():
+    if (checkout / "pyproject.toml").is_file() and (checkout / "constraints.txt").is_file():
         return Origin(checkout, editable=True)
     if any(_place_of(one) == package for one in known):
         return Origin()

@@ -53,6 +53,6 @@ def test_constraints_are_exact_and_without_addresses(repository: Path) -> None:
 
 
 def test_no_folder_of_modules_is_left_out_for_want_of_an_init(repository: Path) -> None:
-    """setup.py finds packages by their __init__.py; a folder without one would be missing from the wheel."""
+    """setuptools finds packages by their __init__.py; a folder without one would be missing from the wheel."""
     folders = {file.parent for room in ROOMS for file in (repository / room).rglob("*.py")}
     assert [str(folder.relative_to(repository)) for folder in folders if not (folder / "__init__.py").exists()] == []

@@ -77,7 +77,7 @@ def test_what_pip_noted_nothing_of_came_from_an_index_or_lies_in_a_checkout(tmp_
     assert noted(None) == Origin()
     assert ours("cpu", Origin()) == '"mimi-edge[cpu]"'
     assert ours(None, Origin()) == "mimi-edge"
-    for name in ("pyproject.toml", "setup.py"):
+    for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()
     assert noted(None, package=tmp_path / "mimi_edge") == Origin(tmp_path, editable=True)
 

@@ -12,7 +12,7 @@ import pytest
 from installed_environments import Environment, run
 
 ROOMS = ("mimi_edge", "cli", "export", "profiles")
-BUILD_FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
+BUILD_FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def source_tree(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     for name in BUILD_FILES:
         shutil.copy2(repository / name, tree / name)
     for room in ROOMS:
-        shutil.copytree(repository / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(repository / room, tree / room, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return tree
 
 

@@ -100,4 +100,4 @@ def test_the_source_distribution_gives_the_same_wheel(wheel: Path, wheel_of_sdis
 def test_the_source_distribution_has_what_an_install_needs(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {"/".join(name.split("/")[1:]) for name in archive.getnames()}
-    assert {"pyproject.toml", "setup.py", "constraints.txt", "LICENSE", "README.md", "cli/__init__.py"} <= names
+    assert {"pyproject.toml", "constraints.txt", "LICENSE", "README.md", "mimi_edge/cli/__init__.py"} <= names
