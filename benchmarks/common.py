@@ -27,7 +27,15 @@ from mimi_edge.profiles.latency import (
 from mimi_edge.sites import Site
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Floats, Store
-from mimi_edge.tasks.task import AdapterWeights, BackboneIdentity, HeadWeights, Task, TaskHeader, encode_weights
+from mimi_edge.tasks.task import (
+    AdapterWeights,
+    BackboneIdentity,
+    HeadWeights,
+    Task,
+    TaskHeader,
+    bottleneck_shapes,
+    encode_weights,
+)
 
 BUDGET_BYTES = MEGABYTE // 2
 CLASSES = tuple(f"class {index}" for index in range(10))
@@ -190,11 +198,15 @@ def uneven_neurons(header: TaskHeader, sites: Sequence[Site], budget_bytes: int,
         return {name: count for name, count in counts.items() if count}
 
     low, high = 0.0, 1000.0 * sum(widths.values())
-    if size_bytes(header, widths, {}) > budget_bytes:
+    if size_bytes(header, {}) > budget_bytes:
         raise BudgetInfeasibleError(f"Not even the head fits {budget_bytes} bytes.")
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if size_bytes(header, widths, spread(middle)) <= budget_bytes else (low, middle)
+        low, high = (
+            (middle, high)
+            if size_bytes(header, bottleneck_shapes(widths, spread(middle))) <= budget_bytes
+            else (low, middle)
+        )
     return spread(low)
 
 

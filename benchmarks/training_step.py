@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,16 +23,17 @@ from torch.nn import functional
 from mimi_edge.budgets import Budget, Cost, CostModel
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.methods import mimi
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import WarmUp, measure
 from mimi_edge.schedule import schedule
 from mimi_edge.sites import Site
-from mimi_edge.tasks.task import AdapterWeights, HeadWeights
-from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
 from mimi_edge.training.batches import DeviceImages, Place, on_device, prefix_tokens
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import RoundInputs, make_optimizer, training_step
 
 BACKBONES = {"built-in": "builtin", "Swin-T": "swin_tiny_patch4_window7_224"}
@@ -71,18 +71,19 @@ class PlainModel(nn.Module):
         logits: Tensor = self.head(self.backbone(images))
         return logits
 
-    def weights(self, neurons: Mapping[str, int]) -> tuple[dict[str, AdapterWeights], HeadWeights]:
+    def weights(self, neurons: Mapping[str, int]) -> dict[str, Floats]:
         """What is left of the adapters behind their masks."""
 
-        def array(value: Tensor) -> Any:
-            return value.detach().cpu().numpy().copy()
+        def array(value: Tensor) -> Floats:
+            values: Floats = value.detach().cpu().numpy().copy()
+            return values
 
-        adapters = {}
+        weights = {"head.weight": array(self.head.weight), "head.bias": array(self.head.bias)}
         for site, count in neurons.items():
             key = site.replace(".", "/")
             down, up = array(self.adapters[f"{key}/down"]), array(self.adapters[f"{key}/up"])
-            adapters[site] = AdapterWeights(down[:, :count].copy(), up[:count].copy())
-        return adapters, HeadWeights(array(self.head.weight), array(self.head.bias))
+            weights |= {f"{site}.down": down[:, :count].copy(), f"{site}.up": up[:count].copy()}
+        return weights
 
 
 def main() -> None:
@@ -114,8 +115,8 @@ def read_options() -> argparse.Namespace:
 def pruned_states(backbone: LoadedBackbone, options: argparse.Namespace) -> dict[str, dict[str, int]]:
     """Neurons of each site at the start (M/N = 1), after each round down to 0.5 MB, and with the first blocks empty."""
     header = random_header("random", backbone.identity, backbone.preprocessing)
-    costs = CostModel(header, backbone.sites, 0)
-    start = {site.name: site.width for site in backbone.sites}
+    description = mimi.describe(backbone.network, mimi.MimiSettings())
+    costs, start = CostModel(header, backbone.network, description, 0), description.sizes
     cheapest = Cost(min(costs.cost({site.name: 1}).size_bytes for site in backbone.sites), 0)
     plan = schedule(Budget(size_bytes=BUDGET_BYTES), costs.cost(start), costs.cost({}), cheapest, 0.5)
     states = {"start": start}
@@ -144,8 +145,9 @@ def compare(label: str, backbone: LoadedBackbone, neurons: dict[str, int], optio
     index = torch.arange(options.batch, device=device)
     plain = PlainModel(load_backbone(config.backbone, "random", seed=options.seed), neurons).to(device)
     backbone.module.to(device)
-    ours = AdaptedModel(backbone, neurons, len(CLASSES), seed=options.seed).to(device)
-    ours.load_weights(*plain.weights(neurons))
+    description = mimi.describe(backbone.network, mimi.MimiSettings())
+    ours = EditedModel(backbone, description.resized(neurons), len(CLASSES), options.seed).to(device)
+    ours.load_weights(plain.weights(neurons))
     limit = cache_limit_bytes(device)
     prefix = prefix_tokens(ours, images, options.batch, precision, limit)
     inputs = RoundInputs(images, images, prefix, precision, 1)

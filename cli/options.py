@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import wraps
 from typing import Annotated, Any
 
@@ -12,6 +12,8 @@ import typer
 
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Backend, Scope, Store
+from mimi_edge.methods.catalogue import METHODS
+from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.training.asking import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
@@ -30,6 +32,7 @@ OnnxBackend = Annotated[
 
 DEVICES = ("auto", "cpu", "cuda")
 BUDGET, DATA, METHOD, MACHINE = "Budget", "Task", "Method", "Machine"
+SETTINGS = "Settings of methods"
 
 
 def _among(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -102,6 +105,14 @@ def training_config(
         int,
         typer.Option(min=0, help="Leave out classes with fewer images (of those to train on).", rich_help_panel=DATA),
     ] = DEFAULTS["min_images"],
+    method: Annotated[
+        str,
+        typer.Option(
+            help=f"How the backbone is adapted: {', '.join(METHODS)}.",
+            autocompletion=_among(lambda: METHODS),
+            rich_help_panel=METHOD,
+        ),
+    ] = DEFAULTS["method"],
     epochs: Annotated[int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)] = DEFAULTS["epochs"],
     batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel=METHOD)] = DEFAULTS["batch_size"],
     lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=METHOD)] = DEFAULTS[
@@ -163,6 +174,7 @@ def training_config(
             rich_help_panel=MACHINE,
         ),
     ] = DEFAULTS["precision"],
+    **settings: Setting | None,
 ) -> TrainingConfig:
     """The configuration that the options describe.
 
@@ -194,7 +206,51 @@ def training_config(
         seed=seed,
         device=device,
         precision=precision,
+        method=method,
+        settings={name: value for name, value in settings.items() if value is not None},
     )
+
+
+def _setting_options() -> list[inspect.Parameter]:
+    """An option for each setting of a method that `train` has no other option for."""
+    users: dict[str, list[tuple[Method, Field[Any]]]] = {}
+    for method in METHODS.values():
+        for one in fields(method.settings):
+            if one.name not in DEFAULTS:
+                users.setdefault(one.name, []).append((method, one))
+    return [_setting_option(name, found) for name, found in users.items()]
+
+
+def _setting_option(name: str, users: list[tuple[Method, Field[Any]]]) -> inspect.Parameter:
+    said: dict[str, list[str]] = {}
+    for method, one in users:
+        default = (
+            ""
+            if method.size == name
+            else f" ({one.default:g})"
+            if isinstance(one.default, float)
+            else f" ({one.default})"
+        )
+        said.setdefault(one.metadata[HELP], []).append(method.name + default)
+    text = " ".join(f"{', '.join(methods)}: {meaning}" for meaning, methods in said.items())
+    kind = type(users[0][1].default)
+    choices = users[0][1].metadata[CHOICES]
+    option = typer.Option(
+        help=text,
+        show_default="what the budget allows" if any(method.size == name for method, _ in users) else False,
+        autocompletion=_among(lambda: choices) if choices else None,
+        rich_help_panel=SETTINGS,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _training_options() -> dict[str, inspect.Parameter]:
+    """All options that describe a training, in their order."""
+    own = inspect.signature(training_config, eval_str=True).parameters.values()
+    options = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD] + _setting_options()
+    return {one.name: one for one in options}
 
 
 class AskedConfig:
@@ -218,14 +274,14 @@ class AskedConfig:
     @property
     def given(self) -> list[str]:
         """Options that are not at their defaults."""
-        parameters = inspect.signature(training_config).parameters
+        parameters = _training_options()
         changed = [name for name, value in self._values.items() if value != parameters[name].default]
         return ["--" + name.replace("_", "-") for name in changed]
 
 
 def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command all training options; it receives them as `asked: AskedConfig`."""
-    shared = inspect.signature(training_config, eval_str=True).parameters
+    shared = _training_options()
     own = inspect.signature(command, eval_str=True).parameters
 
     @wraps(command)

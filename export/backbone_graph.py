@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ from mimi_edge.export.graphs import (
     describe,
     read_backbone_graph,
 )
+from mimi_edge.export.parameters import find_parameters
 from mimi_edge.export.passes.cut_probes import PROBE_DOWN, PROBE_UP, cut_probes
 from mimi_edge.export.passes.drop_broadcast_expands import drop_broadcast_expands
 from mimi_edge.export.passes.drop_no_op_pads import drop_no_op_pads
@@ -116,11 +117,19 @@ def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: L
     for apply in PASSES:
         apply(model)
     _check_sites(model, info.sites)
-    _name(model, info)
+    _name(model, _with_parameters(model, backbone, info))
     save_with_weights(model, folder / BACKBONE_GRAPH, BACKBONE_WEIGHTS)
     listener(Advance(STAGE, 2, 3, {"doing": "checking"}))
     _check_features(backbone.module, info, folder / BACKBONE_GRAPH, listener)
     listener(Advance(STAGE, 3, 3))
+
+
+def _with_parameters(model: ir.Model, backbone: LoadedBackbone, info: GraphInfo) -> GraphInfo:
+    """What the graph is, with all that methods may change in it."""
+    network = backbone.network
+    own = {name: value.detach().cpu().numpy() for name, value in backbone.module.named_parameters()}
+    parameters = find_parameters(model, {name: own[name] for name in network.parameters})
+    return replace(info, parameters=parameters, takes_tokens=network.takes_tokens, takes_prompts=network.takes_prompts)
 
 
 def _traced(module: nn.Module, info: GraphInfo) -> ir.Model:

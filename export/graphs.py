@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.documents import DocumentKind, parse_document, require_regular
 from mimi_edge.errors import ArtifactError
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
-from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.tasks.task import MIMI, BackboneIdentity
 from mimi_edge.texts import cut
 
 if TYPE_CHECKING:
@@ -43,6 +45,29 @@ KIND = DocumentKind(
 )
 
 
+class Kept(str, Enum):
+    """How a parameter of torch lies in the graph: as it is, as its transpose, or gathered into a bias of attention."""
+
+    AS_IT_IS = "as it is"
+    TRANSPOSED = "transposed"
+    GATHERED = "gathered"
+
+
+@dataclass(frozen=True)
+class KeptParameter:
+    """Where a graph has a parameter of the backbone.
+
+    Attributes:
+        initializer: its name in the graph.
+        kept: how it lies there.
+        shape: in torch.
+    """
+
+    initializer: str
+    kept: Kept
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class GraphTask:
     """The task inside a merged graph.
@@ -53,6 +78,7 @@ class GraphTask:
         neurons: N at each site that has an adapter.
         store: number format of the weights in the task file.
         sha256: of the task file that the graph takes its weights from.
+        method: that adapted the backbone.
     """
 
     name: str
@@ -60,6 +86,7 @@ class GraphTask:
     neurons: Mapping[str, int]
     store: str
     sha256: str
+    method: str = MIMI
 
 
 @dataclass(frozen=True)
@@ -71,12 +98,30 @@ class GraphInfo:
         preprocessing: what happens to an image before the graph sees it.
         sites: where adapters may go; a site's name is also the name of its value [.., M] in the graph.
         task: what was merged in, None for a bare backbone.
+        parameters: where a bare backbone has its parameters, by torch's names; empty in graphs of earlier releases.
+        takes_tokens: names of attention sub-layers that can be given more tokens to look at.
+        takes_prompts: whether tokens can join the image's for all blocks.
     """
 
     backbone: BackboneIdentity
     preprocessing: Preprocessing
     sites: tuple[Site, ...]
     task: GraphTask | None = None
+    parameters: Mapping[str, KeptParameter] = field(default_factory=dict)
+    takes_tokens: tuple[str, ...] = ()
+    takes_prompts: bool = False
+
+    @property
+    def network(self) -> Network:
+        """The backbone as methods see it."""
+        return Network(
+            sites=self.sites,
+            features=self.backbone.features,
+            parameters={name: kept.shape for name, kept in self.parameters.items()},
+            input_size=self.input_size,
+            takes_tokens=self.takes_tokens,
+            takes_prompts=self.takes_prompts,
+        )
 
     @property
     def input_size(self) -> int:
@@ -165,7 +210,16 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
         )
     document = parse_document(model.metadata_props[METADATA_KEY], path, KIND, _Document)
     sites = tuple(Site(name, width, tokens) for name, width, tokens in document.sites)
-    return GraphInfo(document.backbone, document.preprocessing, sites, document.task)
+    parameters = {name: KeptParameter(there, kept, shape) for name, there, kept, shape in document.parameters}
+    return GraphInfo(
+        document.backbone,
+        document.preprocessing,
+        sites,
+        document.task,
+        parameters,
+        document.takes_tokens,
+        document.takes_prompts,
+    )
 
 
 def describe(model: ir.Model, info: GraphInfo) -> None:
@@ -177,6 +231,15 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
         "sites": [[site.name, site.width, site.tokens] for site in info.sites],
         "task": None if info.task is None else asdict(info.task),
     }
+    if info.task is None:
+        document |= {
+            # A list, because their order tells the first layer of a module from the last.
+            "parameters": [
+                [name, kept.initializer, kept.kept.value, kept.shape] for name, kept in info.parameters.items()
+            ],
+            "takes_tokens": info.takes_tokens,
+            "takes_prompts": info.takes_prompts,
+        }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     model.metadata_props.clear()
     model.metadata_props[METADATA_KEY] = text
@@ -190,3 +253,6 @@ class _Document:
     preprocessing: Preprocessing
     sites: tuple[tuple[str, int, int], ...]
     task: GraphTask | None
+    parameters: tuple[tuple[str, str, Kept, tuple[int, ...]], ...] = ()
+    takes_tokens: tuple[str, ...] = ()
+    takes_prompts: bool = False

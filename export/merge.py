@@ -7,15 +7,16 @@ lie in its folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.graphs import GraphInfo, GraphTask, describe, graph_info, load_graph
 from mimi_edge.files import sha256_of
+from mimi_edge.tasks.descriptions import description_of
 from mimi_edge.tasks.files import read_task
-from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP, Task
+from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, Task
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -65,8 +66,8 @@ def merge(backbone_graph: Path, task_file: Path, out: Path) -> Merged:
     if info.task is not None:
         raise ArtifactError(f"{backbone_graph} already has task {info.task.name} in it; expected the bare backbone.")
     _check_fit(task, task_file, info)
-    _insert(model, task, task_file)
-    merged = replace(info, preprocessing=task.header.preprocessing, task=_graph_task(task, task_file))
+    _insert(model, task, task_file, info)
+    merged = GraphInfo(info.backbone, task.header.preprocessing, info.sites, _graph_task(task, task_file))
     describe(model, merged)
     model.graph.name = task.header.name
     return _save(model, merged, out)
@@ -106,26 +107,33 @@ def _misfits(task: Task, info: GraphInfo) -> Iterator[str]:
         yield f"the graph gives {info.backbone.features} features, the head takes {task.header.backbone.features}"
     if task.header.preprocessing.size != info.input_size:
         yield f"the graph takes images of {info.input_size} px, the task of {task.header.preprocessing.size} px"
+    if task.header.method.name != MIMI and not info.parameters:
+        yield (
+            f"the graph is of an earlier release, which knew only {MIMI}, and the task is of "
+            f"{task.header.method.name}; export the backbone again"
+        )
     if task.header.activation not in ACTIVATIONS:
         yield f"activation {task.header.activation}: expected one of {', '.join(ACTIVATIONS)}"
 
 
-def _insert(model: ir.Model, task: Task, task_file: Path) -> None:
+def _insert(model: ir.Model, task: Task, task_file: Path, info: GraphInfo) -> None:
+    from mimi_edge.export.edits.apply import apply_edits
     from mimi_edge.export.passes.append_head import AppendHead
-    from mimi_edge.export.passes.insert_adapters import InsertAdapters
     from mimi_edge.export.task_weights import TaskWeights
 
+    description = description_of(task, info.network)
     weights = TaskWeights(model.graph, task_file)
-    adapters = {site: (weights.matrix(site + DOWN, 1), weights.matrix(site + UP, 0)) for site in task.sites}
-    head = AppendHead(weights.matrix(HEAD_WEIGHT, 0), weights.vector(HEAD_BIAS), len(task.header.classes))
+    apply_edits(model, description, weights, info)
+    head = AppendHead(weights.tensor(HEAD_WEIGHT), weights.tensor(HEAD_BIAS), len(task.header.classes))
     weights.place()
-    InsertAdapters(adapters, task.header.activation)(model)
     head(model)
 
 
 def _graph_task(task: Task, task_file: Path) -> GraphTask:
     header = task.header
-    return GraphTask(header.name, header.classes, task.neurons, header.store.value, sha256_of(task_file))
+    return GraphTask(
+        header.name, header.classes, task.neurons, header.store.value, sha256_of(task_file), header.method.name
+    )
 
 
 def _save(model: ir.Model, info: GraphInfo, out: Path) -> Merged:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from mimi_edge.export.passes.surgery import Array, new_constant
 from mimi_edge.tasks.files import TensorLocation, tensor_locations
 from mimi_edge.tasks.stores import SCALE
+from mimi_edge.tasks.task import scaled_axis
 
 DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
@@ -24,27 +26,22 @@ class TaskWeights:
         self._file = task_file
         self._locations = tensor_locations(task_file)
         self._conversions: list[ir.Node] = []
+        self._values: dict[str, ir.Value] = {}
 
-    def matrix(self, name: str, scaled_axis: int) -> ir.Value:
-        """A matrix in fp32; int8 has one scale for each index along `scaled_axis`."""
-        weight = self.vector(name)
-        if name + SCALE not in self._locations:
-            return weight
-        (count,) = self._locations[name + SCALE].shape
-        # Same bytes, but shaped to broadcast along the axis.
-        scale = self._initializer(name + SCALE, (count, 1) if scaled_axis == 0 else (1, count))
-        return self._convert(ir.node("Mul", [weight, scale], name=f"{name}.fp32", outputs=[_named(f"{name}.fp32")]))
+    def tensor(self, name: str) -> ir.Value:
+        """A tensor in fp32; int8 has one scale for each index along one of its axes."""
+        if name not in self._values:
+            self._values[name] = self._decoded(name)
+        return self._values[name]
 
-    def vector(self, name: str) -> ir.Value:
-        """A tensor in fp32, without scales."""
-        location = self._locations[name]
-        stored = self._initializer(name, location.shape)
-        if location.dtype == "F32":
-            return stored
-        attributes = {"to": ir.DataType.FLOAT}
-        return self._convert(
-            ir.node("Cast", [stored], attributes, name=f"{name}.cast", outputs=[_named(f"{name}.cast")])
-        )
+    def add(self, node: ir.Node) -> ir.Value:
+        """Another node that depends on constants alone; gives its output."""
+        self._conversions.append(node)
+        return node.outputs[0]
+
+    def constant(self, name: str, array: Array) -> ir.Value:
+        """A constant beside the task's tensors."""
+        return new_constant(self._graph, name, array)
 
     def place(self) -> None:
         """Puts the conversions at the graph's start, before anything that needs them."""
@@ -54,9 +51,21 @@ class TaskWeights:
         elif self._conversions:
             self._graph.insert_before(first, self._conversions)
 
-    def _convert(self, node: ir.Node) -> ir.Value:
-        self._conversions.append(node)
-        return node.outputs[0]
+    def _decoded(self, name: str) -> ir.Value:
+        location = self._locations[name]
+        weight = self._initializer(name, location.shape)
+        if location.dtype != "F32":
+            weight = self.add(
+                ir.node(
+                    "Cast", [weight], {"to": ir.DataType.FLOAT}, name=f"{name}.cast", outputs=[_named(f"{name}.cast")]
+                )
+            )
+        if name + SCALE not in self._locations:
+            return weight
+        (count,) = self._locations[name + SCALE].shape
+        # Same bytes, but shaped to broadcast along the axis.
+        scale = self._initializer(name + SCALE, (count, 1) if scaled_axis(name) == 0 else (1, count))
+        return self.add(ir.node("Mul", [weight, scale], name=f"{name}.fp32", outputs=[_named(f"{name}.fp32")]))
 
     def _initializer(self, name: str, shape: tuple[int, ...]) -> ir.Value:
         tensor = _external(self._file, name, self._locations[name], shape)

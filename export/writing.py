@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 DEFAULT_DOMAIN = ""
-WRITTEN_AS = 2
+WRITTEN_AS = 3
 """Goes up when the same graph is written with other bytes, so that caches make theirs again."""
 SMALL_BYTES = 256
 """Tensors up to this size stay in the graph: shapes, axes and scales."""

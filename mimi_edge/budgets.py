@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
 from mimi_edge.files import MEGABYTE
-from mimi_edge.sites import Neurons, Site, adapter_flops
 
 if TYPE_CHECKING:
+    from mimi_edge.methods.description import Description, Sizes
+    from mimi_edge.methods.network import Network
+    from mimi_edge.methods.weights import Shape
     from mimi_edge.tasks.task import TaskHeader
 
 GIGA = 1000**3
@@ -67,54 +69,66 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Says exactly what a task with given neurons will cost, before it exists.
+    """Says exactly what a task of a method will cost, before it exists.
 
     Attributes:
         header: of the task file.
-        sites: all sites of the backbone, in order.
+        network: that the method adapts.
+        description: what the method does to it.
         backbone_flops: of the bare backbone, for one image.
     """
 
     header: TaskHeader
-    sites: Sequence[Site]
+    network: Network
+    description: Description
     backbone_flops: int
 
-    def cost(self, neurons: Neurons) -> Cost:
-        """The size of the file, to the byte, and the operations of the forward pass."""
+    def cost(self, sizes: Sizes) -> Cost:
+        """The size of the file, to the byte, and the operations of the forward pass, with axes of these sizes."""
+        from mimi_edge.methods.costs import flops_of  # here, so that the command line's options load nothing
+
+        described = self.description.resized(sizes)
         head_flops = 2 * self.header.backbone.features * len(self.header.classes)
         return Cost(
-            size_bytes=self._size_bytes(neurons),
-            flops=self.backbone_flops + head_flops + adapter_flops(self.sites, neurons),
+            size_bytes=self._size_bytes(described.shapes),
+            flops=self.backbone_flops + head_flops + flops_of(described, self.network),
         )
 
     @cached_property
-    def _size_bytes(self) -> Callable[[Neurons], int]:
+    def _size_bytes(self) -> Callable[[Mapping[str, Shape]], int]:
         from mimi_edge.tasks.sizes import sizing  # here, so that the command line's options load no numpy
 
-        return sizing(self.header, {site.name: site.width for site in self.sites})
+        return sizing(self.header)
 
-    def with_one_more(self, neurons: Neurons, site: str) -> Cost:
-        """The cost with one more neuron at one site."""
-        return self.cost({**neurons, site: neurons.get(site, 0) + 1})
+    def with_one_more(self, sizes: Sizes, axis: str) -> Cost:
+        """The cost with one more index on one axis, such as a neuron at a site."""
+        return self.cost({**sizes, axis: sizes.get(axis, 0) + 1})
 
 
-def require_feasible(budget: Budget, least: Cost) -> None:
-    """Refuses a budget that not even a task without adapters meets.
+def require_feasible(budget: Budget, least: Cost, fixed: str | None = None) -> None:
+    """Refuses a budget that the smallest task of a method does not meet.
+
+    Args:
+        budget: to meet.
+        least: cost of the smallest task: without any adapter, where a method is pruned.
+        fixed: name of a method that is not pruned away.
 
     Raises:
         BudgetInfeasibleError: names the smallest budget that would do.
     """
     faults = []
+    what = "without any adapter" if fixed is None else f"with {fixed}"
+    forward = "backbone and head alone" if fixed is None else f"backbone, head and {fixed}"
     if budget.size_bytes is not None and least.size_bytes > budget.size_bytes:
         smallest = math.ceil(least.size_bytes / 10) / (MEGABYTE / 10)
         faults.append(
-            f"the task file takes {least.size_bytes:,} bytes without any adapter (head, classes, header), the budget "
+            f"the task file takes {least.size_bytes:,} bytes {what} (head, classes, header), the budget "
             f"is {budget.size_bytes:,}. Smallest that works: --budget-mb {smallest:.12g}"
         )
     if budget.flops is not None and least.flops > budget.flops:
         smallest = math.ceil(least.flops / 1000) / (GIGA / 1000)
         faults.append(
-            f"backbone and head alone take {least.flops / GIGA:.4g} GFLOPs, the budget is {budget.flops / GIGA:.4g}. "
+            f"{forward} take {least.flops / GIGA:.4g} GFLOPs, the budget is {budget.flops / GIGA:.4g}. "
             f"Smallest that works: --budget-gflops {smallest:.12g}"
         )
     if faults:

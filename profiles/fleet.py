@@ -188,7 +188,7 @@ def _parts(package: Package, files: Mapping[str, int]) -> _Parts:
         package_tasks=files[TASKS] + files[GRAPHS] + files[MANIFEST] - manifest,
         task_files=files[TASKS],
         merged_graphs=files[GRAPHS],
-        probe_files=sum(size_bytes(task.header, {}, {}) for task in tasks),
+        probe_files=sum(size_bytes(task.header, {}) for task in tasks),
         weights_in_memory=FP32_BYTES * weights,
         heads=FP32_BYTES * sum(map(_head_weights, tasks)),
         padded=FP32_BYTES * _padded_weights(tasks),

@@ -116,7 +116,9 @@ def new_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
-def new_node(op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: int | Sequence[int]) -> ir.Node:
+def new_node(
+    op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: float | Sequence[int]
+) -> ir.Node:
     """A node with one output, both of one name; it is in no graph yet."""
     return ir.node(op_type, list(inputs), attributes, name=name, outputs=[ir.Value(name=name)])
 

@@ -20,9 +20,10 @@ from typing import Any
 import onnx_ir as ir
 
 from mimi_edge.errors import ArtifactError
+from mimi_edge.export.edits.branches import ACTIVATIONS
 from mimi_edge.export.graphs import LOGITS, GraphInfo, graph_info, load_graph
 from mimi_edge.export.passes.append_head import AppendHead
-from mimi_edge.export.passes.insert_adapters import ACTIVATIONS, InsertAdapters
+from mimi_edge.export.passes.insert_adapters import InsertAdapters
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER, tensor_shapes
 from mimi_edge.export.shared.layout import SharedLayout, layout_document
 from mimi_edge.export.shared.nodes import add_input, node, reshape

@@ -12,7 +12,9 @@ from typing import Any
 
 from mimi_edge.choices import ACTIVATION_NAMES
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.methods.strategies import why_not_shared
 from mimi_edge.sites import Site
+from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.task import BackboneIdentity, Task
 
 
@@ -148,6 +150,9 @@ def _room(site: str, width: int, tasks: Sequence[Task], spare: Spare) -> int:
 def _disagreements(tasks: Sequence[Task]) -> Iterator[str]:
     """Everything in which tasks differ that one graph has only once, with who says what."""
     headers = [task.header for task in tasks]
+    for header in headers:
+        if (reason := why_not_shared(*settings_of(header))) is not None:
+            yield f"{header.name} ({header.method.name}): {reason}"
     yield from _difference("backbone", [(it.name, f"{it.backbone.name} ({it.backbone.sha256[:12]})") for it in headers])
     yield from _difference("features", [(it.name, str(it.backbone.features)) for it in headers])
     yield from _difference("activation", [(it.name, it.activation) for it in headers])

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,20 +32,26 @@ from mimi_edge.documents import (
 from mimi_edge.errors import ArtifactError
 from mimi_edge.files import write_whole
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.sites import Neurons
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
-from mimi_edge.tasks.stores import Array, Store
+from mimi_edge.tasks.stores import SCALE, Array, Store
 from mimi_edge.tasks.task import (
+    DOWN,
+    MIMI,
     BackboneIdentity,
+    MethodChoice,
+    Shape,
     SplitAccuracy,
     Task,
     TaskHeader,
+    bottleneck_shapes,
     tensor_dtype,
     tensor_shapes,
 )
 from mimi_edge.texts import cut, excerpt, fault_list
 
-SCHEMA = 1
+SCHEMA = 2
+METHODS_SCHEMA, FIRST_SCHEMA = SCHEMA, 1
+"""Tasks of MiMi are written as the first release reads them; those of other methods name their method, and are not."""
 METADATA_KEY = "mimi_edge"
 LENGTH_PREFIX_BYTES = 8
 LARGEST_HEADER_BYTES = 100_000_000
@@ -75,6 +81,7 @@ class _Description:
     training_sha256: str
     versions: Mapping[str, str]
     content_sha256: str | None = None
+    method: MethodChoice = field(default_factory=MethodChoice)
 
 
 KNOWN_KEYS = frozenset({"schema", *(one.name for one in fields(_Description))} - {CONTENT_KEY})
@@ -271,11 +278,12 @@ def _header_bytes(opened: BinaryIO) -> bytes:
 
 def _metadata(task: Task) -> str:
     header = task.header
-    document = {
-        "schema": SCHEMA,
+    others = {} if header.method.name == MIMI else {"method": asdict(header.method)}
+    document = others | {
+        "schema": METHODS_SCHEMA if others else FIRST_SCHEMA,
         "name": header.name,
         "backbone": asdict(header.backbone),
-        "sites": site_table(task.widths, task.neurons),
+        "sites": site_table({name: values.shape for name, values in task.tensors.items()}),
         "classes": header.classes,
         "preprocessing": asdict(header.preprocessing),
         "activation": header.activation,
@@ -289,9 +297,9 @@ def _metadata(task: Task) -> str:
     return json_text(document)
 
 
-def site_table(widths: Mapping[str, int], neurons: Neurons) -> dict[str, list[int]]:
-    """How a description lists the sites that have neurons: M and N by name."""
-    return {site: [widths[site], count] for site, count in neurons.items()}
+def site_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
+    """How a description lists the sites that have neurons, by the shapes of all tensors: M and N by name."""
+    return {name.removesuffix(DOWN): list(shape) for name, shape in shapes.items() if name.endswith(DOWN)}
 
 
 def json_text(document: object) -> str:
@@ -316,6 +324,7 @@ def _task_header(path: Path, description: _Description) -> TaskHeader:
         accuracy=accuracy,
         training_sha256=description.training_sha256,
         versions=description.versions,
+        method=description.method,
     )
 
 
@@ -336,13 +345,28 @@ def _header_faults(header: TaskHeader) -> list[str]:
 
 def _tensors_faults(task: Task, sites: Mapping[str, tuple[int, int]]) -> list[str]:
     """Everything about a task's tensors that contradicts its description; `sites` has M and N."""
-    widths = {site: width for site, (width, _) in sites.items()}
-    expected = tensor_shapes(task.header, widths, {site: count for site, (_, count) in sites.items()})
+    expected = tensor_shapes(task.header, _adapted(task, sites))
     faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
     faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
     for name in sorted(expected.keys() & task.tensors.keys()):
         faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
     return faults
+
+
+def _adapted(task: Task, sites: Mapping[str, tuple[int, int]]) -> dict[str, Shape]:
+    """The method's tensors.
+
+    Which ones another method than MiMi has only the network tells, so those are taken as they are: whoever merges them
+    compares them with the method's description.
+    """
+    widths = {site: width for site, (width, _) in sites.items()}
+    adapted = bottleneck_shapes(widths, {site: count for site, (_, count) in sites.items()})
+    if task.header.method.name == MIMI:
+        return adapted
+    own = {name: values.shape for name, values in task.tensors.items() if 0 < values.ndim < 3}
+    scales = {name + SCALE for name in own}
+    heads = tensor_shapes(task.header, {})
+    return {name: shape for name, shape in own.items() if name not in heads and name not in scales} | adapted
 
 
 def _tensor_faults(name: str, values: Array, shape: tuple[int, ...], store: Store) -> list[str]:

@@ -1,7 +1,7 @@
 """How large a task file will be, to the byte, before it exists.
 
-Only what depends on the neurons is worked out anew for each question: the table of sites, the table of tensors, and the
-tensors. Everything else is measured once, on the file of a task without adapters.
+Only what depends on the method's tensors is worked out anew for each question: the table of sites, the table of
+tensors, and the tensors. Everything else is measured once, on the file of a task that has only a head.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, json_text, site_table, task_bytes
 from mimi_edge.tasks.task import HeadWeights, Shape, Task, TaskHeader, encode_weights, tensor_dtype, tensor_shapes
 
@@ -21,31 +20,27 @@ ALIGNMENT = 8
 _DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16", np.dtype(np.int8): "I8"}
 
 
-def size_bytes(header: TaskHeader, widths: Mapping[str, int], neurons: Neurons) -> int:
+def size_bytes(header: TaskHeader, adapted: Mapping[str, Shape]) -> int:
     """Exactly how large the file of such a task will be.
 
     Args:
         header: of the task; its accuracies may still be anything, they take the same room.
-        widths: M of each site.
-        neurons: N of each site.
+        adapted: names and shapes of the method's tensors.
     """
-    return sizing(header, widths)(neurons)
+    return sizing(header)(adapted)
 
 
-def sizing(header: TaskHeader, widths: Mapping[str, int]) -> Callable[[Neurons], int]:
-    """A function from neurons at each site to the size of the file, for many questions about one task.
+def sizing(header: TaskHeader) -> Callable[[Mapping[str, Shape]], int]:
+    """A function from the method's tensors to the size of the file, for many questions about one task.
 
     Args:
         header: of the task; its accuracies may still be anything, they take the same room.
-        widths: M of each site.
     """
     fixed = _fixed_bytes(header)
 
-    def size(neurons: Neurons) -> int:
-        alive = {site: count for site, count in neurons.items() if count}
-        shapes = tensor_shapes(header, widths, alive)
-        table, content = _tensor_table(shapes, header)
-        sites = _quoted_bytes(json_text(site_table(widths, alive)))
+    def size(adapted: Mapping[str, Shape]) -> int:
+        table, content = _tensor_table(tensor_shapes(header, adapted), header)
+        sites = _quoted_bytes(json_text(site_table(adapted)))
         return LENGTH_PREFIX_BYTES + _aligned(fixed + sites + table) + content
 
     return size
@@ -58,7 +53,7 @@ def _fixed_bytes(header: TaskHeader) -> int:
     content = task_bytes(Task(header, encode_weights({}, head, header.store)))
     length = int.from_bytes(content[:LENGTH_PREFIX_BYTES], "little")
     text = content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length].rstrip(b" ")
-    table, _ = _tensor_table(tensor_shapes(header, {}, {}), header)
+    table, _ = _tensor_table(tensor_shapes(header, {}), header)
     return len(text) - table - _quoted_bytes(json_text({}))
 
 

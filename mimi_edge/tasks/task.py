@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.methods.bottlenecks import DOWN as DOWN  # noqa: PLC0414  (others take it from here)
+from mimi_edge.methods.bottlenecks import UP as UP  # noqa: PLC0414
+from mimi_edge.methods.method import Setting
+from mimi_edge.methods.weights import Shape as Shape  # noqa: PLC0414
 from mimi_edge.tasks.stores import SCALE, Array, Floats, Store, decode_matrix, encode_matrix, encode_vector
 
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
-DOWN = ".down"
-UP = ".up"
+MIMI = "mimi"
 
-Shape = tuple[int, ...]
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """Which method made a task, and its settings, all of them; tasks of earlier releases are MiMi's."""
+
+    name: str = MIMI
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class TaskHeader:
         accuracy: by split (`val`, `test`).
         training_sha256: of the training configuration.
         versions: of the tools that made it, by name.
+        method: that adapted the network.
     """
 
     name: str
@@ -82,6 +92,7 @@ class TaskHeader:
     accuracy: Mapping[str, SplitAccuracy]
     training_sha256: str
     versions: Mapping[str, str]
+    method: MethodChoice = field(default_factory=MethodChoice)
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,9 @@ class Task:
 
     Attributes:
         header: everything but the weights.
-        tensors: by name, in the stored format: `<site>.down` [M, N], `<site>.up` [N, M], `head.weight` [C, F],
-            `head.bias` [C]; where the store is int8 also `<site>.down.scale` [N], `<site>.up.scale` [N] and
-            `head.weight.scale` [C].
+        tensors: by name, in the stored format: `head.weight` [C, F], `head.bias` [C] and the method's own, which for
+            MiMi are `<site>.down` [M, N] and `<site>.up` [N, M]; where the store is int8 also `<matrix>.scale`, a
+            number for each neuron of `.down` and for each row of any other matrix.
     """
 
     header: TaskHeader
@@ -114,25 +125,31 @@ class Task:
         return {site: self.tensors[site + DOWN].shape[0] for site in self.sites}
 
 
-def tensor_shapes(header: TaskHeader, widths: Mapping[str, int], neurons: Mapping[str, int]) -> dict[str, Shape]:
+def tensor_shapes(header: TaskHeader, adapted: Mapping[str, Shape]) -> dict[str, Shape]:
     """Names and shapes of all tensors of a task.
 
     Args:
         header: of the task.
-        widths: M of each site that has neurons.
-        neurons: N of each of them.
+        adapted: names and shapes of the method's own, by its description.
     """
     classes = len(header.classes)
-    shapes: dict[str, Shape] = {HEAD_WEIGHT: (classes, header.backbone.features), HEAD_BIAS: (classes,)}
+    shapes: dict[str, Shape] = {HEAD_WEIGHT: (classes, header.backbone.features), HEAD_BIAS: (classes,), **adapted}
+    if header.store is Store.INT8:
+        shapes |= {name + SCALE: (shape[scaled_axis(name)],) for name, shape in shapes.items() if len(shape) == 2}
+    return shapes
+
+
+def bottleneck_shapes(widths: Mapping[str, int], neurons: Mapping[str, int]) -> dict[str, Shape]:
+    """Of the tensors of bottlenecks, down [M, N] and up [N, M], at sites of these widths."""
+    shapes: dict[str, Shape] = {}
     for site, count in neurons.items():
         shapes |= {site + DOWN: (widths[site], count), site + UP: (count, widths[site])}
-    if header.store is Store.INT8:
-        shapes |= {
-            name + SCALE: (shape[1] if name.endswith(DOWN) else shape[0],)
-            for name, shape in shapes.items()
-            if len(shape) == 2
-        }
     return shapes
+
+
+def scaled_axis(name: str) -> int:
+    """The axis of a matrix that has one scale for each index where the store is int8: its neurons."""
+    return 1 if name.endswith(DOWN) else 0
 
 
 def tensor_dtype(shape: Shape, store: Store) -> np.dtype[np.generic]:
@@ -140,22 +157,41 @@ def tensor_dtype(shape: Shape, store: Store) -> np.dtype[np.generic]:
     return store.weight_dtype if len(shape) == 2 else store.bias_dtype
 
 
-def encode_weights(adapters: Mapping[str, AdapterWeights], head: HeadWeights, store: Store) -> dict[str, Array]:
-    """The tensors of a task file for these weights; adapters without neurons leave none.
+def encode_tensors(weights: Mapping[str, Floats], store: Store) -> dict[str, Array]:
+    """The tensors of a task file for weights in fp32, by name; empty ones leave none.
 
     Raises:
         ArtifactError: a weight is not finite, or too large for the store.
     """
-    tensors = encode_matrix(HEAD_WEIGHT, head.weight, 0, store) | encode_vector(HEAD_BIAS, head.bias, store)
-    for site, adapter in adapters.items():
-        if adapter.down.shape[1]:
-            tensors |= encode_matrix(site + DOWN, adapter.down, 1, store)
-            tensors |= encode_matrix(site + UP, adapter.up, 0, store)
+    tensors: dict[str, Array] = {}
+    for name, values in weights.items():
+        if values.ndim == 2 and values.size:
+            tensors |= encode_matrix(name, values, scaled_axis(name), store)
+        elif values.size:
+            tensors |= encode_vector(name, values, store)
     return tensors
 
 
+def decode_tensors(tensors: Mapping[str, Array]) -> dict[str, Floats]:
+    """The weights of a task in fp32, by name: what `encode_tensors` kept."""
+    scales = {name + SCALE for name in tensors}
+    return {name: decode_matrix(name, tensors, scaled_axis(name)) for name in tensors if name not in scales}
+
+
+def encode_weights(adapters: Mapping[str, AdapterWeights], head: HeadWeights, store: Store) -> dict[str, Array]:
+    """The tensors of a task file for bottlenecks and a head; adapters without neurons leave none.
+
+    Raises:
+        ArtifactError: a weight is not finite, or too large for the store.
+    """
+    weights = {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
+    for site, adapter in adapters.items():
+        weights |= {site + DOWN: adapter.down, site + UP: adapter.up}
+    return encode_tensors(weights, store)
+
+
 def decode_adapters(task: Task) -> dict[str, AdapterWeights]:
-    """The adapters of a task, in fp32, by site."""
+    """The bottlenecks of a task, in fp32, by site."""
     return {
         site: AdapterWeights(decode_matrix(site + DOWN, task.tensors, 1), decode_matrix(site + UP, task.tensors, 0))
         for site in task.sites

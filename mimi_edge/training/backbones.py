@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
 from mimi_edge.documents import require_regular
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import fault_list
 from mimi_edge.training.choosing import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import TimmModel, chain, sub_layer_names
+from mimi_edge.training.networks import network_of
 from mimi_edge.training.supported import similar_names
 
 
@@ -45,6 +48,11 @@ class LoadedBackbone:
     identity: BackboneIdentity
     sites: tuple[Site, ...]
     preprocessing: Preprocessing
+
+    @cached_property
+    def network(self) -> Network:
+        """What methods may know of it."""
+        return network_of(self.module, self.sites, self.preprocessing.size)
 
 
 def load_backbone(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:

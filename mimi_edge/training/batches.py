@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimi_edge.images.decoding import DecodedSplit
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.training.edited_model import EditedModel
 
 SHIFT_SHARE = 8
 """Images move by at most an eighth of their side where they are augmented by shifts."""
@@ -100,7 +100,7 @@ class PrefixTokens:
 
 
 def prefix_tokens(
-    model: AdaptedModel, images: DeviceImages, batch_size: int, autocast: torch.autocast, limit_bytes: int
+    model: EditedModel, images: DeviceImages, batch_size: int, autocast: torch.autocast, limit_bytes: int
 ) -> PrefixTokens | None:
     """Runs the frozen prefix over all images, if that saves a block and its tokens fit into memory.
 

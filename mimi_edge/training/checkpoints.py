@@ -16,21 +16,23 @@ from torch import Tensor
 from mimi_edge.documents import json_value, require_regular, typed
 from mimi_edge.errors import ArtifactError
 from mimi_edge.files import write_whole
+from mimi_edge.methods.description import Description
 from mimi_edge.texts import cut
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
 from mimi_edge.training.config import CHECKPOINT_FILE, TrainingConfig
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import EpochLoss, Progress, make_optimizer
 
 NAME = CHECKPOINT_FILE
 _KEY = "mimi_edge_checkpoint"
 _SHA256 = "sha256"
+_WEIGHT = "weight/"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LOSS_SUM = "loss/sum"
 
 
-def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+def save_checkpoint(path: Path, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
     """Writes where a run stands.
 
     Raises:
@@ -39,7 +41,7 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
     tensors: dict[str, Tensor] = {_LOSS_SUM: progress.loss.sum}
     updates = 0.0
     for name, parameter in model.trained_parameters().items():
-        tensors[f"weight/{name}"] = parameter.detach()
+        tensors[_WEIGHT + name] = parameter.detach()
         state = optimizer.state.get(parameter, {})
         for moment in _MOMENTS:
             if moment in state:
@@ -53,9 +55,22 @@ def save_checkpoint(path: Path, model: AdaptedModel, optimizer: torch.optim.Adam
 
 
 def load_checkpoint(
-    path: Path, backbone: LoadedBackbone, classes: int, config: TrainingConfig, device: torch.device
-) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
+    path: Path,
+    backbone: LoadedBackbone,
+    description: Description,
+    classes: int,
+    config: TrainingConfig,
+    device: torch.device,
+) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
     """Restores model, optimizer and place.
+
+    Args:
+        path: of the checkpoint.
+        backbone: that was adapted.
+        description: that the run began with.
+        classes: C.
+        config: of the run.
+        device: where it goes on.
 
     Raises:
         ArtifactError: the file is damaged, or is not a checkpoint of this backbone and task.
@@ -68,7 +83,7 @@ def load_checkpoint(
         if metadata[_SHA256] != _content_sha256(tensors, metadata[_KEY]):
             raise ValueError("its content was altered")
         written = typed(json_value(metadata[_KEY]), _Written)
-        return _restored(tensors, written, backbone, classes, config, device)
+        return _restored(tensors, written, backbone, description, classes, config, device)
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
         said = cut(str(error) or repr(error), 300)
         raise ArtifactError(
@@ -93,17 +108,18 @@ def _restored(
     tensors: dict[str, Tensor],
     written: _Written,
     backbone: LoadedBackbone,
+    description: Description,
     classes: int,
     config: TrainingConfig,
     device: torch.device,
-) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
-    downs = {site.name: tensors.get(f"weight/{site.name}.down") for site in backbone.sites}
-    neurons = {site: down.shape[1] for site, down in downs.items() if down is not None}
-    model = AdaptedModel(backbone, neurons, classes, config.activation, config.seed).to(device)
+) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
+    shapes = {name.removeprefix(_WEIGHT): tuple(value.shape) for name, value in tensors.items()}
+    left = description.resized(description.sizes_in(shapes))
+    model = EditedModel(backbone, left, classes, config.seed).to(device)
     optimizer = make_optimizer(model, config)
     with torch.no_grad():
         for name, parameter in model.trained_parameters().items():
-            parameter.copy_(tensors[f"weight/{name}"])
+            parameter.copy_(tensors[_WEIGHT + name])
             moments = {moment: tensors.get(f"{moment}/{name}") for moment in _MOMENTS}
             if all(value is not None for value in moments.values()):
                 optimizer.state[parameter] = {

@@ -8,7 +8,7 @@ import math
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
+from mimi_edge.methods.catalogue import method_named
+from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
 from mimi_edge.texts import excerpt, safe_line
 
@@ -57,6 +59,9 @@ SPLIT_KIND = DocumentKind(
 TAKEN_NAMES = frozenset({"backbone", "checkpoint", "manifest"})
 """Files in run folders and packages have these names already."""
 LONGEST_NAME_BYTES = 200
+MIMI = "mimi"
+SHARED_SETTINGS = ("activation", "start_ratio")
+"""Options that methods have as settings, too."""
 _NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
 
 
@@ -88,6 +93,8 @@ class TrainingConfig:
         seed: of everything drawn.
         skip_bad_images: go on without images that cannot be used.
         min_images: classes that have fewer are left out.
+        method: name of the method that adapts the backbone.
+        settings: of the method, those that are not its defaults.
     """
 
     budget: Budget
@@ -113,6 +120,8 @@ class TrainingConfig:
     seed: int = 0
     skip_bad_images: bool = False
     min_images: int = 0
+    method: str = MIMI
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -123,6 +132,8 @@ class TrainingConfig:
     def sha256(self) -> str:
         """Hash of everything that decides the task's content."""
         document = {name: value for name, value in config_document(self).items() if name not in _NOT_PART_OF_THE_TASK}
+        if self.method == MIMI:  # as it was hashed when there was no other
+            del document["method"], document["settings"]
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -183,6 +194,18 @@ def read_split(folder: Path) -> dict[str, Any]:
     return raw_document(document_bytes(path, SPLIT_KIND), path, SPLIT_KIND)
 
 
+def method_settings(config: TrainingConfig) -> tuple[Method, Any]:
+    """The method that was asked for, and its settings.
+
+    Raises:
+        ConfigError: there is no such method, or the settings make no sense.
+    """
+    method = method_named(config.method)
+    own = {one.name for one in fields(method.settings)}
+    shared = {name: getattr(config, name) for name in SHARED_SETTINGS if name in own}
+    return method, method.settings_of({**shared, **config.settings})
+
+
 @dataclass(frozen=True)
 class _Start:
     start: dict[str, int] | None
@@ -217,6 +240,10 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
+    try:
+        method_settings(config)
+    except ConfigError as error:
+        faults += str(error).split("\n")
     choices = {
         "--score": (config.score, SCORE_NAMES),
         "--augment": (config.augment, AUGMENTATIONS),

@@ -20,6 +20,9 @@ from mimi_edge.errors import ConfigError
 
 SUB_LAYERS = ("attn", "mlp")
 
+TAIL_MODULES = ("norm", "fc_norm", "head")
+"""Beginnings of the names of modules behind the last block."""
+
 TimmModel = Any
 """An nn.Module of timm, whose attributes no type says anything about."""
 
@@ -56,6 +59,14 @@ def chain(backbone: TimmModel) -> tuple[Link, ...]:
         "Swin V2, such as vit_small_patch16_224, deit_tiny_patch16_224, swin_tiny_patch4_window7_224 or "
         "swinv2_tiny_window8_256."
     )
+
+
+def link_of(links: tuple[Link, ...], name: str) -> int:
+    """The number of the link that a module or a parameter of a backbone belongs to."""
+    for index, link in enumerate(links):
+        if name.startswith(f"{link.name}."):
+            return index
+    return len(links) - 1 if name.split(".", maxsplit=1)[0] in TAIL_MODULES else 0
 
 
 def sub_layer_names(backbone: TimmModel) -> tuple[str, ...]:

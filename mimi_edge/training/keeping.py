@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from mimi_edge.errors import StoppedError
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.checkpoints import save_checkpoint
 from mimi_edge.training.config import CHECKPOINT_FILE
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import Progress
 
 
@@ -36,7 +36,7 @@ class Keeper:
         """Of all sittings until now."""
         return time.monotonic() - self._started
 
-    def after_step(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    def after_step(self, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         """Saves when it is time to.
 
         Raises:
@@ -49,7 +49,7 @@ class Keeper:
             folder = shlex.quote(str(self._folder))
             raise StoppedError(f"Nothing is lost; go on with: mimi-edge train --resume {folder}")
 
-    def save(self, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    def save(self, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         """Writes the checkpoint."""
         progress.seconds = self.seconds
         save_checkpoint(self._path, model, optimizer, progress)

@@ -14,9 +14,9 @@ from torch.nn import functional
 from mimi_edge.durations import duration
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.edited_model import EditedModel
 
 WARM_UP_SHARE = 0.05
 REPORT_SECONDS = 0.5
@@ -102,14 +102,14 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def make_optimizer(model: AdaptedModel, config: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(model: EditedModel, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over everything that is trained."""
     parameters = list(model.trained_parameters().values())
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def training_step(
-    model: AdaptedModel,
+    model: EditedModel,
     optimizer: torch.optim.Optimizer,
     inputs: RoundInputs,
     index: Tensor,
@@ -124,7 +124,7 @@ def training_step(
     return loss.detach()
 
 
-def batch_loss(model: AdaptedModel, inputs: RoundInputs, index: Tensor, config: TrainingConfig, place: Place) -> Tensor:
+def batch_loss(model: EditedModel, inputs: RoundInputs, index: Tensor, config: TrainingConfig, place: Place) -> Tensor:
     """Cross-entropy of one batch."""
     with inputs.autocast:
         if inputs.prefix is not None:
@@ -136,7 +136,7 @@ def batch_loss(model: AdaptedModel, inputs: RoundInputs, index: Tensor, config: 
 
 
 def train_round(
-    model: AdaptedModel,
+    model: EditedModel,
     optimizer: torch.optim.Optimizer,
     inputs: RoundInputs,
     config: TrainingConfig,
@@ -175,7 +175,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _end_epoch(model: AdaptedModel, inputs: RoundInputs, config: TrainingConfig, progress: Progress) -> None:
+def _end_epoch(model: EditedModel, inputs: RoundInputs, config: TrainingConfig, progress: Progress) -> None:
     place, loss = progress.place, (progress.loss.sum / progress.loss.steps).item()
     if not math.isfinite(loss):
         raise MimiEdgeError(
@@ -193,7 +193,7 @@ def evaluation_batch(config: TrainingConfig) -> int:
     return min(LARGEST_EVALUATION_BATCH, IMAGES_FOR_ONE_TRAINED * config.batch_size)
 
 
-def evaluate(model: AdaptedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> float:
+def evaluate(model: EditedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> float:
     """Top-1 accuracy, a share of 0..1; arguments as of `answers`."""
     return share_right(answers(model, images, batch_size, prefix), images)
 
@@ -204,7 +204,7 @@ def share_right(answered: Tensor, images: DeviceImages) -> float:
 
 
 @torch.no_grad()
-def answers(model: AdaptedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> Tensor:
+def answers(model: EditedModel, images: DeviceImages, batch_size: int, prefix: PrefixTokens | None = None) -> Tensor:
     """The most probable class of each image, int64 [n], in whatever precision surrounds the call.
 
     Args:

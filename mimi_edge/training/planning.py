@@ -11,10 +11,10 @@ import torch
 from mimi_edge.budgets import Budget, Cost
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.sites import Neurons
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.devices import autocast, chosen_device
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import RoundInputs, make_optimizer, training_step
 from mimi_edge.training.preparing import Prepared, prepare
 
@@ -103,7 +103,7 @@ def _images_per_s(prepared: Prepared) -> float:
     backbone.module.to(device)
     size, batch = backbone.preprocessing.size, config.batch_size
     classes = len(prepared.dataset.classes)
-    model = AdaptedModel(backbone, prepared.start, classes, config.activation, config.seed).to(device)
+    model = EditedModel(backbone, prepared.description, classes, config.seed).to(device)
     made_up = DeviceImages(
         images=torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device),
         labels=torch.zeros(batch, dtype=torch.long, device=device),

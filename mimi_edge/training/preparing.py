@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -14,12 +14,16 @@ from mimi_edge.budgets import Cost, CostModel, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
+from mimi_edge.methods.catalogue import method_named
+from mimi_edge.methods.description import Description
+from mimi_edge.methods.network import Network
 from mimi_edge.schedule import Schedule, schedule
-from mimi_edge.sites import Neurons, uniform_neurons
-from mimi_edge.tasks.task import SplitAccuracy, TaskHeader
+from mimi_edge.sites import Neurons
+from mimi_edge.tasks.descriptions import method_choice
+from mimi_edge.tasks.task import MethodChoice, SplitAccuracy, TaskHeader
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
 from mimi_edge.training.choosing import SUITED
-from mimi_edge.training.config import RANDOM, TrainingConfig
+from mimi_edge.training.config import RANDOM, TrainingConfig, method_settings
 from mimi_edge.training.counting import FlopsCount, count_flops
 
 MEASURED_SPLITS = ("val", "test")
@@ -34,26 +38,31 @@ class Prepared:
         config: what was asked for.
         dataset: found, not decoded.
         backbone: loaded and frozen.
-        costs: what neurons will cost.
-        start: neurons at each site that training starts with.
+        description: of the method on the backbone, as training starts.
+        costs: what it will cost.
         schedule: of the prunings.
     """
 
     config: TrainingConfig
     dataset: Dataset
     backbone: LoadedBackbone
+    description: Description
     costs: CostModel
-    start: Neurons
     schedule: Schedule
 
     @property
+    def start(self) -> Neurons:
+        """How long each axis is when training starts, such as neurons at a site."""
+        return self.description.sizes
+
+    @property
     def start_cost(self) -> Cost:
-        """What the task would cost with the adapters that training starts with."""
+        """What the task would cost as training starts."""
         return self.costs.cost(self.start)
 
     @property
     def least_cost(self) -> Cost:
-        """What it costs without any adapter."""
+        """What it costs when all that can be pruned is gone."""
         return self.costs.cost({})
 
 
@@ -85,14 +94,54 @@ def prepare(
         )
     dataset, backbone = _loaded(config, split, listener)
     counts = {name: len(dataset.splits[name]) for name in MEASURED_SPLITS}
-    costs = CostModel(
-        header=_header(config, dataset, backbone, counts),
-        sites=backbone.sites,
-        backbone_flops=count_flops(backbone.module, backbone.preprocessing.size, FlopsCount(config.flops_count)),
-    )
-    neurons = uniform_neurons(backbone.sites, config.start_ratio) if start is None else start
-    require_feasible(config.budget, costs.cost({}))
-    return Prepared(config, dataset, backbone, costs, neurons, _schedule(config, costs, neurons))
+    flops = count_flops(backbone.module, backbone.preprocessing.size, FlopsCount(config.flops_count))
+    costs = _costs(config, backbone.network, lambda choice: _header(config, dataset, backbone, counts, choice), flops)
+    if start is not None:
+        costs = replace(costs, description=costs.description.resized(start))
+    return Prepared(config, dataset, backbone, costs.description, costs, _schedule(config, costs))
+
+
+def _costs(
+    config: TrainingConfig, network: Network, header: Callable[[MethodChoice], TaskHeader], backbone_flops: int
+) -> CostModel:
+    """The method as it was asked for, as large as the budget allows where nobody said how large.
+
+    Raises:
+        BudgetInfeasibleError: not even the smallest fits.
+    """
+    method, settings = method_settings(config)
+
+    def costs(chosen: Any) -> CostModel:
+        description = method.describe(network, chosen)
+        return CostModel(header(method_choice(method, chosen)), network, description, backbone_flops)
+
+    if method.leaves_size_open(config.settings):
+        most = max(site.width for site in network.sites) // method.step(settings)
+        settings = method.sized(
+            settings, _largest(most, lambda steps: _fits(costs(method.sized(settings, steps)), config))
+        )
+    chosen = costs(settings)
+    if method.prunes:
+        require_feasible(config.budget, chosen.cost({}))
+    else:
+        require_feasible(config.budget, chosen.cost(chosen.description.sizes), method.title)
+    return chosen
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, at least 1; larger ones cost more."""
+    low, high = 1, max(1, most)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _fits(costs: CostModel, config: TrainingConfig) -> bool:
+    return costs.cost(costs.description.sizes).within(config.budget)
 
 
 def _loaded(
@@ -130,18 +179,25 @@ def backbone_in_words(config: TrainingConfig, backbone: LoadedBackbone) -> str:
 
 def with_image_counts(prepared: Prepared, counts: Mapping[str, int]) -> Prepared:
     """The same run, for splits of which so many images could be used."""
-    header = _header(prepared.config, prepared.dataset, prepared.backbone, counts)
+    choice = prepared.costs.header.method
+    header = _header(prepared.config, prepared.dataset, prepared.backbone, counts, choice)
     return replace(prepared, costs=replace(prepared.costs, header=header))
 
 
-def _schedule(config: TrainingConfig, costs: CostModel, start: Neurons) -> Schedule:
-    singles = [costs.cost({site.name: 1}) for site in costs.sites]
+def _schedule(config: TrainingConfig, costs: CostModel) -> Schedule:
+    if not method_named(config.method).prunes:
+        return Schedule(())
+    singles = [costs.cost({axis.name: 1}) for axis in costs.description.axes]
     cheapest = Cost(min(cost.size_bytes for cost in singles), min(cost.flops for cost in singles))
-    return schedule(config.budget, costs.cost(start), costs.cost({}), cheapest, config.rho)
+    return schedule(config.budget, costs.cost(costs.description.sizes), costs.cost({}), cheapest, config.rho)
 
 
 def _header(
-    config: TrainingConfig, dataset: Dataset, backbone: LoadedBackbone, counts: Mapping[str, int]
+    config: TrainingConfig,
+    dataset: Dataset,
+    backbone: LoadedBackbone,
+    counts: Mapping[str, int],
+    method: MethodChoice,
 ) -> TaskHeader:
     return TaskHeader(
         name=config.name,
@@ -157,4 +213,5 @@ def _header(
             "torch": version("torch").split("+")[0],
             "timm": timm.__version__,
         },
+        method=method,
     )

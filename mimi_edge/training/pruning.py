@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from mimi_edge.budgets import Budget, CostModel
+from mimi_edge.methods.description import Axis, Description
 from mimi_edge.scores import GRADIENT_SCORES, SCORES, ScoredAdapter, Scores
 from mimi_edge.selection import Selection, ranking, select
 from mimi_edge.tasks.stores import Floats
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.stripping import strip
 
 GRADIENT_BATCHES = 16
 
 
 def prune(
-    model: AdaptedModel,
+    model: EditedModel,
     optimizer: torch.optim.Optimizer,
     limit: Budget,
     costs: CostModel,
@@ -44,28 +45,36 @@ def prune(
 
 
 def neuron_scores(
-    model: AdaptedModel, config: TrainingConfig, loss_of_batch: Callable[[int], Tensor]
+    model: EditedModel, config: TrainingConfig, loss_of_batch: Callable[[int], Tensor]
 ) -> dict[str, Scores]:
     """The score of every neuron, by site, in the order of the sites."""
     gradients = _gradients(model, loss_of_batch) if config.score in GRADIENT_SCORES else {}
-    adapters, _ = model.weights()
+    weights = model.weights()
     score = SCORES[config.score]
-    return {
-        site: score(
+
+    def scored(axis: Axis) -> Scores:
+        down, up = _matrices(axis, model.description)
+        return score(
             ScoredAdapter(
-                site=site,
-                down=weights.down,
-                up=weights.up,
-                down_gradient=gradients.get(f"{site}.down", np.zeros_like(weights.down)),
-                up_gradient=gradients.get(f"{site}.up", np.zeros_like(weights.up)),
+                site=axis.name,
+                down=weights[down],
+                up=weights[up],
+                down_gradient=gradients.get(down, np.zeros_like(weights[down])),
+                up_gradient=gradients.get(up, np.zeros_like(weights[up])),
                 seed=config.seed,
             )
         )
-        for site, weights in adapters.items()
-    }
+
+    return {axis.name: scored(axis) for axis in model.description.axes}
 
 
-def _gradients(model: AdaptedModel, loss_of_batch: Callable[[int], Tensor]) -> Mapping[str, Floats]:
+def _matrices(axis: Axis, description: Description) -> tuple[str, str]:
+    """Names of the matrices whose columns, and whose rows, are the neurons of an axis."""
+    matrices = {dim: name for name, dim in axis.along.items() if len(description.shapes[name]) == 2}
+    return matrices[1], matrices[0]
+
+
+def _gradients(model: EditedModel, loss_of_batch: Callable[[int], Tensor]) -> Mapping[str, Floats]:
     """Gradients of the loss summed over the first batches, by name."""
     parameters = model.trained_parameters()
     model.zero_grad(set_to_none=True)

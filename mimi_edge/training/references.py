@@ -7,15 +7,16 @@ from collections.abc import Callable
 import torch
 
 from mimi_edge.errors import ArtifactError
+from mimi_edge.tasks.descriptions import description_of
 from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import Task, decode_adapters, decode_head
-from mimi_edge.training.adapters import AdaptedModel
+from mimi_edge.tasks.task import Task, decode_tensors
 from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.edited_model import EditedModel
 
 BATCH = 32
 
 
-def adapted_with(backbone: LoadedBackbone, task: Task) -> AdaptedModel:
+def adapted_with(backbone: LoadedBackbone, task: Task) -> EditedModel:
     """The torch model of a task; it hooks itself to the backbone until released.
 
     Raises:
@@ -27,8 +28,8 @@ def adapted_with(backbone: LoadedBackbone, task: Task) -> AdaptedModel:
             f"{task.header.backbone.sha256[:12]}; this is {backbone.identity.name} with content "
             f"{backbone.identity.sha256[:12]}. Give the --weights that it was trained with."
         )
-    model = AdaptedModel(backbone, task.neurons, len(task.header.classes), task.header.activation)
-    model.load_weights(decode_adapters(task), decode_head(task))
+    model = EditedModel(backbone, description_of(task, backbone.network), len(task.header.classes))
+    model.load_weights(decode_tensors(task.tensors))
     return model
 
 

@@ -22,14 +22,14 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
+from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
-from mimi_edge.tasks.task import SplitAccuracy, Task, decode_adapters, decode_head, encode_weights
+from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors, encode_tensors
 from mimi_edge.texts import json_text
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
@@ -46,6 +46,7 @@ from mimi_edge.training.config import (
     read_split,
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.keeping import Keeper
 from mimi_edge.training.loop import (
     Hooks,
@@ -216,23 +217,23 @@ def _images_on_device(
     return {name: on_device(split, prepared.backbone.preprocessing, device) for name, split in decoded.items()}
 
 
-def _state(run: Run) -> tuple[AdaptedModel, torch.optim.AdamW, Progress]:
+def _state(run: Run) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
     """The state of the last checkpoint, or of the beginning."""
     prepared, config = run.prepared, run.prepared.config
     classes = len(prepared.dataset.classes)
     checkpoint = run.folder / CHECKPOINT_FILE
     if checkpoint.exists():
-        model, optimizer, progress = load_checkpoint(checkpoint, prepared.backbone, classes, config, run.device)
+        model, optimizer, progress = load_checkpoint(
+            checkpoint, prepared.backbone, prepared.description, classes, config, run.device
+        )
         place = progress.place
         run.listener(Note(f"Going on with training {place.round + 1}, epoch {place.epoch + 1}, step {place.step + 1}."))
         return model, optimizer, progress
-    model = AdaptedModel(prepared.backbone, prepared.start, classes, config.activation, config.seed).to(run.device)
+    model = EditedModel(prepared.backbone, prepared.description, classes, config.seed).to(run.device)
     return model, make_optimizer(model, config), Progress()
 
 
-def _all_rounds(
-    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
-) -> None:
+def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
     """Trains and prunes in turn; the last training is not followed by a pruning."""
     trainings = run.prepared.schedule.trainings
     while progress.place.round < trainings:
@@ -245,7 +246,7 @@ def _all_rounds(
         keeper.save(model, optimizer, progress)
 
 
-def _inputs(run: Run, model: AdaptedModel, trainings: int) -> RoundInputs:
+def _inputs(run: Run, model: EditedModel, trainings: int) -> RoundInputs:
     config = run.prepared.config
     precision, limit = autocast(run.device, config.precision), cache_limit_bytes(run.device)
 
@@ -263,7 +264,7 @@ def _inputs(run: Run, model: AdaptedModel, trainings: int) -> RoundInputs:
 
 
 def _prune_once(
-    run: Run, model: AdaptedModel, optimizer: torch.optim.AdamW, progress: Progress, inputs: RoundInputs
+    run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, inputs: RoundInputs
 ) -> None:
     prepared, config, place = run.prepared, run.prepared.config, progress.place
     order = epoch_order(len(inputs.train), config.seed, place)
@@ -275,7 +276,7 @@ def _prune_once(
 
     limit = prepared.schedule.limits[place.round]
     selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch)
-    everywhere = {site.name: selection.neurons.get(site.name, 0) for site in prepared.backbone.sites}
+    everywhere = {axis: selection.neurons.get(axis, 0) for axis in prepared.start}
     following = None if selection.next is None else asdict(selection.next)
     progress.prunings.append({"neurons": everywhere, "next": following})
     cost, empty = prepared.costs.cost(everywhere), sum(not count for count in everywhere.values())
@@ -287,7 +288,7 @@ def _prune_once(
     )
 
 
-def _finish(run: Run, model: AdaptedModel, progress: Progress, keeper: Keeper) -> TrainingReport:
+def _finish(run: Run, model: EditedModel, progress: Progress, keeper: Keeper) -> TrainingReport:
     """Stores the weights, measures what was stored, and writes everything down."""
     task, per_class = _measured_task(run, model)
     name = run.prepared.config.name
@@ -317,7 +318,8 @@ def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple
     """Draws and writes what was made; says what of it cannot be written, for the task itself is safe by now."""
     unwritten = []
     try:
-        _draw(run, report.neurons)
+        if method_named(run.prepared.config.method).prunes:
+            _draw(run, report.neurons)
         # Last: a run that has its report is finished, and is not worked on again.
         _write_json(run.folder / REPORT_FILE, report_document(report) | {"history": progress.history})
     except OSError as error:
@@ -328,11 +330,11 @@ def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple
     return tuple(unwritten)
 
 
-def _measured_task(run: Run, model: AdaptedModel) -> tuple[Task, dict[str, ClassRecalls]]:
+def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassRecalls]]:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
-    task = Task(header, encode_weights(*model.weights(), header.store))
-    model.load_weights(decode_adapters(task), decode_head(task))
+    task = Task(header, encode_tensors(model.weights(), header.store))
+    model.load_weights(decode_tensors(task.tensors))
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
@@ -350,8 +352,7 @@ def _measured_task(run: Run, model: AdaptedModel) -> tuple[Task, dict[str, Class
 
 
 def _neurons_by_round(prepared: Prepared, progress: Progress) -> tuple[Neurons, ...]:
-    first = {site.name: prepared.start.get(site.name, 0) for site in prepared.backbone.sites}
-    return (first, *(dict(entry["neurons"]) for entry in progress.prunings))  # type: ignore[call-overload]
+    return (dict(prepared.start), *(dict(entry["neurons"]) for entry in progress.prunings))  # type: ignore[call-overload]
 
 
 def _next_neuron(prepared: Prepared, progress: Progress, neurons: Neurons) -> tuple[str, Cost] | None:

@@ -7,33 +7,31 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from mimi_edge.training.adapters import AdaptedModel
-
-NEURON_AXIS = {"down": 1, "up": 0}
+from mimi_edge.training.edited_model import EditedModel
 
 
-def strip(model: AdaptedModel, kept: Mapping[str, Sequence[int]], optimizer: torch.optim.Optimizer | None) -> None:
-    """Leaves only the kept neurons; a site that keeps none loses its module.
+def strip(model: EditedModel, kept: Mapping[str, Sequence[int]], optimizer: torch.optim.Optimizer | None) -> None:
+    """Leaves only the kept indices of each axis; an axis that keeps none loses its tensors and edits.
 
     Args:
-        model: whose adapters are stripped.
-        kept: by site, numbers of the neurons that stay, ascending; a site that is not named keeps all.
+        model: which is stripped.
+        kept: by axis, such as a site, numbers of the neurons that stay, ascending; one that is not named keeps all.
         optimizer: whose parameters and moments follow, if there is one.
     """
-    for site in model.sites:
-        indices = kept.get(site)
-        if indices is None or len(indices) == model.neurons[site]:
+    sizes = model.sizes
+    for axis in model.description.axes:
+        indices = kept.get(axis.name)
+        if indices is None or len(indices) == axis.size:
             continue
-        adapter = model.adapter(site)
-        for name, axis in NEURON_AXIS.items():
-            old: nn.Parameter = getattr(adapter, name)
+        sizes[axis.name] = len(indices)
+        for name, dim in axis.along.items():
+            old = model.tensor(name)
             index = torch.tensor(indices, dtype=torch.long, device=old.device)
-            new = nn.Parameter(old.detach().index_select(axis, index))
-            setattr(adapter, name, new)
+            new = nn.Parameter(old.detach().index_select(dim, index))
+            model.put(name, new)
             if optimizer is not None:
-                _follow(optimizer, old, new if len(indices) else None, index, axis)
-        if not len(indices):
-            model.remove(site)
+                _follow(optimizer, old, new if len(indices) else None, index, dim)
+    model.resize(sizes)
 
 
 def _follow(

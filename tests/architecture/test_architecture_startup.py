@@ -90,6 +90,6 @@ def test_everything_but_training_and_backbone_export_imports_where_torch_cannot_
 
 def test_training_is_where_torch_is_missed() -> None:
     """The counterpart: hiding torch does what the test above takes it to do."""
-    failed = _run(IMPORT_WITHOUT, ["mimi_edge.training.adapters"], ["torch", "torchvision", "timm"])
+    failed = _run(IMPORT_WITHOUT, ["mimi_edge.training.edited_model"], ["torch", "torchvision", "timm"])
     assert isinstance(failed, dict)
-    assert "torch" in failed["mimi_edge.training.adapters"]
+    assert "torch" in failed["mimi_edge.training.edited_model"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
 
 from mimi_edge.budgets import CostModel
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.methods import mimi
+from mimi_edge.methods.network import Network
 from mimi_edge.scores import Scores
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Site
@@ -82,10 +84,16 @@ def sample_task(store: Store = Store.FP32, **options: object) -> Task:
     return Task(header, encode_weights(adapters, head, store))
 
 
+def mimi_costs(header: TaskHeader, sites: Sequence[Site], backbone_flops: int) -> CostModel:
+    """What MiMi's tasks cost on a network of which only the sites matter."""
+    network = Network(tuple(sites), header.backbone.features)
+    return CostModel(header, network, mimi.describe(network, mimi.MimiSettings()), backbone_flops)
+
+
 def pruned_task(model: CostModel, neurons: Mapping[str, int], accuracy: float = 0.0) -> Task:
     """A task with random weights and so many neurons, as it would be written at the end of a run."""
     header = model.header
-    widths = {site.name: site.width for site in model.sites}
+    widths = {site.name: site.width for site in model.network.sites}
     adapters, head = random_weights(header, widths, neurons)
     measured = {name: SplitAccuracy(accuracy, value.images) for name, value in header.accuracy.items()}
     filled = TaskHeader(**{**vars(header), "accuracy": measured})
@@ -111,13 +119,13 @@ def cost_models(draw: st.DrawFn) -> CostModel:
         Site(f"layers.{index}.{'attn' if index % 2 else 'mlp'}", width, draw(st.integers(1, 50)))
         for index, width in enumerate(widths)
     ]
-    return CostModel(header, sites, draw(st.integers(1, 10**10)))
+    return mimi_costs(header, sites, draw(st.integers(1, 10**10)))
 
 
 @st.composite
 def scored(draw: st.DrawFn, model: CostModel) -> dict[str, Scores]:
     """Scores for up to 14 neurons at each site, with ties."""
-    counts = {site.name: draw(st.integers(1, 14)) for site in model.sites}
+    counts = {site.name: draw(st.integers(1, 14)) for site in model.network.sites}
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return {site: random.integers(0, 9, count).astype(np.float32) / 8 for site, count in counts.items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from method_samples import cost_models, header_of, pruned_task, scored
+from method_samples import cost_models, header_of, mimi_costs, pruned_task, scored
 
 from mimi_edge.budgets import Budget, Cost, CostModel, budget_from_units, require_feasible
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
@@ -27,7 +27,7 @@ def selected(data: st.DataObject, model: CostModel, budget: Budget) -> Selection
 
 
 def everything(model: CostModel, neurons: int = 14) -> Neurons:
-    return {site.name: neurons for site in model.sites}
+    return {site.name: neurons for site in model.network.sites}
 
 
 def one_more(selection: Selection) -> Neurons:
@@ -83,7 +83,7 @@ def test_both_budgets_hold_together_and_one_of_them_stops_the_next_neuron(
 
 def by_hand_flops(model: CostModel, neurons: Neurons) -> int:
     head = 2 * len(model.header.classes) * model.header.backbone.features
-    adapters = sum(2 * site.tokens * 2 * site.width * neurons.get(site.name, 0) for site in model.sites)
+    adapters = sum(2 * site.tokens * 2 * site.width * neurons.get(site.name, 0) for site in model.network.sites)
     return model.backbone_flops + head + adapters
 
 
@@ -149,12 +149,12 @@ def test_no_budget_at_all_is_refused() -> None:
 
 
 def test_a_site_without_neurons_costs_nothing() -> None:
-    model = CostModel(header_of(), SITES, 1000)
+    model = mimi_costs(header_of(), SITES, 1000)
     assert model.cost({"a": 0, "b": 2}) == model.cost({"b": 2})
 
 
 def test_the_first_neuron_of_a_site_costs_its_place_in_the_header() -> None:
-    model = CostModel(header_of(), SITES, 1000)
+    model = mimi_costs(header_of(), SITES, 1000)
     first = model.with_one_more({}, "a").size_bytes - model.cost({}).size_bytes
     second = model.with_one_more({"a": 1}, "a").size_bytes - model.cost({"a": 1}).size_bytes
     assert second == 2 * 4 * 4

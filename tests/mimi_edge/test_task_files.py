@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from method_samples import class_names, cost_models, header_of, pruned_task, sample_task
+from method_samples import class_names, cost_models, header_of, mimi_costs, pruned_task, sample_task
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from mimi_edge.budgets import CostModel
 from mimi_edge.errors import ArtifactError
 from mimi_edge.tasks.content import CONTENT_KEY
 from mimi_edge.tasks.files import (
+    FIRST_SCHEMA,
     METADATA_KEY,
     SCHEMA,
     read_task,
@@ -36,7 +36,7 @@ from mimi_edge.tasks.files import (
 )
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
-from mimi_edge.tasks.task import Task, decode_adapters, decode_head
+from mimi_edge.tasks.task import Task, bottleneck_shapes, decode_adapters, decode_head
 
 Edit = Callable[[dict[str, Any]], object]
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -96,7 +96,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, store: Store) -> None:
 @one_folder
 @given(model=cost_models(), data=st.data())
 def test_any_task_comes_back(tmp_path: Path, model: Any, data: st.DataObject) -> None:
-    neurons = {site.name: data.draw(st.integers(0, 4)) for site in model.sites}
+    neurons = {site.name: data.draw(st.integers(0, 4)) for site in model.network.sites}
     accuracy = data.draw(st.integers(0, 10**6)) / 10**6
     task = pruned_task(model, neurons, accuracy)
     path = tmp_path / "task.safetensors"
@@ -112,7 +112,7 @@ def test_the_plain_safetensors_package_reads_it(tmp_path: Path) -> None:
         assert set(opened.keys()) == set(task.tensors)
         document = json.loads(opened.metadata()[METADATA_KEY])
     assert document["classes"] == ["cat", "dog", "eel"]
-    assert document["schema"] == SCHEMA
+    assert document["schema"] == FIRST_SCHEMA
     assert document["sites"] == {"blocks.0.attn": [4, 3], "blocks.0.mlp": [6, 2]}
 
 
@@ -338,7 +338,7 @@ def test_a_hash_that_was_made_to_fit_another_place_is_refused(tmp_path: Path) ->
 
 def test_a_file_is_as_large_as_was_said_before_it_had_a_hash() -> None:
     task = sample_task()
-    assert size_bytes(task.header, task.widths, task.neurons) == len(task_bytes(task))
+    assert size_bytes(task.header, bottleneck_shapes(task.widths, task.neurons)) == len(task_bytes(task))
 
 
 @one_folder
@@ -351,6 +351,6 @@ def test_any_bytes_at_all_are_refused(tmp_path: Path, content: bytes) -> None:
 @given(names=class_names())
 def test_class_names_come_back_letter_by_letter(tmp_path: Path, names: list[str]) -> None:
     header = header_of(names)
-    task = pruned_task(CostModel(header, [], 1), {})
+    task = pruned_task(mimi_costs(header, [], 1), {})
     write_task(task, tmp_path / "task.safetensors")
     assert read_task(tmp_path / "task.safetensors").header.classes == tuple(names)

@@ -135,7 +135,7 @@ def test_what_one_compares_with_is_computed_from_the_real_sizes(two):
     graphs = sum(task.graph.stat().st_size for task in two.tasks.values())
     assert ledger.line("full-graphs").storage.total_bytes(2) == task_files + graphs + 2 * weights
     probes = ledger.line("linear-probes").storage
-    heads = sum(size_bytes(make_real_task(name, (0, 0, 0)).header, {}, {}) for name in two.tasks)
+    heads = sum(size_bytes(make_real_task(name, (0, 0, 0)).header, {}) for name in two.tasks)
     assert probes.tasks_bytes == heads + 2 * graph
     assert probes.tasks_bytes < ledger.line("onnx-package").storage.tasks_bytes
 

@@ -10,12 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from training_samples import CLASSES, randomised, small_config
+from training_samples import CLASSES, adapted_model, randomised, small_config
 
 from mimi_edge.images.dataset import ArrayImages, Split, decode_split
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training import runs
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import (
     DeviceImages,
@@ -27,6 +26,7 @@ from mimi_edge.training.batches import (
     prefix_tokens,
 )
 from mimi_edge.training.devices import autocast
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.families import chain
 from mimi_edge.training.loop import RoundInputs, batch_loss, evaluate, evaluation_batch, learning_rate
 
@@ -118,11 +118,11 @@ def test_epochs_trainings_and_seeds_have_orders_of_their_own() -> None:
     assert len({tuple(order.tolist()) for order in orders}) == 8
 
 
-def last_block_only(backbone: LoadedBackbone) -> AdaptedModel:
-    return randomised(AdaptedModel(backbone, {backbone.sites[-1].name: 3, backbone.sites[-2].name: 0}, CLASSES))
+def last_block_only(backbone: LoadedBackbone) -> EditedModel:
+    return randomised(adapted_model(backbone, {backbone.sites[-1].name: 3, backbone.sites[-2].name: 0}, CLASSES))
 
 
-def gradients(model: AdaptedModel, prefix: PrefixTokens | None) -> tuple[float, dict[str, Tensor]]:
+def gradients(model: EditedModel, prefix: PrefixTokens | None) -> tuple[float, dict[str, Tensor]]:
     images = some_images()
     inputs, config = RoundInputs(images, images, prefix, FP32, 1), small_config(Path("nowhere"))
     model.zero_grad(set_to_none=True)
@@ -155,7 +155,7 @@ def test_prefix_tokens_give_the_same_training_as_the_plain_forward(backbone: Loa
 def test_what_runs_before_the_first_adapter_is_the_prefix(vit: LoadedBackbone, data: st.DataObject) -> None:
     neurons = {site.name: data.draw(st.integers(0, 1)) for site in vit.sites}
     first = next((index // 2 for index, site in enumerate(vit.sites) if neurons[site.name]), len(vit.sites) // 2)
-    model = AdaptedModel(vit, neurons, CLASSES)
+    model = adapted_model(vit, neurons, CLASSES)
     try:
         assert model.frozen_blocks == first
         images = torch.randn(2, 3, SIDE, SIDE)
@@ -173,7 +173,7 @@ def test_no_prefix_where_it_saves_no_block_or_does_not_fit(vit: LoadedBackbone) 
         assert prefix_tokens(model, some_images(), BATCH, FP32, one_image * COUNT - 1) is None
     finally:
         model.release()
-    model = AdaptedModel(vit, {vit.sites[0].name: 1, vit.sites[-1].name: 1}, CLASSES)
+    model = adapted_model(vit, {vit.sites[0].name: 1, vit.sites[-1].name: 1}, CLASSES)
     try:
         assert prefix_tokens(model, some_images(), BATCH, FP32, 10**9) is None
     finally:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from mimi_edge.errors import ArtifactError
+from mimi_edge.methods.description import Description
 from mimi_edge.training.checkpoints import _KEY, _SHA256, _content_sha256, load_checkpoint
 
 WHOLE = {"place": {"round": 0, "epoch": 0, "step": 0}, "history": [], "prunings": [], "updates": 1.0}
@@ -18,7 +19,7 @@ WHOLE = {"place": {"round": 0, "epoch": 0, "step": 0}, "history": [], "prunings"
 def refused(path: Path) -> str:
     nothing: Any = None  # never reached
     with pytest.raises(ArtifactError, match="Delete it to train from the beginning") as caught:
-        load_checkpoint(path, nothing, 2, nothing, torch.device("cpu"))
+        load_checkpoint(path, nothing, Description(), 2, nothing, torch.device("cpu"))
     assert len(str(caught.value)) < 1000
     return str(caught.value)
 

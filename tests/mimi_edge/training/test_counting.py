@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from training_samples import CLASSES, random_images
+from training_samples import CLASSES, adapted_model, random_images
 
 from mimi_edge.budgets import CostModel
+from mimi_edge.methods import mimi
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import TaskHeader
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.counting import FlopsCount, count_flops
 
@@ -56,7 +56,12 @@ def test_paper_leaves_attentions_products_out_and_counts_normalisations(vit: Loa
 def cost_model(backbone: LoadedBackbone) -> CostModel:
     classes = tuple(str(number) for number in range(CLASSES))
     header = TaskHeader("t", backbone.identity, classes, backbone.preprocessing, "gelu", Store.FP16, {}, "0" * 64, {})
-    return CostModel(header, backbone.sites, count_flops(backbone.module, 32, FlopsCount.FULL))
+    return CostModel(
+        header,
+        backbone.network,
+        mimi.describe(backbone.network, mimi.MimiSettings()),
+        count_flops(backbone.module, 32, FlopsCount.FULL),
+    )
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -64,7 +69,7 @@ def cost_model(backbone: LoadedBackbone) -> CostModel:
 def test_costs_of_adapters_and_head_are_what_torch_counts(backbone: LoadedBackbone, data: st.DataObject) -> None:
     neurons = {site.name: data.draw(st.integers(0, 5)) for site in backbone.sites}
     expected = cost_model(backbone).cost(neurons).flops
-    model = AdaptedModel(backbone, neurons, CLASSES)
+    model = adapted_model(backbone, neurons, CLASSES)
     try:
         assert expected == counted_by_torch(model)
     finally:

@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from training_samples import randomised, small_config, tiny_backbone
+from training_samples import adapted_model, randomised, small_config, tiny_backbone
 
 from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
+from mimi_edge.methods import mimi
+from mimi_edge.methods.description import Description
 from mimi_edge.tasks.files import read_task
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
 from mimi_edge.training.checkpoints import _KEY, _SHA256, NAME, _content_sha256, load_checkpoint, save_checkpoint
@@ -33,6 +34,11 @@ from mimi_edge.training.runs import TrainingReport, resume_training, run_trainin
 CPU = torch.device("cpu")
 STEPS_A_TRAINING = 8
 """32 images in batches of 8, two epochs."""
+
+
+def beginning(backbone: LoadedBackbone) -> Description:
+    """What a run of MiMi begins with."""
+    return mimi.describe(backbone.network, mimi.MimiSettings())
 
 
 def after(steps: int) -> Callable[[], bool]:
@@ -220,7 +226,7 @@ def backbone_() -> LoadedBackbone:
 def checkpoint(backbone_: LoadedBackbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small model that took a step."""
     path = tmp_path_factory.mktemp("checkpoint") / NAME
-    model = randomised(AdaptedModel(backbone_, {"blocks.1.attn": 2}, 2))
+    model = randomised(adapted_model(backbone_, {"blocks.1.attn": 2}, 2))
     model.release()
     optimizer = make_optimizer(model, config())
     for parameter in model.trained_parameters().values():
@@ -237,12 +243,12 @@ def config() -> TrainingConfig:
 def assert_damaged(path: Path, content: bytes, backbone: LoadedBackbone) -> None:
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match="Delete it to train from the beginning") as refused:
-        load_checkpoint(path, backbone, 2, config(), CPU)
+        load_checkpoint(path, backbone, beginning(backbone), 2, config(), CPU)
     assert str(path) in str(refused.value)
 
 
 def test_a_checkpoint_holds_weights_moments_and_place(checkpoint: Path, backbone_: LoadedBackbone) -> None:
-    model, optimizer, progress = load_checkpoint(checkpoint, backbone_, 2, config(), CPU)
+    model, optimizer, progress = load_checkpoint(checkpoint, backbone_, beginning(backbone_), 2, config(), CPU)
     model.release()
     assert progress == Progress(Place(1, 2, 3), [{"round": 0, "loss": 0.1}], [])
     for parameter in model.trained_parameters().values():
@@ -276,7 +282,7 @@ def test_any_flipped_bit_is_noticed(checkpoint: Path, backbone_: LoadedBackbone,
 def test_a_checkpoint_of_another_backbone_or_task_is_refused(checkpoint: Path, backbone_: LoadedBackbone) -> None:
     for backbone, classes in ((tiny_backbone("swin"), 2), (backbone_, 3)):
         with pytest.raises(ArtifactError, match="not a whole checkpoint of this run"):
-            load_checkpoint(checkpoint, backbone, classes, config(), CPU)
+            load_checkpoint(checkpoint, backbone, beginning(backbone), classes, config(), CPU)
 
 
 def test_a_damaged_checkpoint_stops_a_resumed_run(pictures: Path, tmp_path: Path) -> None:
@@ -292,7 +298,7 @@ def test_a_damaged_checkpoint_stops_a_resumed_run(pictures: Path, tmp_path: Path
 def test_a_full_disk_leaves_the_last_checkpoint(checkpoint: Path, backbone_: LoadedBackbone, tmp_path: Path) -> None:
     path = tmp_path / NAME
     shutil.copy(checkpoint, path)
-    model = AdaptedModel(backbone_, {"blocks.1.attn": 9}, 2)
+    model = adapted_model(backbone_, {"blocks.1.attn": 9}, 2)
     model.release()
     with room_for(500), pytest.raises(OSError, match=r"large|space"):
         save_checkpoint(path, model, make_optimizer(model, config()), Progress())

@@ -20,7 +20,7 @@ from mimi_edge.images.preprocessing import normalise
 from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
-from mimi_edge.tasks.task import Task, decode_adapters, decode_head
+from mimi_edge.tasks.task import Task, decode_tensors
 from mimi_edge.training import runs
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.preparing import prepare
@@ -132,11 +132,11 @@ def test_the_weights_measured_are_the_stored_ones(
     config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500))
     task = read_task(run_training(config, tmp_path / "run").task_file)
     assert len(measured) == 2
-    for adapters, head in measured:
-        assert np.array_equal(head.weight, decode_head(task).weight)
-        for site, adapter in decode_adapters(task).items():
-            assert np.array_equal(adapters[site].down, adapter.down)
-            assert np.array_equal(adapters[site].up, adapter.up)
+    stored = decode_tensors(task.tensors)
+    for weights in measured:
+        assert weights.keys() == stored.keys()
+        for name, values in stored.items():
+            assert np.array_equal(weights[name], values)
 
 
 def test_both_budgets_at_once(pictures: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
-from training_samples import CLASSES, Masked, random_images, randomised
+from training_samples import CLASSES, Masked, adapted_model, random_images, randomised
 
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.stripping import strip
 
 NEURONS = 4
@@ -24,11 +24,11 @@ Kept = dict[str, tuple[int, ...]]
 
 
 @contextmanager
-def adapted(backbone: LoadedBackbone) -> Iterator[tuple[AdaptedModel, nn.Module]]:
+def adapted(backbone: LoadedBackbone) -> Iterator[tuple[EditedModel, nn.Module]]:
     """A model with random adapters, and a copy of its backbone that stays bare."""
     twin = copy.deepcopy(backbone.module)
     assert hooks_on(twin) == 0
-    model = AdaptedModel(backbone, {site.name: NEURONS for site in backbone.sites}, CLASSES, seed=5)
+    model = adapted_model(backbone, {site.name: NEURONS for site in backbone.sites}, CLASSES, seed=5)
     try:
         yield randomised(model), twin
     finally:
@@ -75,7 +75,7 @@ def test_a_stripped_model_answers_like_a_masked_one(backbone: LoadedBackbone, da
     with adapted(backbone) as (model, twin), torch.no_grad():
         masked, whole = Masked(twin, model, kept), model(images)
         strip(model, kept, None)
-        assert model.neurons == {site: len(indices) for site, indices in kept.items() if indices}
+        assert model.sizes == {site: len(indices) for site, indices in kept.items() if indices}
         assert close(model(images), masked(images))
         if kept != everything(backbone):
             assert not torch.equal(model(images), whole)
@@ -87,7 +87,7 @@ def test_sites_emptied_completely_leave_the_bare_backbone(backbone: LoadedBackbo
     with adapted(backbone) as (model, twin):
         strip(model, {site.name: () for site in backbone.sites}, None)
         assert torch.equal(model(images), model.head(twin(images)))
-        assert (model.sites, len(model.adapters), hooks_on(backbone.module)) == ((), 0, 0)
+        assert (tuple(model.sizes), len(model.stored), hooks_on(backbone.module)) == ((), 0, 0)
         assert set(model.trained_parameters()) == {"head.weight", "head.bias"}
 
 
@@ -97,7 +97,7 @@ def test_an_emptied_site_leaves_no_module_no_hook_and_no_parameter(backbone: Loa
         optimizer = torch.optim.AdamW(model.trained_parameters().values())
         step(model, optimizer, 1)
         strip(model, {gone: (), shrunk: (1, 3)}, optimizer)
-        assert model.neurons == {shrunk: 2} | dict.fromkeys(rest, NEURONS)
+        assert model.sizes == {shrunk: 2} | dict.fromkeys(rest, NEURONS)
         assert not [name for name, _ in model.named_modules() if gone.replace(".", "/") in name]
         assert hooks_on(backbone.module) == len(backbone.sites) - 1
         assert not backbone.module.get_submodule(gone)._forward_hooks
@@ -105,14 +105,14 @@ def test_an_emptied_site_leaves_no_module_no_hook_and_no_parameter(backbone: Loa
         assert {parameter for parameter in model.parameters() if parameter.requires_grad} == left
         assert {parameter for group in optimizer.param_groups for parameter in group["params"]} == left
         assert set(optimizer.state) == left
-        assert not [name for name in model.weights()[0] if name == gone]
+        assert not [name for name in model.weights() if name == gone]
 
 
 def test_release_leaves_the_backbone_as_it_was(backbone: LoadedBackbone) -> None:
     names = list(backbone.module.state_dict())
     with adapted(backbone) as (model, twin):
         assert list(backbone.module.state_dict()) == names
-        assert hooks_on(backbone.module) == len(backbone.sites) == len(model.sites)
+        assert hooks_on(backbone.module) == len(backbone.sites) == len(tuple(model.sizes))
     assert hooks_on(backbone.module) == 0
     with torch.no_grad():
         assert torch.equal(backbone.module(random_images(2)), twin(random_images(2)))
@@ -176,7 +176,7 @@ def test_sites_that_are_not_named_keep_all(vit: LoadedBackbone, kept: Kept | Non
 @torch.no_grad()
 def test_new_adapters_are_the_identity(backbone: LoadedBackbone) -> None:
     images, twin = random_images(2), copy.deepcopy(backbone.module)
-    model = AdaptedModel(backbone, {site.name: 3 for site in backbone.sites}, CLASSES)
+    model = adapted_model(backbone, {site.name: 3 for site in backbone.sites}, CLASSES)
     try:
         assert torch.equal(model(images), model.head(twin(images)))
     finally:
@@ -185,7 +185,7 @@ def test_new_adapters_are_the_identity(backbone: LoadedBackbone) -> None:
 
 def test_the_seed_decides_the_first_weights(vit: LoadedBackbone) -> None:
     def first(seed: int) -> Tensor:
-        model = AdaptedModel(vit, {vit.sites[0].name: 3}, CLASSES, seed=seed)
+        model = adapted_model(vit, {vit.sites[0].name: 3}, CLASSES, seed=seed)
         model.release()
         return model.head.weight.detach()
 

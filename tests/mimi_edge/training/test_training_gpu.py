@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_samples import adapted_model
 
 from mimi_edge.budgets import Budget
 from mimi_edge.tasks.files import read_task
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import load_backbone
 from mimi_edge.training.batches import DeviceImages, Place
 from mimi_edge.training.config import TrainingConfig
@@ -38,7 +38,7 @@ def test_a_step_never_waits_for_the_device():
     backbone = load_backbone("builtin", "random")
     device = torch.device("cuda")
     backbone.module.to(device)
-    model = AdaptedModel(backbone, {site.name: 4 for site in backbone.sites}, 3).to(device)
+    model = adapted_model(backbone, {site.name: 4 for site in backbone.sites}, 3).to(device)
     images = DeviceImages(
         images=torch.randint(0, 255, (16, 3, 32, 32), dtype=torch.uint8, device=device),
         labels=torch.arange(16, device=device) % 3,
@@ -58,7 +58,7 @@ def test_a_step_never_waits_for_the_device():
 
 def test_gpu_and_cpu_give_the_same_logits():
     backbone = load_backbone("builtin", "random")
-    model = AdaptedModel(backbone, {site.name: 4 for site in backbone.sites}, 3)
+    model = adapted_model(backbone, {site.name: 4 for site in backbone.sites}, 3)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = model(images)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimi_edge.budgets import Budget
+from mimi_edge.methods import mimi
 from mimi_edge.tasks.stores import Store
 from mimi_edge.training import preparing
-from mimi_edge.training.adapters import AdaptedModel
 from mimi_edge.training.backbones import LoadedBackbone, described
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.edited_model import EditedModel
 
 PLAIN = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 0}
 # Two blocks in the first stage, because only every second one shifts its windows.
@@ -77,7 +78,15 @@ def random_images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
-def randomised(model: AdaptedModel, seed: int = 3) -> AdaptedModel:
+def adapted_model(
+    backbone: LoadedBackbone, neurons: Mapping[str, int], classes: int, activation: str = "gelu", seed: int = 0
+) -> EditedModel:
+    """A backbone with MiMi's adapters of so many neurons at each site."""
+    description = mimi.describe(backbone.network, mimi.MimiSettings(activation=activation)).resized(neurons)
+    return EditedModel(backbone, description, classes, seed)
+
+
+def randomised(model: EditedModel, seed: int = 3) -> EditedModel:
     """Fills the adapters: new ones are the identity, and would hide whether they run at all."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -89,13 +98,13 @@ def randomised(model: AdaptedModel, seed: int = 3) -> AdaptedModel:
 class Masked(nn.Module):
     """The same model written plainly: full-size adapters, some neurons of which are multiplied by zero."""
 
-    def __init__(self, module: nn.Module, model: AdaptedModel, kept: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, module: nn.Module, model: EditedModel, kept: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
         self.backbone = module
         self.parts: dict[str, nn.Parameter] = {
             name: nn.Parameter(value.detach().clone()) for name, value in model.trained_parameters().items()
         }
-        self.masks = {site: torch.zeros(count) for site, count in model.neurons.items()}
+        self.masks = {site: torch.zeros(count) for site, count in model.sizes.items()}
         for site, mask in self.masks.items():
             mask[list(kept[site])] = 1
 

@@ -1,0 +1,61 @@
+"""Where an exported graph has the backbone's parameters: by name, or by content where folding lost the name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from mimi_edge.export.edits.replacements import relative_positions, window_of
+from mimi_edge.export.graphs import Kept, KeptParameter
+from mimi_edge.tasks.stores import Floats
+
+TABLE = "relative_position_bias_table"
+PREFIX = "backbone."
+"""Of the names of the backbone's parameters while it is exported."""
+
+
+def find_parameters(model: ir.Model, parameters: Mapping[str, Floats]) -> dict[str, KeptParameter]:
+    """Finds parameters among the initializers of a graph; one that is not found cannot be replaced by a task.
+
+    Args:
+        model: as it was exported and simplified, its weights in memory.
+        parameters: of the backbone, by torch's names.
+    """
+    initializers = model.graph.initializers
+    found = {
+        name: KeptParameter(PREFIX + name, Kept.AS_IT_IS, values.shape)
+        for name, values in parameters.items()
+        if PREFIX + name in initializers and tuple(initializers[PREFIX + name].shape or ()) == values.shape
+    }
+    taken = {kept.initializer for kept in found.values()}
+    by_content: dict[bytes, list[str]] = {}
+    for name, value in initializers.items():
+        if name not in taken and value.dtype == ir.DataType.FLOAT and value.const_value is not None:
+            by_content.setdefault(_content(value.const_value.numpy()), []).append(name)
+    for name, values in parameters.items():
+        for kept, folded in _folded(name, values) if name not in found else ():
+            if names := by_content.get(_content(folded)):
+                # Of several that are alike, each is taken once, in the order of both.
+                found[name] = KeptParameter(names.pop(0), kept, values.shape)
+                break
+    return {name: found[name] for name in parameters if name in found}
+
+
+def _folded(name: str, values: Floats) -> Iterator[tuple[Kept, Floats]]:
+    """What the exporter may have made of a parameter."""
+    yield Kept.AS_IT_IS, values
+    if values.ndim == 2:
+        yield Kept.TRANSPOSED, values.T
+    if name.endswith(TABLE):
+        window = window_of(values.shape)
+        if (2 * window - 1) ** 2 == len(values):
+            tokens = window * window
+            gathered = values[relative_positions(window).ravel()].T
+            yield Kept.GATHERED, gathered.reshape(1, values.shape[1], tokens, tokens)
+
+
+def _content(values: Any) -> bytes:
+    return repr(values.shape).encode() + np.ascontiguousarray(values, np.float32).tobytes()

@@ -1,0 +1,65 @@
+"""Visual prompt tuning (VPT, arXiv 2203.12119): tokens beside those of the image.
+
+Shallow: P tokens join in front of the first block and go through all. Deep: every block gets P of its own, which end
+with it. What becomes of a deep token behind its block is never used, so it is enough that the block's attention looks
+at them; where attention looks at windows, all windows see them, as in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.methods.description import Axis, Description, Normal, StoredTensor, together
+from mimi_edge.methods.edits import Prompts, Tokens
+from mimi_edge.methods.method import Method, setting
+from mimi_edge.methods.network import Network
+from mimi_edge.methods.weights import Stored
+from mimi_edge.sites import Site
+
+SHALLOW = "prompts"
+FIRST_STD = 0.02
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """How many."""
+
+    tokens: int = setting(10, "P, tokens beside the image's.")
+
+
+def describe_shallow(network: Network, settings: PromptSettings) -> Description:
+    """Tokens for all blocks."""
+    if not network.takes_prompts:
+        raise ConfigError(
+            "--method vpt-shallow needs a network whose blocks all see the same tokens, such as a plain ViT: here "
+            "tokens are merged or looked at in windows on the way. Take --method vpt-deep."
+        )
+    first, last = network.blocks[0], network.blocks[-1]
+    tensor = StoredTensor(SHALLOW, (settings.tokens, first.width), Normal(FIRST_STD))
+    return Description((tensor,), (), (Prompts(first.name, last.name, Stored(SHALLOW)),))
+
+
+def describe_deep(network: Network, settings: PromptSettings) -> Description:
+    """Tokens of its own for every block."""
+    missing = [block.attention.name for block in network.blocks if block.attention.name not in network.takes_tokens]
+    if missing:
+        raise ConfigError(
+            f"--method vpt-deep needs attention that can look at more tokens; {missing[0]} cannot: it normalises "
+            "queries and keys, or computes its bias on the way. Take another method or a ViT, DeiT or Swin (not V2)."
+        )
+    return together(_for_block(block.attention, settings.tokens) for block in network.blocks)
+
+
+def _for_block(site: Site, tokens: int) -> Description:
+    name = f"{site.name}.tokens"
+    axis = Axis(site.name, tokens, {name: 0}, 4 * site.tokens * site.width, neutral=False)
+    return Description(
+        (StoredTensor(name, (tokens, site.width), Normal(FIRST_STD)),), (axis,), (Tokens(site.name, Stored(name)),)
+    )
+
+
+SHALLOW_METHOD = Method(
+    "vpt-shallow", "VPT-shallow", "arXiv 2203.12119", describe_shallow, PromptSettings, size="tokens"
+)
+DEEP_METHOD = Method("vpt-deep", "VPT-deep", "arXiv 2203.12119", describe_deep, PromptSettings, size="tokens")

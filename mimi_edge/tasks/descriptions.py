@@ -1,0 +1,70 @@
+"""What the method of a stored task does to a network: a description with the sizes that the task's tensors have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+from mimi_edge.errors import ArtifactError
+from mimi_edge.methods.catalogue import method_named
+from mimi_edge.methods.description import Description
+from mimi_edge.methods.method import Method
+from mimi_edge.methods.network import Network
+from mimi_edge.methods.weights import Shape
+from mimi_edge.tasks.stores import SCALE
+from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, MethodChoice, Task, TaskHeader
+from mimi_edge.texts import fault_list
+
+ACTIVATION = "activation"
+
+
+def method_choice(method: Method, settings: Any) -> MethodChoice:
+    """How a task file names a method and its settings; MiMi's show in the sites and the activation."""
+    return MethodChoice() if method.name == MIMI else MethodChoice(method.name, asdict(settings))
+
+
+def settings_of(header: TaskHeader) -> tuple[Method, Any]:
+    """The method of a task, and its settings.
+
+    Raises:
+        ConfigError: this release does not know the method or its settings.
+    """
+    method = method_named(header.method.name)
+    given = dict(header.method.settings)
+    if ACTIVATION in {one.name for one in fields(method.settings)}:
+        given.setdefault(ACTIVATION, header.activation)
+    return method, method.settings_of(given)
+
+
+def description_of(task: Task, network: Network) -> Description:
+    """What a task does to a network.
+
+    Raises:
+        ArtifactError: its tensors are not those of its method on this network; every fault is named.
+        ConfigError: this release does not know the method, or the network cannot be adapted by it.
+    """
+    method, settings = settings_of(task.header)
+    full = method.describe(network, settings)
+    shapes = adapted_shapes(task)
+    described = full.resized(full.sizes_in(shapes))
+    if faults := list(_faults(described.shapes, shapes)):
+        raise ArtifactError(
+            f"The task {task.header.name!r} does not fit what {method.title} stores for this backbone:\n"
+            f"{fault_list(faults, 10)}\nTrain it again, or get an unaltered copy."
+        )
+    return described
+
+
+def adapted_shapes(task: Task) -> dict[str, Shape]:
+    """Of the method's own tensors."""
+    left_out = {HEAD_WEIGHT, HEAD_BIAS, *(name + SCALE for name in task.tensors)}
+    return {name: values.shape for name, values in task.tensors.items() if name not in left_out}
+
+
+def _faults(expected: dict[str, Shape], got: dict[str, Shape]) -> Iterator[str]:
+    yield from (f"tensor {name} is missing" for name in sorted(expected.keys() - got.keys()))
+    yield from (f"tensor {name} is unknown" for name in sorted(got.keys() - expected.keys()))
+    for name in sorted(expected.keys() & got.keys()):
+        if expected[name] != got[name]:
+            yield f"tensor {name}: expected shape {list(expected[name])}, got {list(got[name])}"

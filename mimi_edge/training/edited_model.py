@@ -1,0 +1,240 @@
+"""A frozen backbone with a method's edits and a new head: what is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from mimi_edge.methods.description import Description, Filled, Normal, Sizes, StoredTensor, Uniform
+from mimi_edge.methods.edits import Branch, Edit, Hidden, Prompts, Replace, Side, Tokens
+from mimi_edge.methods.weights import Arithmetic, Frozen, Leaf, Stored, Weight, evaluate
+from mimi_edge.tasks.stores import Floats
+from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT
+from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.families import chain, link_of
+from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens
+
+TORCH: Arithmetic = {
+    "add": torch.add,
+    "mul": torch.mul,
+    "dot": torch.matmul,
+    "kron": torch.kron,
+    "concat": lambda *parts: torch.cat(parts),
+    "reshape": lambda weight, sizes: weight.reshape(sizes),
+    "transpose": lambda weight: weight.t(),
+    "part": lambda weight, rows: weight[rows[0] : rows[1]],
+}
+"""The operations of `mimi_edge.methods.weights` on torch's tensors."""
+
+
+class EditedModel(nn.Module):
+    """A frozen backbone that does what a description says, and a new head.
+
+    Edits are hooked to the backbone's modules and kept apart from it, so its parameters keep their names; parameters
+    that an edit replaces are swapped for each forward pass. What a description does not name costs nothing.
+
+    Args:
+        backbone: frozen; it carries this model's hooks until `release` is called.
+        description: of the method on this backbone.
+        classes: C.
+        seed: of the first weights.
+    """
+
+    def __init__(self, backbone: LoadedBackbone, description: Description, classes: int, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.backbone = backbone.module
+        self.description = description
+        self._own = dict(backbone.module.named_parameters())
+        self._links = chain(backbone.module)
+        self._runner = _Links(backbone.module)
+        self.stored = nn.ParameterDict()
+        for tensor in description.tensors:
+            self.stored[_key(tensor.name)] = nn.Parameter(self._first(tensor, generator))
+        self.head = nn.Linear(backbone.identity.features, classes)
+        bound = 1 / math.sqrt(backbone.identity.features)
+        nn.init.uniform_(self.head.weight, -bound, bound, generator=generator)
+        nn.init.zeros_(self.head.bias)
+        self._hooks: dict[Edit, Callable[[], None]] = {}
+        for edit in description.edits:
+            self._hook(edit)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Of the axes that are left, in the order in which they run."""
+        return dict(self.description.sizes)
+
+    def tensor(self, name: str) -> nn.Parameter:
+        """A tensor of the method, by its name in the task file."""
+        tensor: nn.Parameter = self.stored[_key(name)]
+        return tensor
+
+    def put(self, name: str, parameter: nn.Parameter) -> None:
+        """Puts a tensor of another size in the place of one."""
+        self.stored[_key(name)] = parameter
+
+    def resize(self, sizes: Sizes) -> None:
+        """Follows a description whose axes got shorter: edits and tensors that it no longer has are taken out."""
+        self.description = self.description.resized(sizes)
+        for edit in self._hooks.keys() - set(self.description.edits):
+            self._hooks.pop(edit)()
+        for key in [key for key in self.stored if _name(key) not in self.description.shapes]:
+            del self.stored[key]
+
+    def release(self) -> None:
+        """Takes all hooks off the backbone, which is bare again; the model is of no use afterwards."""
+        while self._hooks:
+            self._hooks.popitem()[1]()
+
+    @property
+    def prefix_length(self) -> int:
+        """How many links of the chain run before anything that is trained."""
+        first = [self._first_link(edit) for edit in self.description.edits]
+        return min(first, default=len(self._links))
+
+    @property
+    def frozen_blocks(self) -> int:
+        """How many transformer blocks run before anything that is trained."""
+        return sum(link.is_block for link in self._links[: self.prefix_length])
+
+    def run_prefix(self, images: Tensor, length: int) -> Tensor:
+        """Runs the first links, which nothing trained depends on, without gradients."""
+        with torch.no_grad():
+            for link in self._links[:length]:
+                images = link.run(images)
+        return images
+
+    def run_suffix(self, tokens: Tensor, length: int) -> Tensor:
+        """Runs the links after the first `length` and the head: logits [B, C]."""
+        if replaced := self._replaced():
+            features: Tensor = functional_call(self._runner, replaced, (tokens, self._links[length:]))
+        else:
+            features = self._runner(tokens, self._links[length:])
+        for edit in self.description.edits:
+            if isinstance(edit, Side):
+                features = self._beside(edit, tokens, features)
+        for edit in self.description.edits:
+            if isinstance(edit, Hidden):
+                weight, bias = self._value(edit.weight), self._value(edit.bias)
+                features = torch.relu(functional.linear(features, weight, bias))
+        logits: Tensor = self.head(features)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] of images [B, 3, S, S]."""
+        length = self.prefix_length
+        return self.run_suffix(self.run_prefix(images, length), length)
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that is trained, by the name it has in a task file."""
+        named = {_name(key): parameter for key, parameter in self.stored.items()}
+        return named | {HEAD_WEIGHT: self.head.weight, HEAD_BIAS: self.head.bias}
+
+    def weights(self) -> dict[str, Floats]:
+        """The trained weights as fp32 arrays, by the name they have in a task file."""
+        return {
+            name: parameter.detach().float().cpu().numpy().copy()
+            for name, parameter in self.trained_parameters().items()
+        }
+
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Floats]) -> None:
+        """Fills the model, whose tensors must be the same, with weights."""
+        for name, parameter in self.trained_parameters().items():
+            parameter.copy_(torch.from_numpy(weights[name]))
+
+    def _value(self, weight: Weight) -> Tensor:
+        """Of an expression, in fp32: in less, a small change of a large weight would vanish."""
+        if isinstance(weight, Stored):
+            return self.tensor(weight.name)
+        with torch.autocast(self.head.weight.device.type, enabled=False):
+            value: Tensor = evaluate(weight, self._leaf, TORCH)
+        return value
+
+    def _leaf(self, leaf: Leaf) -> Tensor:
+        if isinstance(leaf, Stored):
+            return self.tensor(leaf.name)
+        if isinstance(leaf, Frozen):
+            return self._own[leaf.name]
+        return torch.tensor(leaf.values, device=self.head.weight.device).reshape(leaf.shape)
+
+    def _replaced(self) -> dict[str, Tensor]:
+        replacing = [edit for edit in self.description.edits if isinstance(edit, Replace)]
+        return {f"backbone.{edit.parameter}": self._value(edit.becomes) for edit in replacing}
+
+    def _first_link(self, edit: Edit) -> int:
+        match edit:
+            case Branch() | Tokens():
+                return link_of(self._links, edit.place)
+            case Prompts():
+                return link_of(self._links, f"{edit.first}.")
+            case Replace():
+                return link_of(self._links, edit.parameter)
+            case Side():
+                return 0
+            case Hidden():
+                return len(self._links)
+
+    def _hook(self, edit: Edit) -> None:
+        match edit:
+            case Branch():
+                self._hooks[edit] = adding_branch(self.backbone, edit, self._value)
+            case Tokens():
+                self._hooks[edit] = adding_tokens(self.backbone, edit, self._value)
+            case Prompts():
+                self._hooks[edit] = adding_prompts(self.backbone, edit, self._value)
+
+    def _beside(self, edit: Side, images: Tensor, features: Tensor) -> Tensor:
+        for layer in edit.convolutions:
+            images = functional.conv2d(images, self._value(layer.weight), self._value(layer.bias), layer.stride)
+            images = torch.relu(images)
+        beside = functional.linear(images.mean((2, 3)), self._value(edit.weight), self._value(edit.bias))
+        share = torch.sigmoid(self._value(edit.blend))
+        return share * features + (1 - share) * beside
+
+    def _first(self, tensor: StoredTensor, generator: torch.Generator) -> Tensor:
+        empty = torch.empty(tensor.shape)
+        match tensor.first:
+            case Normal(std):
+                return empty.normal_(0, std, generator=generator)
+            case Uniform(bound):
+                return empty.uniform_(-bound, bound, generator=generator)
+            case Filled(value):
+                return empty.fill_(value)
+        first: Tensor = evaluate(tensor.first, lambda leaf: self._own[_frozen(leaf)], TORCH)
+        return first.detach().clone().cpu()
+
+
+class _Links(nn.Module):
+    """Links of a chain, one after another, as a module: so the backbone's parameters can be swapped for one pass."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, tokens: Tensor, links: tuple[Any, ...]) -> Tensor:
+        """Tokens, or images where the first link takes some, through all links."""
+        for link in links:
+            tokens = link.run(tokens)
+        return tokens
+
+
+def _frozen(leaf: Leaf) -> str:
+    if not isinstance(leaf, Frozen):
+        raise AssertionError(f"first values can only be made of frozen tensors, not of {leaf}")
+    return leaf.name
+
+
+def _key(name: str) -> str:
+    """torch allows no dots in the names of parameters."""
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")
