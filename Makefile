@@ -13,6 +13,9 @@ DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package --run $(DEMO_RUN)
 RUN_PARTS := train,cpu
 TEST_PARTS := train,cpu,report,rtx,heic,test
 
+# Processes that the tests are spread over, a file of tests to one of them.
+WORKERS ?= 2
+
 # The measurements `make bench` takes, in this order; accuracy.py takes hours of its own.
 BENCHMARKS := startup merge_time merged_latency training_step passes sharing profiler
 
@@ -52,7 +55,7 @@ types: $(TEST_READY) ## mypy --strict
 	$(BIN)/mypy --strict -p mimi_edge
 
 pytest: $(TEST_READY) ## the tests alone; make pytest ARGS="-m 'not slow'"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other (about half an hour)
 	@set -e; for name in $(BENCHMARKS); do \

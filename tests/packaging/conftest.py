@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installed_environments import Environment, run
+from installed_environments import Environment, link_distributions, run
 
 ROOMS = ("mimi_edge", "cli", "export", "profiles")
 BUILD_FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
@@ -67,9 +67,21 @@ def _environment(python: str | Path, wheel: Path, parts: str, constraints: Path,
 def training_environment(
     wheel: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Environment]:
-    """What a training server has: the wheel with `train` and `cpu`. Six gigabytes, so it goes when the tests end."""
+    """What a training server has: the wheel with `train` and `cpu`, and nothing else.
+
+    These are six gigabytes that the environment of this test run has already, of the same versions, so their files are
+    linked instead of fetched again; pip itself then says whether all that the wheel asks for is there.
+    """
     folder = tmp_path_factory.mktemp("training") / "venv"
-    yield _environment(sys.executable, wheel, "train,cpu", repository / "constraints.txt", folder)
+    run([sys.executable, "-m", "venv", folder], cwd=folder.parent)
+    environment = Environment(folder)
+    link_distributions(wheel, ("train", "cpu"), environment.site_packages)
+    pip = [environment.python, "-m", "pip", "--disable-pip-version-check"]
+    run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], cwd=folder)
+    wanted = f"mimi-edge[train,cpu] @ {wheel.as_uri()}"
+    run([*pip, "install", "--quiet", "--no-index", "--constraint", repository / "constraints.txt", wanted], cwd=folder)
+    run([*pip, "check"], cwd=folder)
+    yield environment
     shutil.rmtree(folder)
 
 

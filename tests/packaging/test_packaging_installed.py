@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ def merge_command(tmp: Path, backbone_graph: Path, output: Path) -> list[str | P
 
 def profile_command(tmp: Path) -> list[str | Path]:
     """Measures the package, quickly; the result is JSON on stdout."""
-    return ["profile", tmp / "package", "--run", tmp / "run", "--rounds", "10", "--json"]
+    return ["profile", tmp / "package", "--run", tmp / "run", "--rounds", "3", "--json"]
 
 
 def demo_commands(tmp: Path) -> Sequence[list[str | Path]]:
@@ -77,16 +76,16 @@ def _demonstrated(environment: Environment, folder: Path) -> Demonstration:
 
 
 @pytest.fixture(scope="module")
-def made_here(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
-    """Made by the environment that runs these tests."""
-    return _demonstrated(Environment(Path(sys.prefix)), tmp_path_factory.mktemp("made-here"))
+def demonstration(training_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    """Made on the training server."""
+    return _demonstrated(training_environment, tmp_path_factory.mktemp("demonstration"))
 
 
 @pytest.fixture
-def carried(made_here: Demonstration, tmp_path: Path) -> Demonstration:
+def carried(demonstration: Demonstration, tmp_path: Path) -> Demonstration:
     """The run, the package and the cache as they arrive on a device: copied into another folder."""
     for name in ("run", "cache", "package"):
-        shutil.copytree(made_here.folder / name, tmp_path / name)
+        shutil.copytree(demonstration.folder / name, tmp_path / name)
     return Demonstration(tmp_path)
 
 
@@ -120,8 +119,7 @@ def test_what_is_installed_is_what_the_constraints_say(training_environment: Env
     assert installed - pinned - {"mimi-edge", "pip", "setuptools"} == set()
 
 
-def test_train_export_and_profile_run_there(training_environment: Environment, tmp_path: Path) -> None:
-    demonstration = _demonstrated(training_environment, tmp_path)
+def test_train_export_and_profile_run_there(demonstration: Demonstration) -> None:
     assert 0 < demonstration.task_file.stat().st_size <= BUDGET_MB * 1000**2
     assert list((demonstration.package).glob("*.onnx"))
     assert json.loads(demonstration.printed[-1])
@@ -139,12 +137,6 @@ def test_a_device_merges_a_task_into_a_backbone_graph(device_environment: Enviro
     trained, merged = ({path.name: path.read_bytes() for path in at.glob("*.onnx")} for at in (carried.package, output))
     assert len(merged) == 2
     assert merged == trained
-
-
-def test_a_device_measures_a_package(device_environment: Environment, carried: Demonstration) -> None:
-    command = profile_command(carried.folder)
-    shown = device_environment.mimi_edge(*command, cwd=carried.folder, MIMI_EDGE_CACHE=carried.cache).stdout
-    assert json.loads(shown)
 
 
 def test_a_device_classifies_images(device_environment: Environment, carried: Demonstration) -> None:
@@ -173,7 +165,7 @@ def test_a_device_does_all_that_needs_no_training(device_environment: Environmen
         ("doctor", "--json"),
         ("devices", "--estimate", carried.package, "--json"),
         ("ledger", carried.package, "--json"),
-        ("profile", carried.package, "--rounds", "3", "--report", here / "a.json", "--report", here / "a.html"),
+        (*profile_command(here), "--report", here / "a.json", "--report", here / "a.html"),
         ("compare-reports", here / "a.json", here / "a.json", "--fail-if", "latency_p50>1.05"),
         ("export", carried.package, "--format", "ort-adapter", "--output", here / "adapters"),
         ("pack", carried.package, "--output", here / "all.mimi"),
@@ -181,7 +173,8 @@ def test_a_device_does_all_that_needs_no_training(device_environment: Environmen
         ("install-task", here / "all.mimi", here / "installed"),
         ("inspect", here / "installed"),
     ):
-        device_environment.mimi_edge(*command, cwd=here, MIMI_EDGE_CACHE=carried.cache)
+        shown = device_environment.mimi_edge(*command, cwd=here, MIMI_EDGE_CACHE=carried.cache).stdout
+        assert "--json" not in command or json.loads(shown)
     assert "<svg" in (here / "a.html").read_text("utf-8")
 
 
