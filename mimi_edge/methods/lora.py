@@ -34,7 +34,7 @@ def _layer(layer: Layer, settings: LoraSettings) -> Description:
     rank, scale = settings.rank, (settings.alpha or settings.rank) / settings.rank
     thirds, height = [], layer.outputs // 3
     tensors: list[StoredTensor] = []
-    axes = []
+    along: dict[str, int] = {}
     for third in range(3):
         rows = part(Frozen(layer.weight), third * height, (third + 1) * height)
         if third not in QUERIES_AND_VALUES:
@@ -46,9 +46,10 @@ def _layer(layer: Layer, settings: LoraSettings) -> Description:
             StoredTensor(into, (rank, layer.inputs), Normal(FIRST_STD)),
             StoredTensor(out_of, (height, rank), ZEROS),
         ]
-        axes.append(Axis(name, rank, {into: 0, out_of: 1}, 0))
+        along |= {into: 0, out_of: 1}
         thirds.append(add(rows, scaled(dot(Stored(out_of), Stored(into)), scale)))
-    return Description(tuple(tensors), tuple(axes), (Replace(layer.weight, concat(*thirds)),))
+    axis = Axis(layer.name, rank, along, 0)
+    return Description(tuple(tensors), (axis,), (Replace(layer.weight, concat(*thirds)),))
 
 
 METHOD = Method("lora", "LoRA", "arXiv 2106.09685", describe, LoraSettings, size="rank")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.method import Method
 from mimi_edge.tasks.descriptions import method_choice
 from mimi_edge.tasks.stores import Floats, Store
-from mimi_edge.tasks.task import BackboneIdentity, SplitAccuracy, Task, TaskHeader, encode_tensors
+from mimi_edge.tasks.task import SplitAccuracy, Task, TaskHeader, encode_tensors
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.edited_model import EditedModel
 
+CLASSES = 3
 SMALL = {
     "start_ratio": 4.0,
     "neurons": 4,
@@ -69,7 +68,7 @@ def case_of(backbone: LoadedBackbone, method: Method) -> Case:
 
 def random_task(case: Case, store: Store = Store.FP32, seed: int = 0) -> Task:
     """A task whose every tensor differs from what training begins with."""
-    model = EditedModel(case.backbone, case.description, 3, seed=seed)
+    model = EditedModel(case.backbone, case.description, CLASSES, seed=seed)
     model.release()
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, Floats] = {}
@@ -83,6 +82,3 @@ def images(backbone: LoadedBackbone, count: int = 3) -> Floats:
     """Normalised images."""
     side = backbone.preprocessing.size
     return np.random.default_rng(1).standard_normal((count, 3, side, side)).astype(np.float32)
-
-
-__all__ = ["BackboneIdentity", "Case", "Path", "Preprocessing", "case_of", "images", "random_task"]
