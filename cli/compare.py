@@ -1,0 +1,135 @@
+"""`mimi-edge compare`: methods side by side under the same budgets."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mimi_edge.builtin import DEFAULT_DATA
+from mimi_edge.choices import Store
+from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.cli.output import document_or, explained, say, show_table
+from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
+from mimi_edge.cli.watching import watching
+from mimi_edge.errors import ConfigError, StoppedError
+from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.methods.catalogue import METHODS
+from mimi_edge.profiles.comparison.asking import DEFAULT_METHODS, DEFAULT_RATES, ComparisonConfig
+from mimi_edge.training.asking import absolute
+from mimi_edge.training.choosing import chosen_backbone
+from mimi_edge.training.config import PRETRAINED, RANDOM
+
+if TYPE_CHECKING:
+    from mimi_edge.profiles.comparison.comparing import Comparison
+
+ALL = "all"
+
+
+@explained
+def command(
+    methods: Annotated[
+        str, typer.Option(help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}.", rich_help_panel="Compared")
+    ] = ",".join(DEFAULT_METHODS),
+    budget_mb: Annotated[
+        str, typer.Option(help="Largest task files, in MB of 1000^2 bytes, by commas.", rich_help_panel="Compared")
+    ] = "0.5",
+    seeds: Annotated[int, typer.Option(min=1, help="How many.", rich_help_panel="Compared")] = 3,
+    lrs: Annotated[
+        str,
+        typer.Option(
+            help="Learning rates, by commas: each method is tried with each, the validation split chooses.",
+            rich_help_panel="Compared",
+        ),
+    ] = ",".join(f"{rate:g}" for rate in DEFAULT_RATES),
+    data: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = DEFAULT_DATA,
+    backbone: Annotated[
+        str | None, typer.Option(help="As of train.", show_default="as of train", rich_help_panel="Task")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = PRETRAINED,
+    store: Annotated[
+        Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")
+    ] = Store.FP16,
+    epochs: Annotated[
+        int,
+        typer.Option(help="Of each of MiMi's trainings; others get as many passes in one.", rich_help_panel="Task"),
+    ] = 12,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel="Task")] = 64,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Samples of each graph's latency; 0 measures none.", rich_help_panel="Task")
+    ] = 100,
+    output: Annotated[Path, typer.Option(help="Folder of the comparison; the same command goes on there.")] = Path(
+        "comparison"
+    ),
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train several methods under the same budgets, and show bytes, accuracy, operations, latency and memory.
+
+    Every method gets the same passes over the images and as many tries at its learning rate. Stopped at any moment, the
+    same command goes on.
+    """
+    config = ComparisonConfig(
+        methods=tuple(METHODS) if methods == ALL else _names(methods),
+        budgets_mb=_numbers(budget_mb, "--budget-mb"),
+        seeds=seeds,
+        learning_rates=_numbers(lrs, "--lrs"),
+        data=data if data.startswith("builtin:") else absolute(data),
+        backbone=chosen_backbone(backbone, data, weights),
+        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
+        store=store,
+        epochs=epochs,
+        batch_size=batch_size,
+        rounds=rounds,
+    )
+    with watching() as heard, stop_requests(heard) as should_stop:
+        listener = outliving_the_terminal(heard)
+        listener(Advance("loading torch", 0, None))
+        from mimi_edge.profiles.comparison.comparing import compare, measured_with_profile
+        from mimi_edge.profiles.comparison.trials import train_or_go_on
+        from mimi_edge.training.devices import use_threads
+
+        use_threads(threads)
+        with _saying_how_to_go_on(output, listener):
+            train = train_or_go_on(listener, should_stop)
+            found = compare(config, output, train, measured_with_profile(output, config, listener), listener)
+    document_or(as_json, found.document, lambda: _show(found))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, _names(text)))
+    except ValueError:
+        raise ConfigError(f"{option} takes numbers separated by commas, such as 0.5,0.1; got {text!r}.") from None
+
+
+@contextmanager
+def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
+    """What was trained is kept, whatever ends a comparison."""
+    kept = f"What was trained is kept in {shlex.quote(str(folder))}. The same command goes on from there."
+    try:
+        yield
+    except StoppedError:
+        raise StoppedError(f"Stopped. {kept}") from None
+    except (KeyboardInterrupt, OSError):
+        listener(Note(kept))
+        raise
+
+
+def _show(found: Comparison) -> None:
+    from mimi_edge.profiles.comparison.comparing import CHART_FILES, CSV_FILE, JSON_FILE, MARKDOWN_FILE
+    from mimi_edge.profiles.comparison.results import comparison_table
+
+    table = comparison_table(found.config, found.lines)
+    show_table(table.title, table.columns, table.rows)
+    say(table.note)
+    written = [name for name in (MARKDOWN_FILE, CSV_FILE, JSON_FILE, *CHART_FILES) if (found.folder / name).exists()]
+    say(f"Also in {found.folder}: {', '.join(written)}")

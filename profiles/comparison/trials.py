@@ -1,0 +1,183 @@
+"""The trainings of a comparison: ordinary run folders, each begun once and gone on with where it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mimi_edge.budgets import Budget, budget_from_units
+from mimi_edge.documents import document_bytes, raw_document, typed_document
+from mimi_edge.errors import BudgetInfeasibleError, ConfigError
+from mimi_edge.events import Advance, Listener, Note, silent
+from mimi_edge.files import write_whole
+from mimi_edge.methods.catalogue import method_named
+from mimi_edge.profiles.comparison.asking import (
+    KIND,
+    ComparisonConfig,
+    Entry,
+    comparison_document,
+    differences,
+    entries_of,
+)
+from mimi_edge.texts import json_text
+from mimi_edge.training.config import CONFIG_FILE, TrainingConfig
+
+if TYPE_CHECKING:
+    from mimi_edge.training.reports import TrainingReport
+
+CONFIG = "comparison-config.json"
+RUNS = "runs"
+STAGE = "comparison"
+ANY_SIZE = 10**15
+"""Bytes that no task has: the budget of a method that has the size it has."""
+
+Train = Callable[[TrainingConfig, Path], "TrainingReport"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What all trainings of a line came to.
+
+    Attributes:
+        entry: the line.
+        learning_rate: that the validation split chose.
+        tried: validation accuracy of the first seed, by learning rate.
+        reports: of the chosen learning rate, one a seed.
+        why_not: why there are none, in words.
+    """
+
+    entry: Entry
+    learning_rate: float | None = None
+    tried: dict[float, float] | None = None
+    reports: tuple[TrainingReport, ...] = ()
+    why_not: str | None = None
+
+
+@contextmanager
+def comparison_folder(config: ComparisonConfig, folder: Path) -> Iterator[None]:
+    """Keeps a folder for one comparison while the block lasts.
+
+    Raises:
+        ConfigError: another process works in it, or it is of another comparison.
+    """
+    from mimi_edge.export.locking import locked
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder, wait=False):
+            _claim(config, folder)
+            yield
+    except BlockingIOError:
+        raise ConfigError(f"Another process is comparing in {folder}. Wait for it, or give another --output.") from None
+
+
+def _claim(config: ComparisonConfig, folder: Path) -> None:
+    path = folder / CONFIG
+    if not path.exists():
+        if any(folder.glob("[!.]*")):
+            raise ConfigError(f"{folder} holds something else. Give a new folder as --output.")
+        write_whole(path, (json_text(comparison_document(config)) + "\n").encode())
+        return
+    document = raw_document(document_bytes(path, KIND), path, KIND)
+    if differing := differences(config, typed_document(document, path, KIND, ComparisonConfig)):
+        listed = "\n".join(f"  - {one}" for one in differing)
+        raise ConfigError(
+            f"{folder} holds another comparison:\n{listed}\nGive the same options to go on, or another --output."
+        )
+
+
+def train_all(config: ComparisonConfig, folder: Path, train: Train, listener: Listener = silent) -> list[Trained]:
+    """Trains whatever is not trained yet.
+
+    Args:
+        config: what to compare.
+        folder: of the comparison.
+        train: trains in a run folder, or goes on there, or reports what is finished.
+        listener: hears how far it is.
+
+    Raises:
+        StoppedError: it was asked to stop; everything that was trained is kept.
+    """
+    entries = entries_of(config)
+    total = len(entries) * (len(config.learning_rates) + config.seeds - 1)
+    trained = []
+    for number, entry in enumerate(entries):
+        listener(Advance(STAGE, number * total // len(entries), total, {"training": entry.name}))
+        try:
+            trained.append(_train_entry(config, entry, folder, train, listener))
+        except (ConfigError, BudgetInfeasibleError) as error:
+            listener(Note(f"{entry.name} is left out: {error}"))
+            trained.append(Trained(entry, why_not=str(error)))
+    listener(Advance(STAGE, total, total))
+    return trained
+
+
+def _train_entry(config: ComparisonConfig, entry: Entry, folder: Path, train: Train, listener: Listener) -> Trained:
+    epochs = config.epochs if entry.method.prunes else config.epochs * trainings_of_mimi(config, entry)
+
+    def run(rate: float, seed: int) -> TrainingReport:
+        listener(Note(f"Training {entry.name}, learning rate {rate:g}, seed {seed}."))
+        trial = training_config(config, entry, epochs=epochs, rate=rate, seed=seed)
+        return train(trial, folder / RUNS / f"{entry.name}-lr{rate:g}-seed{seed}")
+
+    first = {rate: run(rate, 0) for rate in config.learning_rates}
+    tried = {rate: report.accuracy["val"].accuracy for rate, report in first.items()}
+    # Of two that are equally good on the validation split, the smaller.
+    chosen = max(sorted(tried), key=lambda rate: tried[rate])
+    reports = (first[chosen], *(run(chosen, seed) for seed in range(1, config.seeds)))
+    return Trained(entry, chosen, tried, reports)
+
+
+def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate: float, seed: int) -> TrainingConfig:
+    """One training of a comparison."""
+    budget = Budget(size_bytes=ANY_SIZE) if entry.budget_mb is None else budget_from_units(entry.budget_mb, None)
+    return TrainingConfig(
+        budget=budget,
+        data=config.data,
+        backbone=config.backbone,
+        weights=config.weights,
+        name=entry.name,
+        store=config.store,
+        epochs=epochs,
+        batch_size=config.batch_size,
+        learning_rate=rate,
+        seed=seed,
+        method=entry.method.name,
+        settings=dict(entry.settings),
+    )
+
+
+def trainings_of_mimi(config: ComparisonConfig, entry: Entry) -> int:
+    """How often MiMi trains on its way to a line's budget: what others may train in one go, as the paper demands.
+
+    A method that has the size it has gets the passes of the smallest budget, which are the most.
+    """
+    from mimi_edge.training.preparing import prepare
+
+    budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
+    mimi = Entry(method_named("mimi"), budget)
+    trial = training_config(config, mimi, epochs=config.epochs, rate=config.learning_rates[0], seed=0)
+    try:
+        return prepare(trial).schedule.trainings
+    except BudgetInfeasibleError:
+        if entry.budget_mb is None:
+            return 1
+        raise
+
+
+def train_or_go_on(listener: Listener = silent, should_stop: Callable[[], bool] = lambda: False) -> Train:
+    """A function that makes a run folder whole, whatever is in it, and gives its report."""
+    from mimi_edge.training.reports import finished_report
+    from mimi_edge.training.runs import resume_training, run_training
+
+    def train(config: TrainingConfig, folder: Path) -> TrainingReport:
+        if (report := finished_report(folder, config.name)) is not None:
+            return report
+        if (folder / CONFIG_FILE).is_file():
+            return resume_training(folder, listener=listener, should_stop=should_stop)
+        return run_training(config, folder, listener=listener, should_stop=should_stop)
+
+    return train
