@@ -86,9 +86,8 @@ def _line(one: Trained, artefact: MeasuredArtefact | None) -> Line:
     if not one.reports:
         return Line(entry.method.name, entry.method.title, budget, one.why_not)
     first = one.reports[0]
-    ratio = (
-        next((found.ratio for found in artefact.measurements if found.ratio is not None), None) if artefact else None
-    )
+    found = () if artefact is None else artefact.measurements
+    ratio = next((each.ratio.ratio for each in found if each.ratio is not None), None)
     return Line(
         method=entry.method.name,
         title=entry.method.title,
