@@ -74,6 +74,7 @@ def _looking(path: Path) -> Callable[[Path], Inspected] | None:
 
 
 def _task(path: Path) -> Inspected:
+    from mimi_edge.tasks.descriptions import method_in_words
     from mimi_edge.tasks.files import read_task, stated_sha256
 
     task, content = read_task(path), stated_sha256(path)
@@ -88,6 +89,7 @@ def _task(path: Path) -> Inspected:
         "accuracy": {split: asdict(value) for split, value in header.accuracy.items()},
         "store": header.store.value,
         "activation": header.activation,
+        "method": asdict(header.method),
         "preprocessing": asdict(header.preprocessing),
         "sites": {
             site: {"width": task.widths[site], "neurons": task.neurons[site]} for site in network_order(task.neurons)
@@ -99,14 +101,16 @@ def _task(path: Path) -> Inspected:
 
     def show() -> None:
         rows = [(site, entry["width"], entry["neurons"]) for site, entry in document["sites"].items()]
-        show_table("Adapters", ("site", "width M", "neurons N"), rows)
+        if rows:
+            show_table("Adapters", ("site", "width M", "neurons N"), rows)
         accuracy = ", ".join(f"{split} {value.accuracy:.2%}" for split, value in header.accuracy.items())
         show_facts(
             f"Task {header.name}",
             {
                 "size": f"{document['size_bytes']:,} bytes, weights as {header.store.value}",
                 "backbone": f"{header.backbone.name}, content {header.backbone.sha256[:12]}",
-                "neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites",
+                "method": method_in_words(header.method),
+                **({"neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites"} if task.neurons else {}),
                 "classes": _classes(header.classes),
                 "accuracy": accuracy,
                 "images": _preprocessing(asdict(header.preprocessing)),
@@ -213,7 +217,8 @@ def _graph(path: Path) -> Inspected:
             "images": _preprocessing(document["preprocessing"]),
         }
         if info.task is not None:
-            facts["task"] = f"{info.task.name}, {sum(info.task.neurons.values())} neurons, {info.task.store}"
+            neurons = f", {sum(info.task.neurons.values())} neurons" if info.task.neurons else ""
+            facts["task"] = f"{info.task.name}, {info.task.method}{neurons}, {info.task.store}"
             facts["classes"] = _classes(info.task.classes)
         show_facts(f"Graph {path.name}", facts)
 

@@ -176,7 +176,11 @@ def _show_task(backbone: MeasuredArtefact, task: MeasuredArtefact, sources: Sequ
     facts = {
         "task file": f"{_task_file_bytes(task):,} bytes",
         "backbone, shared by all tasks": f"{backbone.size_bytes:,} bytes",
-        "neurons": f"{sum(neurons.values())} at {sum(map(bool, neurons.values()))} of {len(neurons)} sites",
+        **(
+            {"neurons": f"{sum(neurons.values())} at {sum(map(bool, neurons.values()))} of {len(neurons)} sites"}
+            if any(neurons.values())
+            else {}
+        ),
         "test accuracy, task file": "not known" if stored is None else f"{stored.accuracy:.2%}",
         "test accuracy, exported graph": _accuracy(task, sources),
     }

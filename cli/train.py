@@ -116,17 +116,27 @@ def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
 
 
 def _show(report: TrainingReport) -> None:
+    pruned = len(report.neurons) > 1
+    if pruned:
+        _show_neurons(report)
+    show_facts(f"Task {report.task_file.stem}", _facts(report, pruned=pruned))
+
+
+def _show_neurons(report: TrainingReport) -> None:
     final = report.neurons[-1]
     rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
     trainings = [str(number + 1) for number in range(len(report.neurons))]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table("Neurons per site, by training", ("site", *trainings), [*rows, totals])
-    show_facts(f"Task {report.task_file.stem}", _facts(report))
 
 
-def _facts(report: TrainingReport) -> dict[str, str]:
+def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
+    from mimi_edge.tasks.descriptions import method_in_words
+    from mimi_edge.tasks.files import read_outline
+
     facts = {
         "task file": str(report.task_file),
+        "method": method_in_words(read_outline(report.task_file).header.method),
         "size": f"{report.cost.size_bytes:,} bytes",
         "forward pass": f"{report.cost.flops / 1e9:.5g} GFLOPs",
     }
@@ -142,7 +152,8 @@ def _facts(report: TrainingReport) -> dict[str, str]:
         facts[f"{split} accuracy"] = f"{value.accuracy:.2%} of {value.images} images, of the stored weights"
         if split in report.per_class:
             facts[f"{split}, class by class"] = report.per_class[split].sentence()
-    facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
-    facts["blocks before the first adapter"] = str(report.frozen_blocks)
+    if pruned:
+        facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
+    facts["blocks before anything trained"] = str(report.frozen_blocks)
     facts["took"] = duration(report.seconds)
     return facts

@@ -7,14 +7,14 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.methods.catalogue import method_named
+from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.method import Method
 from mimi_edge.methods.network import Network
 from mimi_edge.methods.weights import Shape
 from mimi_edge.tasks.stores import SCALE
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, MethodChoice, Task, TaskHeader
-from mimi_edge.texts import fault_list
+from mimi_edge.texts import fault_list, safe_line
 
 ACTIVATION = "activation"
 
@@ -22,6 +22,13 @@ ACTIVATION = "activation"
 def method_choice(method: Method, settings: Any) -> MethodChoice:
     """How a task file names a method and its settings; MiMi's show in the sites and the activation."""
     return MethodChoice() if method.name == MIMI else MethodChoice(method.name, asdict(settings))
+
+
+def method_in_words(choice: MethodChoice) -> str:
+    """A method with its settings, such as `LoRA, rank 8`; its bare name where this release does not know it."""
+    title = METHODS[choice.name].title if choice.name in METHODS else safe_line(choice.name)
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in choice.settings.items()]
+    return ", ".join([title, *map(safe_line, said)])
 
 
 def settings_of(header: TaskHeader) -> tuple[Method, Any]:
