@@ -15,7 +15,14 @@ from mimi_edge.files import write_whole
 from mimi_edge.profiles.comparison.asking import ComparisonConfig
 from mimi_edge.profiles.comparison.chart import draw_pareto
 from mimi_edge.profiles.comparison.results import Line, comparison_result, comparison_table, lines_of
-from mimi_edge.profiles.comparison.trials import Train, Trained, comparison_folder, train_all
+from mimi_edge.profiles.comparison.trials import (
+    Passes,
+    Train,
+    Trained,
+    comparison_folder,
+    train_all,
+    trainings_of_mimi,
+)
 from mimi_edge.profiles.rendering.markdown import table_text
 from mimi_edge.texts import json_text
 
@@ -49,7 +56,13 @@ class Comparison:
 
 
 def compare(
-    config: ComparisonConfig, folder: Path, train: Train, measure: Measure, listener: Listener = silent
+    config: ComparisonConfig,
+    folder: Path,
+    train: Train,
+    measure: Measure,
+    listener: Listener = silent,
+    *,
+    passes: Passes = trainings_of_mimi,
 ) -> Comparison:
     """Compares methods in a folder; the same call again goes on where it was interrupted.
 
@@ -59,13 +72,14 @@ def compare(
         train: as of `train_all`.
         measure: of what was trained; gives None where nothing is measured.
         listener: hears how far it is.
+        passes: as of `train_all`.
 
     Raises:
         ConfigError: the folder is of another comparison, or another process works there.
         StoppedError: it was asked to stop.
     """
     with comparison_folder(config, folder):
-        trained = train_all(config, folder, train, listener)
+        trained = train_all(config, folder, train, passes, listener)
         measured = measure(trained)
         lines = tuple(lines_of(trained, measured))
         comparison = Comparison(folder, config, lines, comparison_result(config, lines, measured))

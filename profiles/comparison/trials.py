@@ -35,6 +35,8 @@ ANY_SIZE = 10**15
 """Bytes that no task has: the budget of a method that has the size it has."""
 
 Train = Callable[[TrainingConfig, Path], "TrainingReport"]
+Passes = Callable[[ComparisonConfig, Entry], int]
+"""How often MiMi trains on its way to a line's budget."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,16 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
         )
 
 
-def train_all(config: ComparisonConfig, folder: Path, train: Train, listener: Listener = silent) -> list[Trained]:
+def train_all(
+    config: ComparisonConfig, folder: Path, train: Train, passes: Passes, listener: Listener = silent
+) -> list[Trained]:
     """Trains whatever is not trained yet.
 
     Args:
         config: what to compare.
         folder: of the comparison.
         train: trains in a run folder, or goes on there, or reports what is finished.
+        passes: how often MiMi trains; others get as many epochs in one training.
         listener: hears how far it is.
 
     Raises:
@@ -107,7 +112,7 @@ def train_all(config: ComparisonConfig, folder: Path, train: Train, listener: Li
     for number, entry in enumerate(entries):
         listener(Advance(STAGE, number * total // len(entries), total, {"training": entry.name}))
         try:
-            trained.append(_train_entry(config, entry, folder, train, listener))
+            trained.append(_train_entry(config, entry, folder, train, passes, listener))
         except (ConfigError, BudgetInfeasibleError) as error:
             listener(Note(f"{entry.name} is left out: {error}"))
             trained.append(Trained(entry, why_not=str(error)))
@@ -115,8 +120,10 @@ def train_all(config: ComparisonConfig, folder: Path, train: Train, listener: Li
     return trained
 
 
-def _train_entry(config: ComparisonConfig, entry: Entry, folder: Path, train: Train, listener: Listener) -> Trained:
-    epochs = config.epochs if entry.method.prunes else config.epochs * trainings_of_mimi(config, entry)
+def _train_entry(
+    config: ComparisonConfig, entry: Entry, folder: Path, train: Train, passes: Passes, listener: Listener
+) -> Trained:
+    epochs = config.epochs if entry.method.prunes else config.epochs * passes(config, entry)
 
     def run(rate: float, seed: int) -> TrainingReport:
         listener(Note(f"Training {entry.name}, learning rate {rate:g}, seed {seed}."))

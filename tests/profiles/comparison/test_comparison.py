@@ -1,0 +1,187 @@
+"""Comparisons with a stand-in for training: who is tried how often, who chooses, what is written, what goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from tiny_package import make_task
+
+from mimi_edge.budgets import Cost
+from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
+from mimi_edge.export.locking import locked
+from mimi_edge.profiles.comparison.asking import ComparisonConfig, entries_of
+from mimi_edge.profiles.comparison.chart import pareto_front
+from mimi_edge.profiles.comparison.comparing import (
+    CHART_FILES,
+    CSV_FILE,
+    JSON_FILE,
+    MARKDOWN_FILE,
+    Comparison,
+    compare,
+)
+from mimi_edge.profiles.comparison.results import Line
+from mimi_edge.profiles.comparison.trials import ANY_SIZE
+from mimi_edge.tasks.files import write_task
+from mimi_edge.tasks.task import SplitAccuracy
+from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.reports import TrainingReport
+
+SMALL = ComparisonConfig(methods=("mimi", "lora", "linear"), budgets_mb=(0.5, 0.1), seeds=2, learning_rates=(0.1, 0.01))
+
+
+class Laboratory:
+    """Trains nothing; validation likes the lower learning rate, the test split the higher one."""
+
+    def __init__(self, patience: int = 1000) -> None:
+        self.begun: list[str] = []
+        self.configs: dict[str, TrainingConfig] = {}
+        self.patience = patience
+
+    def train(self, config: TrainingConfig, folder: Path) -> TrainingReport:
+        task_file = folder / f"{config.name}.safetensors"
+        if not task_file.exists():
+            if len(self.begun) >= self.patience:
+                raise StoppedError("stopped")
+            self.begun.append(folder.name)
+            folder.mkdir(parents=True)
+            write_task(make_task(config.name, (1, 0, 2)), task_file)
+        self.configs[folder.name] = config
+        liked = config.learning_rate < 0.05
+        return TrainingReport(
+            task_file=task_file,
+            cost=Cost(task_file.stat().st_size, 2_000_000_000),
+            budget={"size_bytes": config.budget.size_bytes, "flops": None},
+            next_neuron=None,
+            neurons=({},),
+            accuracy={
+                "val": SplitAccuracy(0.9 if liked else 0.5, 10),
+                "test": SplitAccuracy((0.6 if liked else 0.95) + 0.1 * config.seed, 20),
+            },
+            validation=(0.9,),
+            frozen_blocks=0,
+            seconds=7.0,
+        )
+
+    def compare(self, folder: Path, config: ComparisonConfig = SMALL) -> Comparison:
+        return compare(config, folder, self.train, lambda _: None, passes=lambda _, __: 4)
+
+
+def test_the_validation_split_chooses_the_learning_rate_and_the_test_split_is_only_reported(tmp_path: Path) -> None:
+    found = Laboratory().compare(tmp_path / "out")
+    for line in found.lines:
+        assert line.learning_rate == 0.01
+        assert line.tried == {"0.1": 0.5, "0.01": 0.9}
+        assert line.test == pytest.approx((0.6, 0.7))
+        assert (line.mean, line.deviation) == (pytest.approx(0.65), pytest.approx(0.0707, abs=1e-4))
+
+
+def test_every_method_gets_as_many_tries_and_passes(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    laboratory.compare(tmp_path / "out")
+    assert len(laboratory.begun) == len(entries_of(SMALL)) * (2 + 1)
+    assert {config.epochs for config in laboratory.configs.values() if config.method == "mimi"} == {SMALL.epochs}
+    assert {config.epochs for config in laboratory.configs.values() if config.method != "mimi"} == {4 * SMALL.epochs}
+    assert {config.seed for name, config in laboratory.configs.items() if "lr0.1" in name} == {0}
+
+
+def test_a_method_without_a_size_is_shown_once_at_the_size_it_has(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    found = laboratory.compare(tmp_path / "out")
+    assert [(line.method, line.budget_bytes) for line in found.lines] == [
+        ("mimi", 500_000),
+        ("mimi", 100_000),
+        ("lora", 500_000),
+        ("lora", 100_000),
+        ("linear", None),
+    ]
+    assert laboratory.configs["linear-lr0.01-seed0"].budget.size_bytes == ANY_SIZE
+    assert laboratory.configs["lora-0.1mb-lr0.01-seed1"].budget.size_bytes == 100_000
+
+
+def test_a_stopped_comparison_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
+    first, second = Laboratory(patience=5), Laboratory()
+    with pytest.raises(StoppedError):
+        first.compare(tmp_path / "out")
+    found = second.compare(tmp_path / "out")
+    assert not set(first.begun) & set(second.begun)
+    assert len(first.begun) + len(second.begun) == 15
+    assert found.lines == Laboratory().compare(tmp_path / "another").lines
+
+
+def test_other_options_are_refused_with_what_differs(tmp_path: Path) -> None:
+    Laboratory().compare(tmp_path / "out")
+    other = ComparisonConfig(methods=("mimi",), budgets_mb=SMALL.budgets_mb, seeds=2, learning_rates=(0.1, 0.01))
+    with pytest.raises(ConfigError, match="another comparison") as refused:
+        Laboratory().compare(tmp_path / "out", other)
+    assert "methods" in str(refused.value)
+    assert "seeds" not in str(refused.value)
+
+
+def test_a_folder_with_something_else_and_one_that_is_worked_in_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(ConfigError, match="something else"):
+        Laboratory().compare(tmp_path / "mine")
+    (tmp_path / "busy").mkdir()
+    with locked(tmp_path / "busy"), pytest.raises(ConfigError, match="Another process"):
+        Laboratory().compare(tmp_path / "busy")
+
+
+@pytest.mark.parametrize("error", [ConfigError("needs a plain ViT"), BudgetInfeasibleError("too small")])
+def test_what_cannot_be_trained_is_a_line_with_the_reason(tmp_path: Path, error: Exception) -> None:
+    laboratory = Laboratory()
+
+    def train(config: TrainingConfig, folder: Path) -> TrainingReport:
+        if config.method == "lora":
+            raise error
+        return laboratory.train(config, folder)
+
+    found = compare(SMALL, tmp_path / "out", train, lambda _: None, passes=lambda _, __: 1)
+    assert [line.why_not for line in found.lines if line.method == "lora"] == [str(error)] * 2
+    assert all(line.why_not is None for line in found.lines if line.method != "lora")
+    assert str(error) in (tmp_path / "out" / MARKDOWN_FILE).read_text()
+
+
+def test_all_forms_say_the_same(tmp_path: Path) -> None:
+    found = Laboratory().compare(tmp_path / "out")
+    document = json.loads((tmp_path / "out" / JSON_FILE).read_text())
+    rows = list(csv.DictReader((tmp_path / "out" / CSV_FILE).read_text().splitlines()))
+    text = (tmp_path / "out" / MARKDOWN_FILE).read_text()
+    for line, entry, row in zip(found.lines, document["lines"], rows, strict=True):
+        assert entry["method"] == row["method"] == line.method
+        assert entry["size_bytes"] == int(row["size_bytes"]) == line.size_bytes
+        assert entry["test"] == [float(row["test_0"]), float(row["test_1"])] == list(line.test)
+        assert f"| {line.title} |" in text
+        assert f"{line.size_bytes:,}" in text
+    assert "65.00% ± 7.07" in text
+    for name in CHART_FILES:
+        assert (tmp_path / "out" / name).stat().st_size > 5_000
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    def line(size: int, accuracy: float) -> Line:
+        return Line("m", "M", None, size_bytes=size, test=(accuracy,))
+
+    small, better, worse, best = line(10, 0.5), line(20, 0.7), line(30, 0.6), line(40, 0.9)
+    assert pareto_front([worse, best, small, better]) == [small, better, best]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"methods": ()}, "--methods"),
+        ({"methods": ("mimi", "mimi")}, "--methods"),
+        ({"methods": ("mimmi",)}, "--method must be one of"),
+        ({"budgets_mb": (0.0,)}, "--budget-mb"),
+        ({"budgets_mb": (float("nan"),)}, "--budget-mb"),
+        ({"seeds": 0}, "--seeds"),
+        ({"learning_rates": (0.1, 0.1)}, "--lrs"),
+        ({"rounds": -1}, "--rounds"),
+    ],
+)
+def test_nonsense_is_refused(changes: dict[str, object], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        ComparisonConfig(**changes)
