@@ -17,7 +17,7 @@ TEST_PARTS := train,cpu,report,rtx,heic,test
 WORKERS ?= 2
 
 # The measurements `make bench` takes, in this order; accuracy.py takes hours of its own.
-BENCHMARKS := startup merge_time merged_latency training_step passes sharing profiler
+BENCHMARKS := paper_tables startup merge_time merged_latency training_step passes sharing profiler
 
 VENV := .venv
 BIN := $(VENV)/bin
