@@ -15,6 +15,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.operators import check_operators as check_operators  # noqa: PLC0414  (part of tuning)
 from mimi_edge.export.passes.drop_unused import drop_unused
 from mimi_edge.export.passes.fold_attention_bias import fold_attention_bias
+from mimi_edge.export.passes.fold_convolution_weights import fold_convolution_weights
 from mimi_edge.export.passes.fold_down_projection import fold_down_projection, fold_mlp_down_projection
 from mimi_edge.export.passes.fold_query_scale import fold_query_scale
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights
@@ -37,7 +38,11 @@ PASSES: Mapping[str, Pass] = MappingProxyType(
 """Every pass that may be left out, in the order in which they run; those of `ALWAYS` run before them."""
 
 ALWAYS: Mapping[str, Pass] = MappingProxyType(
-    {"fold_task_weights": fold_task_weights, "write_kernel_shapes": write_kernel_shapes}
+    {
+        "fold_task_weights": fold_task_weights,
+        "fold_convolution_weights": fold_convolution_weights,
+        "write_kernel_shapes": write_kernel_shapes,
+    }
 )
 """Passes without which a graph would be misread."""
 

@@ -18,10 +18,14 @@ import torch
 from export_samples import FAMILIES
 from method_contracts import CLASSES, Case, case_of, images, random_task
 
+from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError
+from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.shared.layout import layout_of
+from mimi_edge.export.tuning import default_passes, tune
+from mimi_edge.export.writing import save_graph
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.methods.description import Description
@@ -108,6 +112,20 @@ def test_torch_and_onnx_agree_on_what_was_changed(
     assert differ(open_graph(merged.path).run(shown), expected) < TOLERANCE
     if case.description.edits:
         assert differ(expected, bare_logits(case, task, shown)) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(("method", "family"), [pair for pair in PAIRS if pair[1] in ("vit", "swin")])
+def test_a_graph_on_its_way_to_an_engine_answers_the_same(case: Case, family: str, exported, tmp_path: Path) -> None:
+    _, graph = exported(family)
+    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
+    write_task(random_task(case, Store.FP16), tmp_path / "t.safetensors")
+    merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx")
+    shown = images(case.backbone)
+    expected = open_graph(tmp_path / "t.onnx").run(shown)
+    model = load_graph(tmp_path / "t.onnx")
+    tune(model, default_passes(Backend.TRT))
+    save_graph(model, tmp_path / "tuned.onnx")
+    assert differ(open_graph(tmp_path / "tuned.onnx").run(shown), expected) < TOLERANCE
 
 
 @each_pair

@@ -1,0 +1,45 @@
+"""Real engines of methods whose graphs differ most from MiMi's, built by TensorRT for RTX without a GPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from method_contracts import case_of, random_task
+
+from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.export.engine_graphs import engine_graph
+from mimi_edge.export.engines.bindings import load_bindings
+from mimi_edge.export.engines.building import build_engine
+from mimi_edge.export.engines.requests import BatchRange, BuildRequest
+from mimi_edge.export.graphs import load_graph
+from mimi_edge.export.merge import merge
+from mimi_edge.export.precision.half import to_half
+from mimi_edge.export.tuning import default_passes, tune
+from mimi_edge.methods.catalogue import METHODS
+from mimi_edge.tasks.files import write_task
+from mimi_edge.tasks.stores import Store
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [
+        ("adaptformer", Precision.FP32),  # biases, rounded up with their neurons
+        ("ssf", Precision.FP16),  # weights of a convolution that are computed
+        ("compacter", Precision.FP32),  # Kronecker products
+        ("vpt-deep", Precision.FP16),  # additional keys and values
+    ],
+)
+def test_an_engine_is_built(method: str, precision: Precision, exported, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    backbone, graph = exported("swin")
+    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
+    write_task(random_task(case_of(backbone, METHODS[method]), Store.FP16), tmp_path / "t.safetensors")
+    merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx")
+    model = load_graph(tmp_path / "t.onnx")
+    tune(model, default_passes(Backend.TRT_RTX, Strategy.PER_TASK))
+    to_half(model, precision)
+    with engine_graph(model, tmp_path) as path:
+        request = BuildRequest(path, {"batch": BatchRange(1, 8, 32)}, compute_capabilities=("8.6",))
+        assert len(build_engine(load_bindings(Backend.TRT_RTX), request).plan) > 100_000
