@@ -19,7 +19,7 @@ from mimi_edge.cli.app import app
 
 CLASSES = ("[bold]red[red]", 'sch"ön 🙂', "plain")
 """Names that are hard on whoever prints them."""
-SMALL = ("--backbone", "builtin", "--weights", "random", "--start-ratio", "8", "--epochs", "1", "--threads", "2")
+SMALL = ("--backbone", "builtin", "--weights", "random", "--start-ratio", "8", "--epochs", "1", "--threads", "1")
 """What makes training take a second or two: the built-in architecture, unread weights, few neurons."""
 
 HOOKS = """

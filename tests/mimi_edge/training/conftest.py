@@ -1,4 +1,4 @@
-"""What the tests of training share: two threads, tiny backbones, one folder of images, one finished run."""
+"""What the tests of training share: one thread, tiny backbones, one folder of images, one finished run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mimi_edge.training.runs import TrainingReport, run_training
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

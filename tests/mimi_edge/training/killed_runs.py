@@ -28,7 +28,7 @@ def child(work: Callable[[], object]) -> int:
         return process
     code = 1
     try:
-        torch.set_num_threads(2)
+        torch.set_num_threads(1)
         with tiny_runs():
             work()
         code = 0

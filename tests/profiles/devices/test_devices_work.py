@@ -18,7 +18,7 @@ from mimi_edge.training.counting import FlopsCount, count_flops
 
 @pytest.fixture(scope="module", params=["vit", "swin"])
 def exported(request, tmp_path_factory):
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     backbone = tiny_backbone(request.param)
     return backbone, export_backbone(backbone, tmp_path_factory.mktemp(request.param))
 
