@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.methods.strategies import why_not_shared
 from mimi_edge.profiles.comparing import memory_bytes
 from mimi_edge.profiles.inventory import (
     ADAPTERS,
@@ -35,6 +36,7 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     Line,
 )
+from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.files import read_outline
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import SCALE, Store
@@ -90,6 +92,7 @@ class _Parts:
         heads: in fp32.
         padded: tensors of one task in fp32, as wide as the widest task needs.
         stored_tensors: of the tasks, in the number format that ONNX Runtime's adapters have.
+        why_not_shared: why one graph cannot serve all of them; None where it can.
     """
 
     tasks: int
@@ -104,6 +107,7 @@ class _Parts:
     heads: int
     padded: int
     stored_tensors: int
+    why_not_shared: str | None = None
 
     @property
     def backbone(self) -> int:
@@ -146,7 +150,7 @@ def fleet_ledger(
     lines = (
         *_compared_with(parts, measured),
         _onnx_package(parts, measured),
-        _ort_adapters(parts, adapters),
+        *([] if parts.why_not_shared else [_ort_adapters(parts, adapters)]),
         *_engine_lines(parts, shelf, precision, measured),
     )
     found = files if adapters is None else files | adapters_inventory(adapters)
@@ -193,7 +197,13 @@ def _parts(package: Package, files: Mapping[str, int]) -> _Parts:
         heads=FP32_BYTES * sum(map(_head_weights, tasks)),
         padded=FP32_BYTES * _padded_weights(tasks),
         stored_tensors=store.weight_dtype.itemsize * weights,
+        why_not_shared=next(filter(None, map(_why_not_shared, tasks)), None),
     )
+
+
+def _why_not_shared(task: Task) -> str | None:
+    reason = why_not_shared(*settings_of(task.header))
+    return None if reason is None else f"{task.header.name} is of {task.header.method.name}: {reason}"
 
 
 def _weights(task: Task) -> int:
@@ -255,7 +265,8 @@ def _onnx_package(parts: _Parts, measured: ProcessMemory) -> Line:
         "ONNX package",
         Cost(parts.backbone + parts.manifest, parts.package_tasks, parts.tasks, FILES),
         _sessions(parts, measured),
-        "Shared on disk; in memory every open session has its own copy of the weights.",
+        "Shared on disk; in memory every open session has its own copy of the weights."
+        + (f" One graph for all tasks is not possible: {parts.why_not_shared}." if parts.why_not_shared else ""),
         _sessions(parts, NOTHING_MEASURED),
     )
 
@@ -291,7 +302,7 @@ def _engine_lines(
         built = [(kind, engines) for kind, engines in kinds.items() if engines[0].sidecar.strategy is strategy]
         for kind, engines in built:
             yield _built(parts, kind, engines, measured)
-        if not built:
+        if not built and (strategy is Strategy.PER_TASK or parts.why_not_shared is None):
             yield _not_built(parts, strategy, precision, measured)
 
 

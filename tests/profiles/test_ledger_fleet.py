@@ -19,6 +19,7 @@ from mimi_edge.export.engines.tensors import EngineTensor
 from mimi_edge.export.ort_adapters import export_ort_adapters
 from mimi_edge.export.packages import create_or_extend, read_package
 from mimi_edge.files import sha256_of
+from mimi_edge.profiles import fleet
 from mimi_edge.profiles.fleet import NOTHING_MEASURED, ProcessMemory, fleet_ledger, measured_memory
 from mimi_edge.profiles.inventory import folder_files, package_inventory
 from mimi_edge.profiles.reports import MemoryUse
@@ -138,6 +139,17 @@ def test_what_one_compares_with_is_computed_from_the_real_sizes(two):
     heads = sum(size_bytes(make_real_task(name, (0, 0, 0)).header, {}) for name in two.tasks)
     assert probes.tasks_bytes == heads + 2 * graph
     assert probes.tasks_bytes < ledger.line("onnx-package").storage.tasks_bytes
+
+
+def test_tasks_that_cannot_share_a_graph_have_no_line_of_one(two, monkeypatch):
+    every = {line.name for line in fleet_ledger(two).lines}
+    monkeypatch.setattr(fleet, "why_not_shared", lambda *_: "it changes weights of the backbone itself")
+    found = fleet_ledger(two).lines
+    gone = {name for name in every if name.startswith(("shared", "refit", "ort-adapters"))}
+    assert len(gone) == 3
+    assert {line.name for line in found} == every - gone
+    (package,) = (line for line in found if line.name == "onnx-package")
+    assert "it changes weights of the backbone itself" in package.note
 
 
 def test_engines_that_are_not_there_are_computed_and_labelled(two):
