@@ -142,13 +142,13 @@ def test_what_one_compares_with_is_computed_from_the_real_sizes(two):
 
 
 def test_tasks_that_cannot_share_a_graph_have_no_line_of_one(two, monkeypatch):
-    every = {line.name for line in fleet_ledger(two).lines}
+    every = {line.strategy for line in fleet_ledger(two).lines}
     monkeypatch.setattr(fleet, "why_not_shared", lambda *_: "it changes weights of the backbone itself")
     found = fleet_ledger(two).lines
-    gone = {name for name in every if name.startswith(("shared", "refit", "ort-adapters"))}
+    gone = {name for name in every if name.startswith(("shared", "refit", "ort"))}
     assert len(gone) == 3
-    assert {line.name for line in found} == every - gone
-    (package,) = (line for line in found if line.name == "onnx-package")
+    assert {line.strategy for line in found} == every - gone
+    (package,) = (line for line in found if line.strategy == "onnx-package")
     assert "it changes weights of the backbone itself" in package.note
 
 
