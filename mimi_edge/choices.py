@@ -40,8 +40,23 @@ class Scope(str, Enum):
     LOCAL = "local"
 
 
-SCORE_NAMES = ("mimi", "unscaled", "down", "up", "snip", "random")
+SCORE_NAMES = (
+    "mimi",
+    "l1",
+    "l1-mean",
+    "l1-down",
+    "down-mean",
+    "up-mean",
+    "l1-activations",
+    "l1-gradients",
+    "snip",
+    "grasp",
+    "random",
+)
 """Of the importance scores in `mimi_edge.scores`."""
+
+EARLIER_SCORE_NAMES = {"unscaled": "l1", "down": "down-mean", "up": "up-mean"}
+"""What the first release called them; runs that say so go on."""
 
 ACTIVATION_NAMES = ("gelu", "relu")
 """Of the functions that adapters know."""

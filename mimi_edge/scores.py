@@ -1,7 +1,7 @@
 """How important a neuron is: named scores of which the highest stay.
 
-`mimi` is the score of arXiv 2311.03873, Eq. 4: the mean absolute weight of everything that is attached to the neuron,
-so that sites of different width and size can be compared. The others are what the paper holds it against.
+`mimi` is the score of arXiv 2311.03873; the others are what its ablation holds it against. A score is a small function
+of one adapter, and says what must be gathered for it on training batches (`mimi_edge.training.gathering` does).
 """
 
 from __future__ import annotations
@@ -9,82 +9,179 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimi_edge.choices import EARLIER_SCORE_NAMES
 from mimi_edge.tasks.stores import Floats
 
 Scores = NDArray[np.float32]
+T = TypeVar("T")
+
+
+class Need(Enum):
+    """What a score looks at beside the weights themselves."""
+
+    NOTHING = "nothing"
+    GRADIENT = "the gradient of the loss"
+    CURVATURE = "the product of the loss's Hessian with its gradient"
+    ACTIVATION = "how strongly neurons answer"
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A number for each weight of an adapter: the weight itself, or something gathered for it.
+
+    Attributes:
+        down: [M, N], into the neurons.
+        up: [N, M], out of them.
+    """
+
+    down: Floats
+    up: Floats
+
+    def __mul__(self, other: Matrices) -> Matrices:
+        return Matrices(self.down * other.down, self.up * other.up)
+
+    @property
+    def magnitude(self) -> Scores:
+        """Sum of absolute values, for each neuron."""
+        return Matrices(np.abs(self.down), np.abs(self.up)).total
+
+    @property
+    def total(self) -> Scores:
+        """Sum, for each neuron."""
+        total: Scores = self.down.sum(axis=0) + self.up.sum(axis=1)
+        return total
 
 
 @dataclass(frozen=True)
 class ScoredAdapter:
-    """What a score may look at.
+    """What a score may look at; what no score asked for is None.
 
     Attributes:
         site: name of the site.
-        down: [M, N] weights into the neurons.
-        up: [N, M] weights out of them.
-        down_gradient: [M, N] gradient of the loss, summed over some batches; zeros where no score asks for it.
-        up_gradient: [N, M] likewise.
+        weights: w.
         seed: for scores that draw lots.
+        gradient: g, of the loss with respect to w, a mean over some training batches.
+        curvature: H g, the Hessian of that loss times its gradient.
+        activation: [N], the mean of |phi(h @ down)| over the tokens of some training batches.
     """
 
     site: str
-    down: Floats
-    up: Floats
-    down_gradient: Floats
-    up_gradient: Floats
+    weights: Matrices
     seed: int
+    gradient: Matrices | None = None
+    curvature: Matrices | None = None
+    activation: Floats | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """M and N."""
+        width, neurons = self.weights.down.shape
+        return width, neurons
 
 
 def mimi(adapter: ScoredAdapter) -> Scores:
-    """(sum |down| + sum |up|) / (N + M) for each of the N neurons."""
-    width, neurons = adapter.down.shape
-    scores: Scores = unscaled(adapter) / np.float32(neurons + width)
+    """(sum |down| + sum |up|) / (N + M): I of arXiv 2311.03873, Eq. 3, which compares sites of different size."""
+    scores: Scores = l1(adapter) / np.float32(sum(adapter.shape))
     return scores
 
 
-def unscaled(adapter: ScoredAdapter) -> Scores:
-    """Sum |down| + sum |up|, whatever the size of the site."""
-    scores: Scores = np.abs(adapter.down).sum(axis=0) + np.abs(adapter.up).sum(axis=1)
+def l1(adapter: ScoredAdapter) -> Scores:
+    """Sum |down| + sum |up|, whatever the size of the site: I0 of arXiv 2311.03873, L1 of all weights."""
+    return adapter.weights.magnitude
+
+
+def l1_mean(adapter: ScoredAdapter) -> Scores:
+    """(sum |down| + sum |up|) / 2M: I0 divided by how many weights a neuron has (arXiv 2311.03873)."""
+    width, _ = adapter.shape
+    scores: Scores = l1(adapter) / np.float32(2 * width)
     return scores
 
 
-def down_only(adapter: ScoredAdapter) -> Scores:
-    """Mean |down|: what flows into the neuron."""
-    scores: Scores = np.abs(adapter.down).mean(axis=0)
+def l1_down(adapter: ScoredAdapter) -> Scores:
+    """Sum |down|: L1 of the weights into the neuron alone (arXiv 2311.03873; for filters arXiv 1608.08710)."""
+    scores: Scores = np.abs(adapter.weights.down).sum(axis=0)
     return scores
 
 
-def up_only(adapter: ScoredAdapter) -> Scores:
-    """Mean |up|: what flows out of it."""
-    scores: Scores = np.abs(adapter.up).mean(axis=1)
+def down_mean(adapter: ScoredAdapter) -> Scores:
+    """Sum |down| / M: what flows into the neuron."""
+    scores: Scores = np.abs(adapter.weights.down).mean(axis=0)
     return scores
+
+
+def up_mean(adapter: ScoredAdapter) -> Scores:
+    """Sum |up| / M: what flows out of it."""
+    scores: Scores = np.abs(adapter.weights.up).mean(axis=1)
+    return scores
+
+
+def l1_activations(adapter: ScoredAdapter) -> Scores:
+    """Mean |phi(h @ down)| over tokens: how strongly the neuron answers (arXiv 2311.03873; 1607.03250)."""
+    return _gathered(adapter.activation)
+
+
+def l1_gradients(adapter: ScoredAdapter) -> Scores:
+    """Sum |g| over the neuron's weights: how much the loss asks them to move (arXiv 2311.03873)."""
+    return _gathered(adapter.gradient).magnitude
 
 
 def snip(adapter: ScoredAdapter) -> Scores:
-    """Sum |weight x gradient|: how much the loss would change, to first order (SNIP, arXiv 1810.02340)."""
-    into = np.abs(adapter.down * adapter.down_gradient).sum(axis=0)
-    scores: Scores = into + np.abs(adapter.up * adapter.up_gradient).sum(axis=1)
-    return scores
+    """Sum |w * g|: how much the loss would change without each weight, to first order (SNIP, arXiv 1810.02340)."""
+    return (adapter.weights * _gathered(adapter.gradient)).magnitude
+
+
+def grasp(adapter: ScoredAdapter) -> Scores:
+    """Sum of w * (H g): how much gradient flow would be lost with the neuron (GraSP, arXiv 2002.07376).
+
+    The paper scores a weight by S = -w * (H g), to first order half of what removing it adds to |g|^2, and removes
+    those with the largest S. Here the highest stay, so this is -S: neurons stay that gradient would not flow without.
+    """
+    return (adapter.weights * _gathered(adapter.curvature)).total
 
 
 def random(adapter: ScoredAdapter) -> Scores:
     """Lots, the same ones for the same site, size and seed."""
-    entropy = [adapter.seed, zlib.crc32(adapter.site.encode()), adapter.down.shape[1]]
-    scores: Scores = np.random.default_rng(entropy).random((adapter.down.shape[1],), dtype=np.float32)
+    _, neurons = adapter.shape
+    entropy = [adapter.seed, zlib.crc32(adapter.site.encode()), neurons]
+    scores: Scores = np.random.default_rng(entropy).random((neurons,), dtype=np.float32)
     return scores
 
 
-SCORES: Mapping[str, Callable[[ScoredAdapter], Scores]] = {
-    "mimi": mimi,
-    "unscaled": unscaled,
-    "down": down_only,
-    "up": up_only,
-    "snip": snip,
-    "random": random,
+@dataclass(frozen=True)
+class Score:
+    """A score, and what it needs."""
+
+    of: Callable[[ScoredAdapter], Scores]
+    needs: Need = Need.NOTHING
+
+
+SCORES: Mapping[str, Score] = {
+    "mimi": Score(mimi),
+    "l1": Score(l1),
+    "l1-mean": Score(l1_mean),
+    "l1-down": Score(l1_down),
+    "down-mean": Score(down_mean),
+    "up-mean": Score(up_mean),
+    "l1-activations": Score(l1_activations, Need.ACTIVATION),
+    "l1-gradients": Score(l1_gradients, Need.GRADIENT),
+    "snip": Score(snip, Need.GRADIENT),
+    "grasp": Score(grasp, Need.CURVATURE),
+    "random": Score(random),
 }
-GRADIENT_SCORES = frozenset({"snip"})
-"""Scores that look at gradients, which somebody has to gather first."""
+
+
+def score_named(name: str) -> Score:
+    """A score by its name, or by the one that an earlier release gave it."""
+    return SCORES[EARLIER_SCORE_NAMES.get(name, name)]
+
+
+def _gathered(values: T | None) -> T:
+    if values is None:
+        raise AssertionError("nobody gathered what this score needs")
+    return values

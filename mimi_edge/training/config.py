@@ -15,7 +15,7 @@ from typing import Any
 from mimi_edge import __version__
 from mimi_edge.budgets import Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
-from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
+from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.catalogue import method_named
@@ -244,8 +244,9 @@ def _faults(config: TrainingConfig) -> list[str]:
         method_settings(config)
     except ConfigError as error:
         faults += str(error).split("\n")
+    score = EARLIER_SCORE_NAMES.get(config.score, config.score)
     choices = {
-        "--score": (config.score, SCORE_NAMES),
+        "--score": (score, SCORE_NAMES),
         "--augment": (config.augment, AUGMENTATIONS),
         "--precision": (config.precision, PRECISIONS),
         "--activation": (config.activation, ACTIVATION_NAMES),

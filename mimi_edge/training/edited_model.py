@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.families import chain, link_of
-from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens
+from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens, watching_branch
 
 TORCH: Arithmetic = {
     "add": torch.add,
@@ -91,6 +93,17 @@ class EditedModel(nn.Module):
         """Takes all hooks off the backbone, which is bare again; the model is of no use afterwards."""
         while self._hooks:
             self._hooks.popitem()[1]()
+
+    @contextmanager
+    def watched(self, hear: Callable[[Branch, Tensor], None]) -> Iterator[None]:
+        """Meanwhile each forward pass tells the answers of every bottleneck's neurons, [..., N]."""
+        branches = [edit for edit in self.description.edits if isinstance(edit, Branch)]
+        removes = [watching_branch(self.backbone, edit, self._value, partial(hear, edit)) for edit in branches]
+        try:
+            yield
+        finally:
+            for remove in removes:
+                remove()
 
     @property
     def prefix_length(self) -> int:

@@ -27,10 +27,7 @@ def adding_branch(backbone: nn.Module, edit: Branch, value: ValueOf) -> Remove:
     """Adds a bottleneck's answer to the output of a sub-layer, tokens [..., M]."""
 
     def adapt(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        hidden = (inputs[0] if edit.parallel else output) @ value(edit.down)
-        if edit.down_bias is not None:
-            hidden = hidden + value(edit.down_bias)
-        answer = ACTIVATIONS[edit.activation](hidden) @ value(edit.up)
+        answer = _hidden(edit, inputs, output, value) @ value(edit.up)
         if edit.up_bias is not None:
             answer = answer + value(edit.up_bias)
         if not isinstance(edit.scale, float | int):
@@ -40,6 +37,24 @@ def adding_branch(backbone: nn.Module, edit: Branch, value: ValueOf) -> Remove:
         return output + answer
 
     return backbone.get_submodule(edit.place).register_forward_hook(adapt).remove
+
+
+def watching_branch(backbone: nn.Module, edit: Branch, value: ValueOf, hear: Callable[[Tensor], None]) -> Remove:
+    """Tells the answers of a bottleneck's neurons, [..., N], in each forward pass, whose outcome stays as it is."""
+
+    def watch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        hear(_hidden(edit, inputs, output, value))
+
+    # In front of the bottleneck itself: what the next hook sees already has its answer in it.
+    return backbone.get_submodule(edit.place).register_forward_hook(watch, prepend=True).remove
+
+
+def _hidden(edit: Branch, inputs: tuple[Tensor, ...], output: Tensor, value: ValueOf) -> Tensor:
+    """phi(x @ down + down_bias) of a bottleneck, [..., N]."""
+    hidden = (inputs[0] if edit.parallel else output) @ value(edit.down)
+    if edit.down_bias is not None:
+        hidden = hidden + value(edit.down_bias)
+    return ACTIVATIONS[edit.activation](hidden)
 
 
 def adding_tokens(backbone: nn.Module, edit: Tokens, value: ValueOf) -> Remove:

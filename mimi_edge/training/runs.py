@@ -268,11 +268,13 @@ def _prune_once(
 ) -> None:
     prepared, config, place = run.prepared, run.prepared.config, progress.place
     order = epoch_order(len(inputs.train), config.seed, place)
+    # Scores are compared to the last bit: in fp32, from the images on, whatever the training computes in.
+    exact = replace(inputs, prefix=None, autocast=autocast(run.device, "fp32"))
 
     def loss_of_batch(number: int) -> torch.Tensor:
         start = number * config.batch_size % len(order)
         index = order[start : start + config.batch_size].to(run.device)
-        return batch_loss(model, inputs, index, config, Place(place.round, place.epoch, number))
+        return batch_loss(model, exact, index, config, Place(place.round, place.epoch, number))
 
     limit = prepared.schedule.limits[place.round]
     selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch)

@@ -129,7 +129,17 @@ def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pic
     assert resume_training(folder).task_file.read_bytes() == finished.task_file.read_bytes()
 
 
-@pytest.mark.parametrize("changes", [{"score": "snip"}, {"score": "random"}, {"augment": "flip+shift"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score": "snip"},
+        {"score": "grasp"},
+        {"score": "l1-activations"},
+        {"score": "l1-gradients", "augment": "flip+shift"},
+        {"score": "random"},
+        {"augment": "flip+shift"},
+    ],
+)
 def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(
     pictures: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:

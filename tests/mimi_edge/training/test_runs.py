@@ -12,6 +12,7 @@ import pytest
 from training_samples import CLASS_FOLDERS, small_config, tiny_backbone, write_image_folder
 
 from mimi_edge.budgets import Budget
+from mimi_edge.choices import EARLIER_SCORE_NAMES, SCORE_NAMES
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError, StoppedError
 from mimi_edge.events import Note
 from mimi_edge.files import write_whole
@@ -164,26 +165,16 @@ def test_an_infeasible_budget_is_refused_before_training(pictures: Path, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes", [{"scope": Scope.LOCAL}, {"score": "snip"}, {"score": "random"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"scope": Scope.LOCAL}, *({"score": name} for name in (*SCORE_NAMES, *EARLIER_SCORE_NAMES) if name != "mimi")],
+    ids=lambda changes: str(*changes.values()),
+)
 def test_other_ways_to_choose_meet_the_budget_too(pictures: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     report = run_training(small_config(pictures, epochs=1, **changes), tmp_path / "run")
     assert_budget_met_exactly(report, 5_000)
     if changes.get("scope") is Scope.LOCAL:
         assert max(report.neurons[-1].values()) - min(report.neurons[-1].values()) <= 1
-
-
-def test_snip_asks_for_gradients_of_training_batches(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mimi_edge.training import pruning
-
-    seen = []
-    known = pruning.SCORES["snip"]
-    monkeypatch.setattr(pruning, "SCORES", {"snip": lambda adapter: (seen.append(adapter), known(adapter))[1]})
-    run_training(small_config(pictures, score="snip", epochs=1), tmp_path / "run")
-    assert seen
-    assert all(np.abs(adapter.down_gradient).sum() > 0 for adapter in seen)
-    assert all(adapter.down_gradient.shape == adapter.down.shape for adapter in seen)
 
 
 def with_swapped_labels(pictures: Path, folder: Path, split: str) -> Path:
