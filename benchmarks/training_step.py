@@ -150,7 +150,7 @@ def compare(label: str, backbone: LoadedBackbone, neurons: dict[str, int], optio
     ours.load_weights(plain.weights(neurons))
     limit = cache_limit_bytes(device)
     prefix = prefix_tokens(ours, images, options.batch, precision, limit)
-    inputs = RoundInputs(images, images, prefix, precision, 1)
+    inputs = RoundInputs(images, images, prefix, precision, (1,))
     optimizer = torch.optim.AdamW([*plain.adapters.values(), *plain.head.parameters()], lr=config.learning_rate)
     steps = {
         "ours": partial(training_step, ours, make_optimizer(ours, config), inputs, index, config, Place(0, 0, 0)),

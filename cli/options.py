@@ -12,8 +12,10 @@ import typer
 
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Backend, Scope, Store
+from mimi_edge.errors import ConfigError
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
+from mimi_edge.texts import excerpt
 from mimi_edge.training.asking import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
@@ -60,6 +62,14 @@ def training_config(
         float | None,
         typer.Option(help="Most operations of a forward pass, in GFLOPs of 1000^3.", rich_help_panel=BUDGET),
     ] = None,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop at the smallest task that still gets this share of the validation images right, such as 0.95; "
+            "with or without a budget.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = DEFAULTS["target_accuracy"],
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task file.", rich_help_panel=BUDGET)
     ] = DEFAULTS["store"],
@@ -147,8 +157,24 @@ def training_config(
         ),
     ] = DEFAULTS["score"],
     scope: Annotated[
-        Scope, typer.Option(help="Whether all sites compete, or each loses alike.", rich_help_panel=METHOD)
+        Scope,
+        typer.Option(
+            help="Whether all sites compete (global), each loses alike (local), or stages keep fixed shares (stages).",
+            rich_help_panel=METHOD,
+        ),
     ] = DEFAULTS["scope"],
+    stage_shares: Annotated[
+        str,
+        typer.Option(
+            help="Of the neurons that stay, for each stage of the backbone, such as 1,2,4,8; goes with --scope stages.",
+            show_default=False,
+            rich_help_panel=METHOD,
+        ),
+    ] = "",
+    one_shot: Annotated[
+        bool,
+        typer.Option("--one-shot", help="Prune once, with as many epochs in total.", rich_help_panel=METHOD),
+    ] = DEFAULTS["one_shot"],
     activation: Annotated[
         str,
         typer.Option(
@@ -202,6 +228,9 @@ def training_config(
         start_ratio=start_ratio,
         score=score,
         scope=scope,
+        stage_shares=_shares(stage_shares),
+        one_shot=one_shot,
+        target_accuracy=target_accuracy,
         activation=activation,
         seed=seed,
         device=device,
@@ -209,6 +238,16 @@ def training_config(
         method=method,
         settings={name: value for name, value in settings.items() if value is not None},
     )
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(float(share) for share in text.split(",")) if text.strip() else ()
+    except ValueError as error:
+        raise ConfigError(
+            f"--stage-shares must be numbers with commas between them, such as 1,2,4,8; got {excerpt(text)}."
+        ) from error
 
 
 def _setting_options() -> list[inspect.Parameter]:

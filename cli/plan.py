@@ -39,8 +39,10 @@ def _document(plan: Plan) -> dict[str, Any]:
         "images": {name: len(split) for name, split in prepared.dataset.splits.items()},
         "budget": asdict(prepared.config.budget),
         "without_adapters": asdict(prepared.least_cost),
+        "target_accuracy": prepared.config.target_accuracy,
         "trainings": [
             {
+                "epochs": training.epochs,
                 "at_most": asdict(training.largest),
                 "pruned_to": None if training.limit is None else asdict(training.limit),
                 "neurons_if_even": sum(training.neurons.values()),
@@ -57,7 +59,7 @@ def _show(plan: Plan) -> None:
     rows = [
         (
             number,
-            config.epochs,
+            training.epochs,
             f"{sum(training.neurons.values()):,}",
             f"{training.largest.size_bytes:,}",
             f"{training.largest.flops / 1e9:.4g}",
@@ -67,6 +69,8 @@ def _show(plan: Plan) -> None:
     columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
     show_table(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows)
     least, side = prepared.least_cost, prepared.backbone.preprocessing.size
+    target = config.target_accuracy
+    ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
     show_facts(
         "What it stands on",
         {
@@ -77,5 +81,6 @@ def _show(plan: Plan) -> None:
             + "; counted as files, train finds out which are damaged",
             "without adapters": f"{least.size_bytes:,} bytes, {least.flops / 1e9:.5g} GFLOPs",
             "time, about": f"{duration(plan.seconds)} at {plan.images_per_s:.3g} images/s (at the largest size)",
+            **ends,
         },
     )

@@ -142,9 +142,13 @@ def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
     }
     limit, flops = report.budget["size_bytes"], report.budget["flops"]
     if limit is not None:
-        facts["left of the budget"] = f"{limit - report.cost.size_bytes:,} of {limit:,} bytes"
+        left = limit - report.cost.size_bytes
+        facts["left of the budget" if left >= 0 else "above the budget"] = f"{abs(left):,} of {limit:,} bytes"
     if flops is not None:
-        facts["left of the GFLOPs"] = f"{(flops - report.cost.flops) / 1e9:.5g} of {flops / 1e9:.5g}"
+        left = flops - report.cost.flops
+        facts["left of the GFLOPs" if left >= 0 else "above the GFLOPs"] = f"{abs(left) / 1e9:.5g} of {flops / 1e9:.5g}"
+    if report.target is not None:
+        facts["stopped because"] = report.stopped
     if report.next_neuron is not None:
         site, cost = report.next_neuron
         facts["with the next neuron"] = f"{cost.size_bytes:,} bytes, {cost.flops / 1e9:.5g} GFLOPs ({site})"

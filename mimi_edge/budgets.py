@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from mimi_edge.tasks.task import TaskHeader
 
 GIGA = 1000**3
+NO_BUDGET = "No budget given. Give --budget-mb, --budget-gflops or both."
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a task may cost; None where it does not matter.
+    """The most that a task may cost; None where it does not matter, which both are where something else ends a run.
 
     Attributes:
         size_bytes: of the task file.
@@ -33,10 +34,13 @@ class Budget:
     flops: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size_bytes is None and self.flops is None:
-            raise ConfigError("No budget given. Give --budget-mb, --budget-gflops or both.")
         if any(limit is not None and limit <= 0 for limit in (self.size_bytes, self.flops)):
             raise ConfigError("A budget must be larger than zero.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything fits."""
+        return self.size_bytes is None and self.flops is None
 
 
 def budget_from_units(megabytes: float | None, gflops: float | None) -> Budget:
@@ -48,6 +52,8 @@ def budget_from_units(megabytes: float | None, gflops: float | None) -> Budget:
     for value in (megabytes, gflops):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ConfigError(f"A budget must be a positive number, got {value}.")
+    if megabytes is None and gflops is None:
+        raise ConfigError(NO_BUDGET)
     return Budget(
         None if megabytes is None else math.floor(round(megabytes * MEGABYTE, 6)),
         None if gflops is None else math.floor(round(gflops * GIGA, 6)),

@@ -34,10 +34,15 @@ class Store(str, Enum):
 
 
 class Scope(str, Enum):
-    """Who competes: all neurons of all sites (`global`), or those of one site, all sites losing alike (`local`)."""
+    """Who competes for what stays.
+
+    All neurons of all sites (`global`); those of one site, all sites losing alike (`local`); or those of one stage of
+    the network, the stages keeping fixed shares (`stages`).
+    """
 
     GLOBAL = "global"
     LOCAL = "local"
+    STAGES = "stages"
 
 
 SCORE_NAMES = (

@@ -19,14 +19,29 @@ MOST_ROUNDS = 1000
 
 @dataclass(frozen=True)
 class Schedule:
-    """The budget of each pruning, first to last; the last one is the budget itself."""
+    """When to prune, and how far.
+
+    Attributes:
+        limits: the budget of each pruning, first to last; the last one is the budget itself.
+        last_passes: how many times as long as the others the last training is.
+    """
 
     limits: tuple[Budget, ...]
+    last_passes: int = 1
 
     @property
     def trainings(self) -> int:
         """K + 1."""
         return len(self.limits) + 1
+
+    def epochs(self, of_each: int) -> tuple[int, ...]:
+        """Of each training, where so many were asked for."""
+        return (*(of_each for _ in self.limits), of_each * self.last_passes)
+
+    @property
+    def in_one_shot(self) -> Schedule:
+        """A single pruning that goes to the budget, with as many epochs in total: all later ones follow it."""
+        return Schedule(self.limits[-1:], max(1, len(self.limits)))
 
 
 def prunings(start: float, target: float, rho: float) -> int:

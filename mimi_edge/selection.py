@@ -1,13 +1,14 @@
 """Which neurons stay: the selection half of MiMi's algorithm (arXiv 2311.03873, Algorithm 1).
 
-Both kinds of selection put all living neurons in one order, best first, and keep the longest beginning that fits. A
-selection is therefore exact: one more of the next neuron would not have fitted.
+Every kind of selection puts all living neurons in one order, best first, and keeps the longest beginning that fits. A
+selection is therefore exact: one more of the next neuron would not have fitted. The kinds differ in who competes with
+whom: sites form groups, the best of a group come first, and groups take turns in proportion to their shares.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,21 +45,55 @@ class Selection:
         return {site: len(kept) for site, kept in self.kept.items()}
 
 
-def ranking(scores: Mapping[str, Scores], scope: Scope) -> list[Neuron]:
+@dataclass(frozen=True)
+class Stages:
+    """Which stage of the network each site is in, and how the stages share what stays.
+
+    Attributes:
+        of: numbers of stages from 0, by site.
+        shares: a number larger than zero for each stage; only their proportions matter.
+    """
+
+    of: Mapping[str, int]
+    shares: tuple[float, ...]
+
+
+def ranking(scores: Mapping[str, Scores], scope: Scope, stages: Stages | None = None) -> list[Neuron]:
     """All neurons, best first; ties go to the earlier site and the lower number.
 
     Args:
         scores: by site, in the order of the sites, one score for each neuron, compared in fp32.
-        scope: whether sites compete with one another.
+        scope: which sites compete with one another.
+        stages: of the sites, where the scope asks for them.
     """
-    entries = []
-    for order, (site, values) in enumerate(scores.items()):
-        best_first = np.lexsort((np.arange(len(values)), -values.astype(np.float32)))
-        for rank, index in enumerate(best_first.tolist()):
-            # Within one site, being among the best tenth means the same as being so elsewhere.
-            key = -float(values[index]) if scope is Scope.GLOBAL else (rank + 1) / len(values)
-            entries.append((key, order, index, site))
-    return [Neuron(site, index) for _, _, index, site in sorted(entries)]
+    turns = []
+    for share, sites in _groups(scores, scope, stages):
+        entries = [
+            (-value, order, index, site)
+            for order, site in sites
+            for index, value in enumerate(scores[site].astype(np.float32).tolist())
+        ]
+        for rank, (_, order, index, site) in enumerate(sorted(entries)):
+            # Being among the best tenth of what a group may keep means the same in all groups.
+            turns.append(((rank + 1) / share, order, rank, Neuron(site, index)))
+    return [neuron for *_, neuron in sorted(turns, key=lambda turn: turn[:3])]
+
+
+def _groups(
+    scores: Mapping[str, Scores], scope: Scope, stages: Stages | None
+) -> Iterator[tuple[float, list[tuple[int, str]]]]:
+    """Groups of sites that compete with one another: the share of each, and its sites with their place in the order."""
+    sites = list(enumerate(scores))
+    match scope:
+        case Scope.GLOBAL:
+            yield 1, sites
+        case Scope.LOCAL:
+            yield from ((len(scores[site]), [(order, site)]) for order, site in sites)
+        case Scope.STAGES:
+            if stages is None:
+                raise AssertionError("nobody said which stages there are")
+            for stage, share in enumerate(stages.shares):
+                yield share, [(order, site) for order, site in sites if stages.of[site] == stage]
 
 
 def select(ranked: Sequence[Neuron], sites: Iterable[str], fits: Callable[[Neurons], bool]) -> Selection:

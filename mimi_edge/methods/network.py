@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from mimi_edge.errors import ConfigError
 from mimi_edge.methods.weights import Shape
 from mimi_edge.sites import Site
 
@@ -95,6 +96,28 @@ class Network:
             if parts.keys() == {ATTENTION, MLP}
         )
 
+    def stages(self, count: int) -> dict[str, int]:
+        """The stage of each site, by name: that of its block, numbered from 0.
+
+        Where a network has but one stage, its blocks are cut into so many parts, as equal as they can be.
+
+        Raises:
+            ConfigError: it has another number of stages, or fewer blocks than that.
+        """
+        blocks = list(dict.fromkeys(_block(site) for site in self.sites))
+        own = list(dict.fromkeys(map(_stage, blocks)))
+        if len(own) == 1 and count <= len(blocks):
+            stages = {block: index * count // len(blocks) for index, block in enumerate(blocks)}
+        elif len(own) == count:
+            stages = {block: own.index(_stage(block)) for block in blocks}
+        else:
+            has = f"{len(own)} stages" if len(own) > 1 else f"one stage of {len(blocks)} blocks"
+            raise ConfigError(
+                f"--stage-shares has {count} shares, and the backbone has {has}. Give a share for each stage; where "
+                "there is one stage, for each of so many equal parts of its blocks."
+            )
+        return {site.name: stages[_block(site)] for site in self.sites}
+
     def layers(self, inside: str) -> tuple[Layer, ...]:
         """Linear layers of a module, in their order: those with a weight [outputs, inputs] that can be replaced."""
         named = self.parameters_of((inside,))
@@ -107,6 +130,10 @@ class Network:
         """Parameters inside modules, by name, in their order."""
         inside = tuple(f"{module}." for module in modules)
         return {name: shape for name, shape in self.parameters.items() if name.startswith(inside)}
+
+
+def _block(site: Site) -> str:
+    return site.name.rpartition(".")[0]
 
 
 def _stage(block: str) -> int:

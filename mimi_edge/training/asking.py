@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mimi_edge.budgets import budget_from_units
+from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.builtin import DATA_PREFIX, DEFAULT_DATA
 from mimi_edge.training.choosing import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
@@ -19,6 +19,7 @@ def asked_config(
     backbone: str | None = None,
     weights: str = PRETRAINED,
     name: str | None = None,
+    target_accuracy: float | None = None,
     **settings: Any,
 ) -> TrainingConfig:
     """The configuration of a run.
@@ -30,17 +31,20 @@ def asked_config(
         backbone: as of `chosen_backbone`; None where nobody named one.
         weights: of the backbone.
         name: of the task; that of the data if None.
+        target_accuracy: that ends the run instead of a budget, or as well as one.
         settings: everything else in a `TrainingConfig`.
 
     Raises:
         ConfigError: something does not make sense, or a backbone must be named.
     """
+    none = budget_mb is None and budget_gflops is None
     return TrainingConfig(
-        budget=budget_from_units(budget_mb, budget_gflops),
+        budget=Budget() if none and target_accuracy is not None else budget_from_units(budget_mb, budget_gflops),
         data=data if data.startswith(DATA_PREFIX) else absolute(data),
         backbone=chosen_backbone(backbone, data, weights),
         weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
         name=name or default_name(data),
+        target_accuracy=target_accuracy,
         **settings,
     )
 

@@ -93,7 +93,7 @@ def load_checkpoint(
 
 @dataclass(frozen=True)
 class _Written:
-    """What stands beside the tensors; checkpoints of mimi-edge 0.1 know nothing of losses, seconds and threads."""
+    """What stands beside the tensors; checkpoints of mimi-edge 0.1 lack losses, seconds, threads and targets."""
 
     place: Place
     history: list[dict[str, Any]]
@@ -102,6 +102,7 @@ class _Written:
     loss_steps: int = 0
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
+    stored: list[float] = field(default_factory=list)
 
 
 def _restored(
@@ -134,6 +135,7 @@ def _document(progress: Progress) -> dict[str, object]:
         "place": asdict(progress.place),
         "history": progress.history,
         "prunings": progress.prunings,
+        "stored": progress.stored,
         "loss_steps": progress.loss.steps,
         "seconds": progress.seconds,
         "threads": progress.threads,
@@ -145,6 +147,7 @@ def _progress(written: _Written, loss_sum: Tensor) -> Progress:
         place=written.place,
         history=written.history,
         prunings=written.prunings,
+        stored=written.stored,
         loss=EpochLoss(loss_sum, written.loss_steps),
         seconds=written.seconds,
         threads=written.threads,

@@ -7,18 +7,18 @@ import json
 import math
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from mimi_edge import __version__
-from mimi_edge.budgets import Budget
+from mimi_edge.budgets import NO_BUDGET, Budget
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
-from mimi_edge.methods.catalogue import method_named
+from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
 from mimi_edge.texts import excerpt, safe_line
@@ -34,6 +34,8 @@ SPLIT_FILE = "split.json"
 """In a run folder: which image is in which split."""
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """In a run folder: where the training stands."""
+KEPT_FILE = "kept.checkpoint"
+"""In a run folder that has a target accuracy: the best task so far, which the next pruning may spoil."""
 REPORT_FILE = "report.json"
 """In a run folder, the last to be written: what the run made."""
 CHART_FILE = "neurons.png"
@@ -93,6 +95,10 @@ class TrainingConfig:
         seed: of everything drawn.
         skip_bad_images: go on without images that cannot be used.
         min_images: classes that have fewer are left out.
+        stage_shares: of the neurons that stay, for each stage, where the scope is `stages`; only proportions matter.
+        one_shot: prune once, straight to the budget, with as many epochs in total.
+        target_accuracy: share of the validation images that the task must still get right, which ends the pruning;
+            None where only the budget does.
         method: name of the method that adapts the backbone.
         settings: of the method, those that are not its defaults.
     """
@@ -120,6 +126,9 @@ class TrainingConfig:
     seed: int = 0
     skip_bad_images: bool = False
     min_images: int = 0
+    stage_shares: tuple[float, ...] = ()
+    one_shot: bool = False
+    target_accuracy: float | None = None
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
@@ -134,7 +143,14 @@ class TrainingConfig:
         document = {name: value for name, value in config_document(self).items() if name not in _NOT_PART_OF_THE_TASK}
         if self.method == MIMI:  # as it was hashed when there was no other
             del document["method"], document["settings"]
+        for name in _LATER:  # likewise
+            if document[name] == _DEFAULTS[name]:
+                del document[name]
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+_LATER = ("stage_shares", "one_shot", "target_accuracy")
+_DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
 def config_document(config: TrainingConfig) -> dict[str, Any]:
@@ -167,7 +183,7 @@ def config_from_document(document: Mapping[str, Any], where: object = "The run's
 
 def run_files(task: str) -> tuple[str, ...]:
     """Names of all files that a run makes in its folder, given the name of its task."""
-    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, REPORT_FILE, CHART_FILE, task + TASK_SUFFIX)
+    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, REPORT_FILE, CHART_FILE, task + TASK_SUFFIX)
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
@@ -240,6 +256,7 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
+    faults += _faults_of_pruning(config)
     try:
         method_settings(config)
     except ConfigError as error:
@@ -258,6 +275,41 @@ def _faults(config: TrainingConfig) -> list[str]:
         if value not in allowed
     ]
     return faults
+
+
+def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
+    """Where options that say how to prune do not go together."""
+    given = {
+        "--one-shot": config.one_shot,
+        "--stage-shares": bool(config.stage_shares),
+        "--target-accuracy": config.target_accuracy is not None,
+    }
+    pruned = [method.name for method in METHODS.values() if method.prunes]
+    if any(given.values()) and config.method in METHODS and config.method not in pruned:
+        options = ", ".join(option for option, value in given.items() if value)
+        yield f"{options}: --method {config.method} is not pruned; give that to one that is: {', '.join(pruned)}"
+    if not all(0 < share < math.inf for share in config.stage_shares):
+        yield f"--stage-shares must be finite and larger than zero, got {_listed(config.stage_shares)}"
+    if config.scope is Scope.STAGES and len(config.stage_shares) < 2:
+        yield (
+            "--scope stages needs --stage-shares, one for each of at least two stages, such as --stage-shares "
+            f"1,2,4,8; got {_listed(config.stage_shares) or 'none'}"
+        )
+    if config.scope is not Scope.STAGES and config.stage_shares:
+        yield f"--stage-shares go with --scope stages, got --scope {config.scope.value}"
+    if config.target_accuracy is not None and not 0 < config.target_accuracy <= 1:
+        yield (
+            "--target-accuracy must be a share of the validation images, above 0 and at most 1 (0.95 is 95 %), got "
+            f"{config.target_accuracy:g}"
+        )
+    if config.budget.is_open and config.target_accuracy is None:
+        yield f"{NO_BUDGET} To stop by accuracy alone: --target-accuracy"
+    if config.budget.is_open and config.one_shot:
+        yield "--one-shot goes straight to a budget; give --budget-mb, --budget-gflops or both"
+
+
+def _listed(numbers: Iterable[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 def _names_a_file(name: str) -> bool:

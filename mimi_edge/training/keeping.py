@@ -11,7 +11,7 @@ import torch
 
 from mimi_edge.errors import StoppedError
 from mimi_edge.training.checkpoints import save_checkpoint
-from mimi_edge.training.config import CHECKPOINT_FILE
+from mimi_edge.training.config import CHECKPOINT_FILE, KEPT_FILE
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import Progress
 
@@ -48,6 +48,11 @@ class Keeper:
         if stopping:
             folder = shlex.quote(str(self._folder))
             raise StoppedError(f"Nothing is lost; go on with: mimi-edge train --resume {folder}")
+
+    def keep(self, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+        """Writes the task that a later one may fall behind."""
+        progress.seconds = self.seconds
+        save_checkpoint(self._folder / KEPT_FILE, model, optimizer, progress)
 
     def save(self, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         """Writes the checkpoint."""

@@ -47,6 +47,8 @@ class Progress:
         place: the next step to take.
         history: one entry for each epoch that ended.
         prunings: one entry for each pruning that was done.
+        stored: validation accuracy of the weights as they would be stored, after each training; only where there is a
+            target for it.
         loss: of the epoch that `place` is in, so far.
         seconds: that all of this took, in all sittings.
         threads: CPU threads that were used; a number for each time that it was another one.
@@ -55,6 +57,7 @@ class Progress:
     place: Place = field(default_factory=lambda: Place(0, 0, 0))
     history: list[dict[str, float]] = field(default_factory=list)
     prunings: list[dict[str, object]] = field(default_factory=list)
+    stored: list[float] = field(default_factory=list)
     loss: EpochLoss = field(default_factory=EpochLoss)
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
@@ -69,7 +72,7 @@ class RoundInputs:
         val: images to watch.
         prefix: tokens of the frozen prefix of the training images, if they were computed.
         autocast: precision of the forward pass.
-        trainings: how many there are in the run.
+        epochs: of each training of the run.
         val_prefix: the same tokens of the validation images.
     """
 
@@ -77,7 +80,7 @@ class RoundInputs:
     val: DeviceImages
     prefix: PrefixTokens | None
     autocast: torch.autocast
-    trainings: int
+    epochs: tuple[int, ...]
     val_prefix: PrefixTokens | None = None
 
 
@@ -150,8 +153,8 @@ def train_round(
     """
     batches = math.ceil(len(inputs.train) / config.batch_size)
     meter = _Meter(inputs, config, hooks.listener, batches)
-    device = inputs.train.labels.device
-    while progress.place.epoch < config.epochs:
+    device, epochs = inputs.train.labels.device, inputs.epochs[progress.place.round]
+    while progress.place.epoch < epochs:
         begin = progress.place
         if begin.step == 0:
             progress.loss = EpochLoss(torch.zeros((), device=device))
@@ -159,7 +162,7 @@ def train_round(
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
-            _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, config.epochs * batches))
+            _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, epochs * batches))
             progress.loss.sum += training_step(model, optimizer, inputs, index, config, here)
             progress.loss.steps += 1
             if step + 1 < batches:
@@ -229,7 +232,7 @@ class _Meter:
 
     def __init__(self, inputs: RoundInputs, config: TrainingConfig, listener: Listener, batches: int) -> None:
         self._config, self._listener, self._batches = config, listener, batches
-        self._images, self._trainings = len(inputs.train), inputs.trainings
+        self._images, self._epochs = len(inputs.train), inputs.epochs
         self._started = self._told = time.monotonic()
         self._steps = 0
 
@@ -237,17 +240,17 @@ class _Meter:
         """Counts a step, and speaks when it is time to."""
         self._steps += 1
         now = time.monotonic()
-        done, total = here.epoch * self._batches + here.step + 1, self._config.epochs * self._batches
+        done, total = here.epoch * self._batches + here.step + 1, self._epochs[here.round] * self._batches
         if now - self._told < REPORT_SECONDS and done < total:
             return
         self._told = now
         figures = self._figures(here, progress, max(now - self._started, 1e-9))
-        self._listener(Advance(f"training {here.round + 1} of {self._trainings}", done, total, figures))
+        self._listener(Advance(f"training {here.round + 1} of {len(self._epochs)}", done, total, figures))
 
     def _figures(self, here: Place, progress: Progress, seconds: float) -> dict[str, str]:
         images = self._steps * min(self._config.batch_size, self._images)
         figures = {
-            "epoch": f"{here.epoch + 1}/{self._config.epochs}",
+            "epoch": f"{here.epoch + 1}/{self._epochs[here.round]}",
             "loss": f"{progress.loss.sum.item() / progress.loss.steps:.3f}",
             "images/s": f"{images / seconds:.0f}",
         }
@@ -259,5 +262,5 @@ class _Meter:
 
     def _steps_left(self, here: Place) -> int:
         """In all trainings; smaller adapters are no slower, so that the time for them is the most that it takes."""
-        epochs_left = (self._trainings - here.round) * self._config.epochs - here.epoch
+        epochs_left = sum(self._epochs[here.round :]) - here.epoch
         return epochs_left * self._batches - here.step - 1

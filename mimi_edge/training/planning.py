@@ -26,11 +26,13 @@ class PlannedTraining:
     """One training, and the limit of the pruning after it.
 
     Attributes:
+        epochs: that it takes.
         limit: what the pruning after it must come down to; None after the last.
         largest: what the task would cost, at most, while it is trained.
         neurons: an example of what is left to train, all sites losing alike; training decides the real numbers.
     """
 
+    epochs: int
     limit: Budget | None
     largest: Cost
     neurons: Neurons
@@ -64,14 +66,15 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
     trainings = tuple(_trainings(prepared))
     listener(Note("Timing a few steps at the largest size."))
     speed = _images_per_s(prepared)
-    images = len(prepared.dataset.splits["train"]) * config.epochs * len(trainings)
+    images = len(prepared.dataset.splits["train"]) * sum(training.epochs for training in trainings)
     return Plan(prepared, trainings, speed, images / speed)
 
 
 def _trainings(prepared: Prepared) -> list[PlannedTraining]:
     planned, neurons, before = [], prepared.start, prepared.start_cost
-    for limit in (*prepared.schedule.limits, None):
-        planned.append(PlannedTraining(limit, before, neurons))
+    epochs = prepared.schedule.epochs(prepared.config.epochs)
+    for count, limit in zip(epochs, (*prepared.schedule.limits, None), strict=True):
+        planned.append(PlannedTraining(count, limit, before, neurons))
         if limit is not None:
             neurons = _evenly_within(prepared, limit)
             before = Cost(
@@ -110,7 +113,7 @@ def _images_per_s(prepared: Prepared) -> float:
         mean=torch.zeros(3, 1, 1, device=device),
         std=torch.ones(3, 1, 1, device=device),
     )
-    inputs = RoundInputs(made_up, made_up, None, autocast(device, config.precision), 1)
+    inputs = RoundInputs(made_up, made_up, None, autocast(device, config.precision), (1,))
     optimizer, index = make_optimizer(model, config), torch.arange(batch, device=device)
     try:
         training_step(model, optimizer, inputs, index, config, Place(0, 0, 0)).item()

@@ -10,14 +10,16 @@ from typing import Any
 import timm
 
 import mimi_edge
-from mimi_edge.budgets import Cost, CostModel, require_feasible
+from mimi_edge.budgets import Budget, Cost, CostModel, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
+from mimi_edge.choices import Scope
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
 from mimi_edge.schedule import Schedule, schedule
+from mimi_edge.selection import Stages
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.descriptions import method_choice
 from mimi_edge.tasks.task import MethodChoice, SplitAccuracy, TaskHeader
@@ -41,6 +43,7 @@ class Prepared:
         description: of the method on the backbone, as training starts.
         costs: what it will cost.
         schedule: of the prunings.
+        stages: of the sites, where they share what stays.
     """
 
     config: TrainingConfig
@@ -49,6 +52,7 @@ class Prepared:
     description: Description
     costs: CostModel
     schedule: Schedule
+    stages: Stages | None = None
 
     @property
     def start(self) -> Neurons:
@@ -98,7 +102,14 @@ def prepare(
     costs = _costs(config, backbone.network, lambda choice: _header(config, dataset, backbone, counts, choice), flops)
     if start is not None:
         costs = replace(costs, description=costs.description.resized(start))
-    return Prepared(config, dataset, backbone, costs.description, costs, _schedule(config, costs))
+    planned = _schedule(config, costs)
+    return Prepared(config, dataset, backbone, costs.description, costs, planned, _stages(config, backbone.network))
+
+
+def _stages(config: TrainingConfig, network: Network) -> Stages | None:
+    if config.scope is not Scope.STAGES:
+        return None
+    return Stages(network.stages(len(config.stage_shares)), config.stage_shares)
 
 
 def _costs(
@@ -189,7 +200,11 @@ def _schedule(config: TrainingConfig, costs: CostModel) -> Schedule:
         return Schedule(())
     singles = [costs.cost({axis.name: 1}) for axis in costs.description.axes]
     cheapest = Cost(min(cost.size_bytes for cost in singles), min(cost.flops for cost in singles))
-    return schedule(config.budget, costs.cost(costs.description.sizes), costs.cost({}), cheapest, config.rho)
+    least = costs.cost({})
+    # Where accuracy alone ends a run, it may go as far down as there is something to prune.
+    budget = Budget(size_bytes=least.size_bytes) if config.budget.is_open else config.budget
+    planned = schedule(budget, costs.cost(costs.description.sizes), least, cheapest, config.rho)
+    return planned.in_one_shot if config.one_shot else planned
 
 
 def _header(

@@ -9,7 +9,7 @@ import torch
 from mimi_edge.budgets import Budget, CostModel
 from mimi_edge.methods.description import Axis, Description
 from mimi_edge.scores import Matrices, ScoredAdapter, Scores, score_named
-from mimi_edge.selection import Selection, ranking, select
+from mimi_edge.selection import Selection, Stages, ranking, select
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
@@ -24,6 +24,7 @@ def prune(
     costs: CostModel,
     config: TrainingConfig,
     loss_of_batch: LossOfBatch,
+    stages: Stages | None = None,
 ) -> Selection:
     """Strips the least important neurons until the rest fits.
 
@@ -34,9 +35,11 @@ def prune(
         costs: what neurons cost.
         config: names the score and its scope.
         loss_of_batch: the loss of a training batch, by number, in fp32; only some scores ask for it.
+        stages: of the sites, where the scope asks for them.
     """
     scores = neuron_scores(model, config, loss_of_batch)
-    selection = select(ranking(scores, config.scope), scores, lambda neurons: costs.cost(neurons).within(limit))
+    ranked = ranking(scores, config.scope, stages)
+    selection = select(ranked, scores, lambda neurons: costs.cost(neurons).within(limit))
     strip(model, selection.kept, optimizer)
     return selection
 

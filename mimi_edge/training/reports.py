@@ -14,6 +14,7 @@ from mimi_edge.recalls import ClassRecalls, recalls_from_document
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.training.config import REPORT_FILE, TASK_SUFFIX
+from mimi_edge.training.targets import Outcome
 
 LARGEST_BYTES = 100_000_000
 """Of a run's report."""
@@ -35,6 +36,7 @@ class TrainingReport:
         frozen_blocks: transformer blocks that run before the first adapter.
         seconds: that it took, in all sittings together.
         threads: CPU threads that trained; several where it was gone on with in another number.
+        target: what came of the target accuracy, where there was one.
         unwritten: what could not be written beside the task file, in words.
     """
 
@@ -48,8 +50,14 @@ class TrainingReport:
     frozen_blocks: int
     seconds: float
     threads: tuple[int, ...] = ()
+    target: Outcome | None = None
     unwritten: tuple[str, ...] = ()
     per_class: Mapping[str, ClassRecalls] = field(default_factory=dict)
+
+    @property
+    def stopped(self) -> str:
+        """Why the run went no further."""
+        return "the budget is met" if self.target is None else self.target.sentence
 
 
 def report_document(report: TrainingReport) -> dict[str, Any]:
@@ -71,7 +79,24 @@ def report_document(report: TrainingReport) -> dict[str, Any]:
         "frozen_blocks": report.frozen_blocks,
         "seconds": round(report.seconds, 1),
         "threads": list(report.threads),
+        "stopped": report.stopped,
+        "target": None if report.target is None else _target_document(report.target),
     }
+
+
+def _target_document(target: Outcome) -> dict[str, Any]:
+    return {
+        "target_accuracy": target.target,
+        "accuracy_as_stored": list(target.accuracy),
+        "kept_training": target.kept + 1,
+        "reached": target.reached,
+    }
+
+
+def _target(document: Mapping[str, Any] | None) -> Outcome | None:
+    if document is None:
+        return None
+    return Outcome(float(document["target_accuracy"]), tuple(map(float, document["accuracy_as_stored"])))
 
 
 def finished_report(folder: Path, task: str) -> TrainingReport | None:
@@ -105,6 +130,7 @@ def _report(task_file: Path, document: Mapping[str, Any]) -> TrainingReport:
         frozen_blocks=int(document["frozen_blocks"]),
         seconds=float(document["seconds"]),
         threads=tuple(int(count) for count in document.get("threads", ())),
+        target=_target(document.get("target")),
         per_class={split: recalls_from_document(value) for split, value in document.get("per_class", {}).items()},
     )
 

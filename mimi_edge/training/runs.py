@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
-from mimi_edge.errors import MimiEdgeError
+from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
@@ -37,6 +37,7 @@ from mimi_edge.training.config import (
     CHART_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
+    KEPT_FILE,
     REPORT_FILE,
     SPLIT_FILE,
     TASK_SUFFIX,
@@ -54,6 +55,7 @@ from mimi_edge.training.loop import (
     RoundInputs,
     answers,
     batch_loss,
+    evaluate,
     evaluation_batch,
     make_optimizer,
     share_right,
@@ -62,8 +64,11 @@ from mimi_edge.training.loop import (
 from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
+from mimi_edge.training.targets import Outcome, holds
 
 CHECKPOINT_SECONDS = 15.0
+Prunings = Sequence[Mapping[str, object]]
+"""One entry for each: how many neurons each site kept, and the best that did not stay."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,13 @@ def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint
     keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds)
     try:
         _all_rounds(run, model, optimizer, progress, keeper)
-        return _finish(run, model, progress, keeper)
+        if _holds(run, progress):
+            return _finish(run, model, progress, progress.prunings, keeper)
+    finally:
+        model.release()
+    model, prunings = _kept(run)
+    try:
+        return _finish(run, model, progress, prunings, keeper)
     finally:
         model.release()
 
@@ -220,33 +231,67 @@ def _images_on_device(
 def _state(run: Run) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
     """The state of the last checkpoint, or of the beginning."""
     prepared, config = run.prepared, run.prepared.config
-    classes = len(prepared.dataset.classes)
     checkpoint = run.folder / CHECKPOINT_FILE
     if checkpoint.exists():
-        model, optimizer, progress = load_checkpoint(
-            checkpoint, prepared.backbone, prepared.description, classes, config, run.device
-        )
+        model, optimizer, progress = _restored(run, checkpoint)
         place = progress.place
         run.listener(Note(f"Going on with training {place.round + 1}, epoch {place.epoch + 1}, step {place.step + 1}."))
         return model, optimizer, progress
+    classes = len(prepared.dataset.classes)
     model = EditedModel(prepared.backbone, prepared.description, classes, config.seed).to(run.device)
     return model, make_optimizer(model, config), Progress()
 
 
+def _restored(run: Run, path: Path) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
+    prepared, classes = run.prepared, len(run.prepared.dataset.classes)
+    return load_checkpoint(path, prepared.backbone, prepared.description, classes, prepared.config, run.device)
+
+
+def _kept(run: Run) -> tuple[EditedModel, Prunings]:
+    """The last task whose accuracy held, and the prunings that led to it."""
+    try:
+        model, _, progress = _restored(run, run.folder / KEPT_FILE)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} Then {run.folder / CHECKPOINT_FILE} must go, too.") from error
+    return model, progress.prunings
+
+
 def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
-    """Trains and prunes in turn; the last training is not followed by a pruning."""
-    trainings = run.prepared.schedule.trainings
-    while progress.place.round < trainings:
-        inputs = _inputs(run, model, trainings)
+    """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning."""
+    epochs = run.prepared.schedule.epochs(run.prepared.config.epochs)
+    trainings = len(epochs)
+    while progress.place.round < trainings and _holds(run, progress):
+        inputs = _inputs(run, model, epochs)
         hooks = Hooks(run.listener, lambda: keeper.after_step(model, optimizer, progress))
         train_round(model, optimizer, inputs, run.prepared.config, progress, hooks)
-        if progress.place.round + 1 < trainings:
+        _measure_as_stored(run, model, optimizer, progress, keeper)
+        if progress.place.round + 1 < trainings and _holds(run, progress):
             _prune_once(run, model, optimizer, progress, inputs)
         progress.place = Place(progress.place.round + 1, 0, 0)
         keeper.save(model, optimizer, progress)
 
 
-def _inputs(run: Run, model: EditedModel, trainings: int) -> RoundInputs:
+def _measure_as_stored(
+    run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
+) -> None:
+    """Where accuracy may end the run: measures what the task would reach in its file, and keeps it if that holds."""
+    if run.prepared.config.target_accuracy is None:
+        return
+    exact, store = model.weights(), run.prepared.costs.header.store
+    model.load_weights(decode_tensors(encode_tensors(exact, store)))
+    progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
+    model.load_weights(exact)
+    if _holds(run, progress):
+        keeper.keep(model, optimizer, progress)
+
+
+def _holds(run: Run, progress: Progress) -> bool:
+    """Whether accuracy is no reason to stop: there is no target, nothing was measured yet, or it was good enough."""
+    target = run.prepared.config.target_accuracy
+    return target is None or not progress.stored or holds(progress.stored, target)
+
+
+def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInputs:
     config = run.prepared.config
     precision, limit = autocast(run.device, config.precision), cache_limit_bytes(run.device)
 
@@ -258,7 +303,7 @@ def _inputs(run: Run, model: EditedModel, trainings: int) -> RoundInputs:
         val=run.images["val"],
         prefix=tokens("train") if config.augment == "none" else None,
         autocast=precision,
-        trainings=trainings,
+        epochs=epochs,
         val_prefix=tokens("val"),
     )
 
@@ -277,7 +322,7 @@ def _prune_once(
         return batch_loss(model, exact, index, config, Place(place.round, place.epoch, number))
 
     limit = prepared.schedule.limits[place.round]
-    selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch)
+    selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch, prepared.stages)
     everywhere = {axis: selection.neurons.get(axis, 0) for axis in prepared.start}
     following = None if selection.next is None else asdict(selection.next)
     progress.prunings.append({"neurons": everywhere, "next": following})
@@ -290,13 +335,21 @@ def _prune_once(
     )
 
 
-def _finish(run: Run, model: EditedModel, progress: Progress, keeper: Keeper) -> TrainingReport:
-    """Stores the weights, measures what was stored, and writes everything down."""
+def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings, keeper: Keeper) -> TrainingReport:
+    """Stores the weights, measures what was stored, and writes everything down.
+
+    Args:
+        run: that ends.
+        model: the result.
+        progress: of the whole run.
+        prunings: that led to the result; the last one of the run may have gone too far.
+        keeper: knows how long it took.
+    """
     task, per_class = _measured_task(run, model)
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
-    neurons = _neurons_by_round(run.prepared, progress)
+    neurons = _neurons_by_round(run.prepared, prunings)
     cost = run.prepared.costs.cost(neurons[-1])
     if size != cost.size_bytes:
         raise MimiEdgeError(f"{path} has {size} bytes where {cost.size_bytes} were computed. Please report this.")
@@ -304,7 +357,7 @@ def _finish(run: Run, model: EditedModel, progress: Progress, keeper: Keeper) ->
         task_file=path,
         cost=cost,
         budget=asdict(run.prepared.config.budget),
-        next_neuron=_next_neuron(run.prepared, progress, neurons[-1]),
+        next_neuron=_next_neuron(run.prepared, prunings, neurons[-1]),
         neurons=neurons,
         accuracy=task.header.accuracy,
         per_class=per_class,
@@ -312,6 +365,7 @@ def _finish(run: Run, model: EditedModel, progress: Progress, keeper: Keeper) ->
         frozen_blocks=model.frozen_blocks,
         seconds=keeper.seconds,
         threads=tuple(progress.threads),
+        target=_outcome(run, progress),
     )
     return replace(report, unwritten=_written_down(run, report, progress))
 
@@ -353,12 +407,17 @@ def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassR
     return replace(task, header=replace(header, accuracy=accuracy)), recalls
 
 
-def _neurons_by_round(prepared: Prepared, progress: Progress) -> tuple[Neurons, ...]:
-    return (dict(prepared.start), *(dict(entry["neurons"]) for entry in progress.prunings))  # type: ignore[call-overload]
+def _outcome(run: Run, progress: Progress) -> Outcome | None:
+    target = run.prepared.config.target_accuracy
+    return None if target is None else Outcome(target, tuple(progress.stored))
 
 
-def _next_neuron(prepared: Prepared, progress: Progress, neurons: Neurons) -> tuple[str, Cost] | None:
-    following = progress.prunings[-1]["next"] if progress.prunings else None
+def _neurons_by_round(prepared: Prepared, prunings: Prunings) -> tuple[Neurons, ...]:
+    return (dict(prepared.start), *(dict(entry["neurons"]) for entry in prunings))  # type: ignore[call-overload]
+
+
+def _next_neuron(prepared: Prepared, prunings: Prunings, neurons: Neurons) -> tuple[str, Cost] | None:
+    following = prunings[-1]["next"] if prunings else None
     if not isinstance(following, dict):
         return None
     site = Neuron(**following).site

@@ -13,7 +13,7 @@ from method_samples import cost_models, header_of, mimi_costs, pruned_task, scor
 
 from mimi_edge.budgets import Budget, Cost, CostModel, budget_from_units, require_feasible
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
-from mimi_edge.selection import Scope, Selection, ranking, select
+from mimi_edge.selection import Scope, Selection, Stages, ranking, select
 from mimi_edge.sites import Neurons, Site, adapter_flops, adapter_parameters, uniform_neurons
 from mimi_edge.tasks.files import task_bytes, write_task
 
@@ -22,7 +22,8 @@ SITES = [Site("a", 4, 3), Site("b", 6, 2)]
 
 def selected(data: st.DataObject, model: CostModel, budget: Budget) -> Selection:
     scores = data.draw(scored(model))
-    ranked = ranking(scores, data.draw(st.sampled_from(Scope)))
+    stages = Stages({site: index % 2 for index, site in enumerate(scores)}, (1, 3))
+    ranked = ranking(scores, data.draw(st.sampled_from(Scope)), stages)
     return select(ranked, scores, lambda neurons: model.cost(neurons).within(budget))
 
 

@@ -104,3 +104,13 @@ def assert_no_larger(after: Budget, before: Budget) -> None:
 def test_a_senseless_share_is_refused(rho: float) -> None:
     with pytest.raises(ConfigError, match="--rho"):
         planned(Budget(size_bytes=2_000), Cost(9_000, 60_000), rho)
+
+
+@given(st.integers(1_000, 10**6), st.integers(1, 10**6), st.floats(0.05, 0.95), st.integers(1, 20))
+def test_one_shot_prunes_once_in_as_many_epochs(size: int, extra: int, rho: float, epochs: int) -> None:
+    rounds = planned(Budget(size_bytes=size), Cost(1_100 + extra, 60_000), rho)
+    at_once = rounds.in_one_shot
+    assert at_once.limits == rounds.limits[-1:]
+    assert sum(at_once.epochs(epochs)) == sum(rounds.epochs(epochs)) == epochs * rounds.trainings
+    assert at_once.epochs(epochs)[0] == epochs
+    assert len(at_once.epochs(epochs)) == at_once.trainings

@@ -124,7 +124,7 @@ def last_block_only(backbone: LoadedBackbone) -> EditedModel:
 
 def gradients(model: EditedModel, prefix: PrefixTokens | None) -> tuple[float, dict[str, Tensor]]:
     images = some_images()
-    inputs, config = RoundInputs(images, images, prefix, FP32, 1), small_config(Path("nowhere"))
+    inputs, config = RoundInputs(images, images, prefix, FP32, (1,)), small_config(Path("nowhere"))
     model.zero_grad(set_to_none=True)
     loss = batch_loss(model, inputs, torch.tensor([9, 2, 5]), config, HERE)
     loss.backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from training_samples import small_config
 
 from mimi_edge import __version__
+from mimi_edge.choices import Scope
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.config import TrainingConfig, config_document, config_from_document
 
@@ -53,6 +56,24 @@ def test_a_run_of_the_first_release_goes_on() -> None:
     }
     newer = config_document(config).keys() - FIRST_RELEASE.keys()
     assert {name: getattr(config, name) for name in newer} == {name: defaults[name] for name in newer}
+
+
+def test_the_hash_of_what_the_first_release_could_be_asked_stays() -> None:
+    """Task files state it: what decided a task then must be recognised."""
+    config = config_from_document(FIRST_RELEASE)
+    known = {name: value for name, value in FIRST_RELEASE.items() if name not in ("device", "skip_bad_images")}
+    text = json.dumps({**known, "min_images": 0}, sort_keys=True)
+    assert config.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"one_shot": True}, {"target_accuracy": 0.9}, {"scope": Scope.STAGES, "stage_shares": (1.0, 2.0)}],
+)
+def test_how_to_prune_is_part_of_the_hash_and_comes_back(changes: dict[str, object]) -> None:
+    config = small_config(Path("data"), **changes)
+    assert config.sha256 != small_config(Path("data")).sha256
+    assert config_from_document(json.loads(json.dumps(config_document(config)))) == config
 
 
 def test_every_entry_but_the_budget_may_be_missing() -> None:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from training_samples import adapted_model, randomised, small_config, tiny_backbone
 
+from mimi_edge.choices import Scope
 from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
 from mimi_edge.methods import mimi
 from mimi_edge.methods.description import Description
@@ -137,6 +138,8 @@ def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pic
         {"score": "l1-activations"},
         {"score": "l1-gradients", "augment": "flip+shift"},
         {"score": "random"},
+        {"scope": Scope.STAGES, "stage_shares": (1.0, 3.0)},
+        {"one_shot": True},
         {"augment": "flip+shift"},
     ],
 )

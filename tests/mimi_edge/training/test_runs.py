@@ -167,14 +167,34 @@ def test_an_infeasible_budget_is_refused_before_training(pictures: Path, tmp_pat
 
 @pytest.mark.parametrize(
     "changes",
-    [{"scope": Scope.LOCAL}, *({"score": name} for name in (*SCORE_NAMES, *EARLIER_SCORE_NAMES) if name != "mimi")],
+    [
+        {"scope": Scope.LOCAL},
+        {"scope": Scope.STAGES, "stage_shares": (1.0, 1.0, 2.0)},
+        {"one_shot": True},
+        *({"score": name} for name in (*SCORE_NAMES, *EARLIER_SCORE_NAMES) if name != "mimi"),
+    ],
     ids=lambda changes: str(*changes.values()),
 )
 def test_other_ways_to_choose_meet_the_budget_too(pictures: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     report = run_training(small_config(pictures, epochs=1, **changes), tmp_path / "run")
     assert_budget_met_exactly(report, 5_000)
+    if changes.get("scope") is Scope.STAGES:
+        kept = [sum(report.neurons[-1][f"blocks.{block}.{part}"] for part in ("attn", "mlp")) for block in range(3)]
+        assert max(abs(count - kept[2] * share / 2) for count, share in zip(kept, (1, 1, 2), strict=True)) <= 1
     if changes.get("scope") is Scope.LOCAL:
         assert max(report.neurons[-1].values()) - min(report.neurons[-1].values()) <= 1
+
+
+def test_one_shot_trains_for_as_many_epochs(finished: TrainingReport, pictures: Path, tmp_path: Path) -> None:
+    report = run_training(small_config(pictures, one_shot=True), tmp_path / "run")
+    assert len(report.neurons) == 2
+
+    def epochs(of: TrainingReport) -> list[int]:
+        history = json.loads((of.task_file.parent / "report.json").read_text(encoding="utf-8"))["history"]
+        return [entry["round"] for entry in history]
+
+    assert len(epochs(report)) == len(epochs(finished))
+    assert epochs(report).count(0) == epochs(finished).count(0) == 2
 
 
 def with_swapped_labels(pictures: Path, folder: Path, split: str) -> Path:

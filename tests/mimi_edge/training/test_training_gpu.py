@@ -46,7 +46,7 @@ def test_a_step_never_waits_for_the_device():
         std=torch.full((3, 1, 1), 127.5, device=device),
     )
     config = TrainingConfig(BUDGET)
-    inputs = RoundInputs(images, images, None, autocast(device, "auto"), 1)
+    inputs = RoundInputs(images, images, None, autocast(device, "auto"), (1,))
     optimizer, index = make_optimizer(model, config), torch.arange(16, device=device)
     training_step(model, optimizer, inputs, index, config, Place(0, 0, 0))
     torch.cuda.set_sync_debug_mode("error")
