@@ -143,10 +143,12 @@ def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
     limit, flops = report.budget["size_bytes"], report.budget["flops"]
     if limit is not None:
         left = limit - report.cost.size_bytes
-        facts["left of the budget" if left >= 0 else "above the budget"] = f"{abs(left):,} of {limit:,} bytes"
+        said = f"{left:,} of {limit:,} bytes" if left >= 0 else f"none, {-left:,} bytes more than {limit:,}"
+        facts["left of the budget"] = said
     if flops is not None:
-        left = flops - report.cost.flops
-        facts["left of the GFLOPs" if left >= 0 else "above the GFLOPs"] = f"{abs(left) / 1e9:.5g} of {flops / 1e9:.5g}"
+        left, most = flops - report.cost.flops, f"{flops / 1e9:.5g}"
+        said = f"{left / 1e9:.5g} of {most}" if left >= 0 else f"none, {-left / 1e9:.5g} more than {most}"
+        facts["left of the GFLOPs"] = said
     if report.target is not None:
         facts["stopped because"] = report.stopped
     if report.next_neuron is not None:

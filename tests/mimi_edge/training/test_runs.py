@@ -173,7 +173,7 @@ def test_an_infeasible_budget_is_refused_before_training(pictures: Path, tmp_pat
         {"one_shot": True},
         *({"score": name} for name in (*SCORE_NAMES, *EARLIER_SCORE_NAMES) if name != "mimi"),
     ],
-    ids=lambda changes: str(*changes.values()),
+    ids=lambda changes: str(next(iter(changes.values()))),
 )
 def test_other_ways_to_choose_meet_the_budget_too(pictures: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     report = run_training(small_config(pictures, epochs=1, **changes), tmp_path / "run")
