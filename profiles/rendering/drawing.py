@@ -13,7 +13,7 @@ from mimi_edge.profiles.rendering.figures import figure
 from mimi_edge.profiles.rendering.markup import Content, Markup, element, joined, name_of
 
 WIDTH, HEIGHT = 420, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 408, 12, 226
+LEFT, RIGHT, TOP, BOTTOM = 66, 408, 12, 226
 SERIES = 8
 DASHES = (None, "7 3", "2 3", "9 3 2 3")
 """Lines are told apart without colour, too."""

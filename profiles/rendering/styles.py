@@ -19,7 +19,7 @@ _RULES = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 16px; overflow-wrap: anywhere; }
+main { max-width: 1240px; margin: 0 auto; padding: 16px; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 8px 0; }
 h2 { font-size: 1.3rem; margin: 32px 0 8px; }
 h3 { font-size: 1.05rem; margin: 24px 0 4px; }

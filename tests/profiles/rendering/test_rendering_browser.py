@@ -39,6 +39,13 @@ const seen = {
   cut: all("figure > svg").filter(it => [...it.querySelectorAll("text")].some(text =>
     box(text).left < box(it).left - 1 || box(text).right > box(it).right + 1 || box(text).bottom > box(it).bottom + 1
   )).length,
+  overlapping: all("figure > svg").filter(it => {
+    const boxes = [...it.querySelectorAll("text")].map(box);
+    return boxes.some((one, index) => boxes.slice(index + 1).some(other =>
+      one.left < other.right - 1 && other.left < one.right - 1
+      && one.top < other.bottom - 1 && other.top < one.bottom - 1
+    ));
+  }).length,
 };
 parent.postMessage(JSON.stringify(seen), "*");
 </script>
@@ -88,6 +95,7 @@ def test_the_page_fits_and_follows_the_readers_scheme(browser, pages, width, sch
     assert seen["outside"] == 0
     assert seen["empty"] == 0
     assert seen["cut"] == 0, "text of a chart is outside of it"
+    assert seen["overlapping"] == 0, "texts of a chart lie on one another"
     colours = [f"rgb{ImageColor.getrgb(SCHEMES[scheme][name])}" for name in (INK, PAPER)]
     assert seen["body"] == colours
     assert all(wide > 300 and high > 150 for wide, high in seen["charts"])

@@ -7,7 +7,9 @@ import pytest
 from rendering_samples import HOSTILE
 from report_samples import SITES, make_backbone, make_report
 
+from mimi_edge.profiles.rendering.axes import linear
 from mimi_edge.profiles.rendering.charts import wilson
+from mimi_edge.profiles.rendering.drawing import BOTTOM, LEFT, RIGHT, TOP, frame
 from mimi_edge.profiles.rendering.html_page import html_page
 from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, INK, LIGHT, LIGHT_SERIES, MARK, PAPER, SOFT
 from mimi_edge.profiles.reports import MeasuredAccuracy
@@ -55,6 +57,15 @@ def test_the_page_names_backbone_and_package():
     page = html_page(make_report())
     assert "tiny_backbone_32" in page[: page.index("Made ")]
     assert "<bdi>package</bdi>" in page[: page.index("Made ")]
+
+
+def test_no_tick_reaches_the_title_of_its_axis():
+    up = linear([0.9716, 0.9957], BOTTOM, TOP)
+    drawn = str(frame(linear([0, 1], LEFT, RIGHT), up, "MB", "top-1 accuracy"))
+    ticks = re.findall(r'<text x="([0-9.]+)"[^>]*class="tick end"[^>]*>([^<]+)<', drawn)
+    assert "0.985" in dict(map(reversed, ticks))
+    digit, title = 7.5, 12 + 5  # at 12 px, with room to spare
+    assert all(float(x) - digit * len(label) > title for x, label in ticks)
 
 
 def test_every_element_is_closed_in_order_and_identities_are_unique(page):
