@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from mimi_edge.choices import Backend, backend_named
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
+from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.export.prediction import BATCH
 from mimi_edge.export.preparing import ready_batches
 from mimi_edge.export.serving import ONNX_BACKENDS, ServedTask, Serving, serving
@@ -98,6 +99,7 @@ class Predictor:
         """
         if batch < 1 or top < 1:
             raise ConfigError(f"batch and top must be at least 1; got batch={batch}, top={top}.")
+        _require_a_name(Path(source), task)
         found = serving(
             Path(source),
             None if task is None else [task],
@@ -215,13 +217,22 @@ class Predictor:
         return normalise(pixels[None], self.preprocessing)
 
 
+def _require_a_name(source: Path, task: str | None) -> None:
+    """Asks which task of a package is meant before any of them is looked at: opening hashes what will be used."""
+    if task is None and (source / MANIFEST).is_file():
+        names = sorted(read_manifest(source).tasks)
+        if len(names) > 1:
+            raise _several(source, names)
+
+
+def _several(source: str | Path, names: Iterable[str]) -> ConfigError:
+    return ConfigError(f"{source} has several tasks: name one with task=, of {', '.join(map(repr, names))}.")
+
+
 def _the_one_task(found: Serving, source: str | Path) -> tuple[Iterator[ServedTask], ServedTask]:
     """The task, and what keeps it open."""
     if len(found.tasks) != 1:
-        known = ", ".join(map(repr, found.tasks))
-        raise ConfigError(
-            f"{source} has several tasks: name one with task=, of {known}." if found.tasks else f"{source} has no task."
-        )
+        raise _several(source, found.tasks) if found.tasks else ConfigError(f"{source} has no task.")
     opened = found.served()
     return opened, next(opened)
 

@@ -63,6 +63,19 @@ def test_lists_are_answered_in_their_order_whatever_the_batch(package, frame):
         assert predictor.logits([]).shape == (0, 3)
 
 
+def test_the_name_is_asked_for_before_anything_is_looked_at(package):
+    for task in package.tasks.values():
+        task.graph.write_bytes(b"altered")
+    package.backbone_weights.write_bytes(b"altered")
+    with pytest.raises(ConfigError, match="name one with task="):
+        Predictor(package.folder)
+
+
+def test_only_the_task_that_was_named_is_looked_at(package):
+    package.task("more").graph.write_bytes(b"altered")
+    assert Predictor(package.folder, "few").task == "few"
+
+
 def test_several_threads_may_ask(package, frame):
     frames = [frame // (number + 1) for number in range(24)]
     with Predictor(package.folder, "few") as predictor, ThreadPoolExecutor(8) as pool:
