@@ -10,6 +10,8 @@ from mimi_edge.cli.interrupts import ending_signals_interrupt, no_more_signals
 INTERRUPTED = 130
 INTERRUPTED_JSON = '{"error": {"kind": "interrupted", "exit_code": 130, "message": "Interrupted."}}'
 NO_MEMORY_JSON = '{"error": {"kind": "memory", "exit_code": 1, "message": "There is not enough memory to begin."}}'
+NO_ROOM_TO_SAY_SO = "without setting an exception"
+"""Of a SystemError: what CPython raises where there was no memory left for a MemoryError."""
 
 
 def main() -> None:
@@ -26,7 +28,9 @@ def main() -> None:
             app()
         finally:
             no_more_signals()
-    except MemoryError:
+    except (MemoryError, SystemError) as error:
+        if isinstance(error, SystemError) and NO_ROOM_TO_SAY_SO not in str(error):
+            raise
         if as_json:
             print(NO_MEMORY_JSON, flush=True)  # noqa: T201  (nothing of ours could be loaded)
         sys.exit("Error: There is not enough memory to begin.")
