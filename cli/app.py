@@ -24,6 +24,7 @@ from mimi_edge.cli import (
     train,
     verify,
 )
+from mimi_edge.cli.complaints import put_in_words
 
 
 def _flags_are_just_named(parameters: list[Any]) -> list[Any]:
@@ -35,6 +36,13 @@ def _flags_are_just_named(parameters: list[Any]) -> list[Any]:
 
 
 class _Command(TyperCommand):
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().make_context(*args, **kwargs)
+        except Exception as error:
+            put_in_words(error)
+            raise
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _flags_are_just_named(super().get_params(ctx))
 

@@ -64,7 +64,10 @@ def _named(name: str) -> Iterator[Path]:
         yield from _listed(name)
     elif name.startswith(LIST_MARK) and not path.exists():
         yield from _listed(name.removeprefix(LIST_MARK))
-    elif _PATTERN.search(name) and not path.exists() and (matches := sorted(glob.iglob(name, recursive=True))):  # noqa: PTH207
+    elif _PATTERN.search(name) and not path.exists() and not is_url(name):
+        matches = sorted(glob.iglob(name, recursive=True))  # noqa: PTH207
+        if not matches:
+            raise ConfigError(f"Nothing here is called like {shown(name)}. Check the pattern and the folder.")
         # In the order of names, and each match as if a shell had put it there.
         for match in matches:
             yield from _file_or_folder(match)

@@ -44,7 +44,10 @@ def command(
         _roll_back(paths, sha256, as_json)
         return
     if len(paths) != 2:
-        raise ConfigError(f"Expected an archive or a task file, and a package; got {len(paths)} paths.")
+        raise ConfigError(
+            f"Expected an archive or a task file, and then the package; got {', '.join(map(str, paths))}. For "
+            f"instance: mimi-edge install-task {quote(str(paths[0]))} package"
+        )
     from mimi_edge.export.archives.installing import install_from
 
     source, package = paths

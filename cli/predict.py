@@ -213,6 +213,8 @@ def _show(heard: _Heard, top: int) -> None:
         (str(one.path), one.task, one.label, f"{one.probability:.1%}", _runners_up(one.top[1:top]))
         for one in heard.kept
     ]
+    if not rows:
+        return  # `_end` says why
     columns = ("image", "task", "class", "probability", "then")
     show_table("Predictions", columns if top > 1 else columns[:-1], rows if top > 1 else [row[:-1] for row in rows])
 

@@ -11,6 +11,9 @@ from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener
 from mimi_edge.images.dataset import DecodedSplit, Split, decode_split, load_dataset
+from mimi_edge.images.faults import classes_of
+from mimi_edge.images.folders import find_images
+from mimi_edge.images.reading import shown
 from mimi_edge.tasks.files import SUFFIX, read_task
 from mimi_edge.tasks.task import Task
 
@@ -100,6 +103,10 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
     if where is None:
         return None
     task = read_task(given.path)
+    if config is None and not where.startswith(DATA_PREFIX):
+        # Before the images are shared out: a class that training left out may have too few for that.
+        root = Path(where).expanduser().absolute()
+        _require_its_classes(given, where, classes_of(find_images(root)), task)
     dataset = load_dataset(
         where,
         seed=config.seed if config is not None else 0,
@@ -107,12 +114,25 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
         listener=listener,
         split=None if given.split is None or where.startswith(DATA_PREFIX) else given.split,
     )
-    if dataset.classes != task.header.classes:
-        raise ConfigError(
-            f"{where} has the classes {', '.join(dataset.classes)}; the task {task.header.name!r} knows "
-            f"{', '.join(task.header.classes)}. Give the --data that it was trained with."
-        )
+    _require_its_classes(given, where, dataset.classes, task)
     return dataset.splits[split]
+
+
+def _require_its_classes(given: GivenTask, where: str, found: Sequence[str], task: Task) -> None:
+    """Refuses data that has other classes than the task, and says what to give instead."""
+    known = task.header.classes
+    if tuple(found) == known:
+        return
+    what = "Give the --data that it was trained with."
+    if given.config is None and set(known) < set(found):
+        what = (
+            "If training left the others out, with --min-images, its run folder knows it: give that, as --run RUN "
+            "instead of --data, or in place of the task file."
+        )
+    raise ConfigError(
+        f"{where} has the classes {', '.join(map(shown, found))}; the task {task.header.name!r} knows "
+        f"{', '.join(known)}. {what}"
+    )
 
 
 def given_of_package(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,8 @@ from mimi_edge.texts import excerpt, json_text
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+RUN_CONFIG = "config.json"
+"""What a run's folder has, which is easily taken for a package."""
 RESERVED_NAMES = frozenset({"backbone", "manifest"})
 LONGEST_NAME_BYTES = 200
 """File systems allow 255 bytes; what is written beside a file adds some to its name."""
@@ -185,6 +188,11 @@ def read_manifest(folder: Path) -> Manifest:
         ArtifactError: there is none, or it is damaged or of a newer schema.
     """
     path = folder / MANIFEST
+    if (folder / RUN_CONFIG).is_file() and not path.exists():
+        raise ArtifactError(
+            f"{folder} is the folder of a run, not a package. Put its task into one: mimi-edge export "
+            f"{shlex.quote(str(folder))}"
+        )
     manifest = _manifest(read_document(path, KIND, _Document))
     _check_names(path, manifest)
     return manifest

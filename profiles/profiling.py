@@ -95,12 +95,17 @@ class Plan:
         Raises:
             ConfigError: batches, rounds or processes below 1, or a batch that comes twice.
         """
-        numbers = (*self.batches, self.processes, *([] if self.rounds is None else [self.rounds]))
-        if not self.batches or min(numbers) < 1 or len(set(self.batches)) < len(self.batches):
-            raise ConfigError(
-                "Expected batches, rounds and processes of at least 1, each batch once, got batches "
-                f"{list(self.batches)}, rounds {self.rounds}, processes {self.processes}."
-            )
+        faults = []
+        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
+            got = ",".join(map(str, self.batches)) or "none"
+            faults.append(f"Batches must be at least 1, and each comes once; got {got}.")
+        faults += [
+            f"{name} must be at least 1; got {number}."
+            for name, number in (("Rounds", self.rounds), ("Processes", self.processes))
+            if number is not None and number < 1
+        ]
+        if faults:
+            raise ConfigError("\n".join(faults))
 
     @property
     def useful_processes(self) -> int:

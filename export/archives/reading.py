@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mimi_edge.documents import require_regular
 from mimi_edge.errors import ArtifactError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.archives.contents import LARGEST_MANIFEST_BYTES, Contents, Member, read_contents
@@ -61,10 +62,17 @@ def examine(path: Path, listener: Listener = silent) -> Examined:
     """Looks at every byte of an archive; writes nothing.
 
     Raises:
-        ArtifactError: there is no such file.
+        ArtifactError: there is no such file, or it is a pipe or a device.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ArtifactError(f"There is no file {path}. Expected an archive from mimi-edge pack. Check the path.")
+    try:
+        require_regular(path)
+    except OSError as error:
+        # It is read twice, once to look at every byte and once to unpack: a pipe gives them only once.
+        raise ArtifactError(
+            f"Cannot read {path}: {error.strerror}. Expected an archive from mimi-edge pack; save it to a file first."
+        ) from error
     try:
         with path.open("rb") as opened:
             size_bytes = os.fstat(opened.fileno()).st_size

@@ -16,7 +16,7 @@ from mimi_edge.export.archives.reading import Archive, examine, unpack
 from mimi_edge.export.engines.shelf import FOLDER, read_shelf
 from mimi_edge.export.external_data import VerifiedGraph, link_fault, verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
-from mimi_edge.export.manifest import FileEntry, Manifest, TaskEntry
+from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
 from mimi_edge.export.reading import file_faults, settled, unlisted
 from mimi_edge.export.staging import temporary_folder
 from mimi_edge.tasks.files import read_task
@@ -89,6 +89,8 @@ def checked_archive(path: Path, *, sha256: str | None = None, listener: Listener
 
 def in_words(verdict: Verdict) -> str:
     """Everything that is wrong, and what to do about it."""
+    if verdict.kind == PACKAGE and not (verdict.path / MANIFEST).exists():
+        return "\n".join(verdict.faults)  # it is none, and they say what to do
     listed = "\n".join(f"  - {fault}" for fault in verdict.faults)
     next_step = "Install its tasks again, or get an unaltered copy." if verdict.kind == PACKAGE else "Copy it again."
     return f"{verdict.path} must not be used:\n{listed}\n{next_step}"

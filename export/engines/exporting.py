@@ -194,8 +194,10 @@ def _machine(options: EngineOptions) -> Machine:
         raise MimiEdgeError(f"{bindings.name} builds engines on the GPU that they are for. {no_gpu}")
     if no_gpu is not None and bindings.capabilities() and not options.compute_capabilities:
         raise ConfigError(
-            f"{bindings.name} has no GPU to build for here ({no_gpu}) Name those that the engine is for: "
-            f"--compute-capability {bindings.capabilities()[-1]}; it knows {', '.join(bindings.capabilities())}."
+            f"{bindings.name} has no GPU here that it could build an engine for. {no_gpu}\n"
+            "It can also build for the GPU of another machine, given the compute capability of that: "
+            f"--compute-capability {bindings.capabilities()[-1]}, for instance; it knows "
+            f"{', '.join(bindings.capabilities())}."
         )
     return Machine(bindings, None if no_gpu is not None else open_cuda(), no_gpu)
 

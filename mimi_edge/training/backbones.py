@@ -141,7 +141,7 @@ def _fill(module: nn.Module, path: Path) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
-            f"Cannot read weights from {path}: {_first_line(error)}. Expected a safetensors file; check --weights."
+            f"Cannot read weights from {path}: {_reason(error)}. Expected a safetensors file; check --weights."
         ) from error
     own, left_out = module.state_dict(), _classifier_names(module)
     # Masks and indices that the model works out itself; checkpoints of older timm releases have them.
@@ -212,6 +212,11 @@ def _content_sha256(module: nn.Module, sites: tuple[Site, ...]) -> str:
         digest.update(f"{name}{list(value.shape)}".encode())
         digest.update(np.ascontiguousarray(value.float().numpy()).data)
     return digest.hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    """In words; the system's own would name the file once more."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -251,6 +251,12 @@ def _faults(config: TrainingConfig) -> list[str]:
         faults.append(f"--weight-decay must be finite and not negative, got {config.weight_decay}")
     if not 0 <= config.seed < 2**63:
         faults.append(f"--seed must lie between 0 and 2^63, got {config.seed}")
+    for option, value in {"--data": config.data, "--weights": config.weights}.items():
+        if not _is_unicode(value):
+            faults.append(
+                f"{option} must be valid Unicode, or the run could not be resumed; got {excerpt(value)}: rename it, or "
+                "make a link to it under another name"
+            )
     if not _names_a_file(config.name):
         faults.append(
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
@@ -310,6 +316,11 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
 
 def _listed(numbers: Iterable[float]) -> str:
     return ",".join(f"{number:g}" for number in numbers)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written into the run's configuration and be read again as what it was."""
+    return not any(unicodedata.category(letter) == "Cs" for letter in text)
 
 
 def _names_a_file(name: str) -> bool:

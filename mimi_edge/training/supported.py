@@ -10,6 +10,8 @@ from difflib import get_close_matches
 
 from mimi_edge.builtin import BACKBONE_NAME
 
+MOST_SIMILAR = 6
+
 SUPPORTED = tuple(
     """
     aimv2_1b_patch14_224 aimv2_1b_patch14_336 aimv2_1b_patch14_448 aimv2_3b_patch14_224 aimv2_3b_patch14_336
@@ -68,5 +70,8 @@ SUPPORTED = tuple(
 
 
 def similar_names(name: str) -> list[str]:
-    """Supported backbones whose names are much like that one, most alike first."""
-    return get_close_matches(name.partition(".")[0], (*SUPPORTED, BACKBONE_NAME), n=6, cutoff=0.6)
+    """Supported backbones whose names begin with that one or are much like it, the former and the most alike first."""
+    wanted, known = name.partition(".")[0], (*SUPPORTED, BACKBONE_NAME)
+    beginning = [one for one in known if wanted and one.startswith(wanted)]
+    alike = get_close_matches(wanted, known, n=MOST_SIMILAR, cutoff=0.6)
+    return list(dict.fromkeys([*beginning, *alike]))[:MOST_SIMILAR]

@@ -86,6 +86,7 @@ def test_the_package_that_is_here_is_taken_and_said(place):
         (("https://example.org/cat.jpg",), "is a URL. Fetch it first"),
         (("package", "s3://bucket/cat.jpg"), "is a URL. Fetch it first"),
         (("package", "empty"), "There are no images in empty"),
+        (("package", "pictures/*.heif"), "Nothing here is called like pictures/*.heif"),
         (("package", "@nowhere.txt"), "Cannot read the list nowhere.txt"),
         (("package", "pictures", "--output", "x.txt"), ".csv or .jsonl"),
         (("package", "pictures", "--output", "nowhere/x.csv"), "its folder does not exist"),
@@ -102,6 +103,12 @@ def test_what_makes_no_sense_is_refused_with_the_next_step(place, arguments, sai
     outcome = here("predict", *arguments).ended(2)
     assert said in outcome.err
     assert outcome.out == ""
+
+
+def test_where_nothing_is_answered_there_is_no_table(place):
+    outcome = here("predict", "package", "gone.jpg").ended(1)
+    assert outcome.out == ""
+    assert "Left out gone.jpg: No such file or directory" in outcome.err
 
 
 def test_without_a_package_the_message_says_what_to_run_first(place):

@@ -298,11 +298,11 @@ def test_a_batch_that_an_artefact_does_not_take_at_once_is_measured_and_marked(p
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Plan(batches=()), r"batches \[\]"),
-        (lambda: Plan(batches=(1, 0)), r"batches \[1, 0\]"),
-        (lambda: Plan(batches=(1, 1)), r"batches \[1, 1\]"),
-        (lambda: Plan(rounds=0), "rounds 0"),
-        (lambda: Plan(processes=0), "processes 0"),
+        (lambda: Plan(batches=()), "got none"),
+        (lambda: Plan(batches=(1, 0)), "Batches must be at least 1, .* got 1,0"),
+        (lambda: Plan(batches=(1, 1)), "each comes once; got 1,1"),
+        (lambda: Plan(rounds=0), "Rounds must be at least 1; got 0"),
+        (lambda: Plan(processes=0), "Processes must be at least 1; got 0"),
     ],
 )
 def test_numbers_without_a_meaning_are_refused(make, named):

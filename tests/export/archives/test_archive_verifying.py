@@ -8,8 +8,10 @@ import os
 import pytest
 from archive_samples import content
 
-from mimi_edge.errors import ConfigError
-from mimi_edge.export.archives.verifying import checked_sha256, verify
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.archives.installing import install_from
+from mimi_edge.export.archives.reading import examine
+from mimi_edge.export.archives.verifying import checked_sha256, in_words, verify
 from mimi_edge.files import sha256_of
 
 
@@ -85,6 +87,23 @@ def test_a_manifest_that_cannot_be_read_is_the_fault(folder, text):
 
 def test_a_folder_that_is_no_package_is_said_to_be_none(tmp_path):
     assert "not a package" in verify(tmp_path).faults[0]
+
+
+def test_what_is_no_package_is_not_told_to_install_tasks_again(tmp_path):
+    assert "Install its tasks again" not in in_words(verify(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert f"the folder of a run, not a package. Put its task into one: mimi-edge export {tmp_path}" in in_words(
+        verify(tmp_path)
+    )
+
+
+@pytest.mark.parametrize("ask", [verify, examine, lambda path: install_from(path, path.parent / "package")])
+def test_a_pipe_is_said_to_be_one(ask, tmp_path):
+    os.mkfifo(tmp_path / "robot.mimi")
+    with pytest.raises(ArtifactError, match=r"it is a pipe, no regular file\. .* save it to a file first"):
+        ask(tmp_path / "robot.mimi")
+    with pytest.raises(ArtifactError, match="There is no file"):
+        ask(tmp_path / "gone.mimi")
 
 
 def test_a_sha256_is_of_a_file(folder):
