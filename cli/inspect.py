@@ -254,11 +254,22 @@ def _asked(config: Mapping[str, Any]) -> dict[str, str]:
     size, flops = budget["size_bytes"], budget["flops"]
     limits = [f"{size:,} bytes"] if size is not None else []
     limits += [f"{flops / 1e9:.5g} GFLOPs"] if flops is not None else []
-    words = {"budget": f"at most {' and '.join(limits)}"}
+    words = {"budget": f"at most {' and '.join(limits)}" if limits else "none"}
     for name, value in config.items():
-        if name not in words and value is not None:
-            words[name.replace("_", " ")] = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+        if name not in words and value is not None and (said := _value_in_words(value)):
+            words[name.replace("_", " ")] = said
     return words
+
+
+def _value_in_words(value: Any) -> str:
+    """What an option was set to; nothing for a collection that holds nothing."""
+    if isinstance(value, bool):
+        return ("no", "yes")[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value_in_words(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value_in_words, value))
+    return str(value)
 
 
 def _tested(headers: Mapping[str, Any], name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cli_world import here
 from tiny_package import make_package
 
 from mimi_edge.budgets import Budget
+from mimi_edge.choices import Scope
 from mimi_edge.cli import output
 from mimi_edge.cli.output import show_table
 from mimi_edge.export.packages import Package
@@ -95,6 +97,15 @@ def test_a_run_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "None" not in outcome.out
     assert "False" not in outcome.out
     assert outcome.err.splitlines()[-1] == "Next: mimi-edge train --resume runs/digits"
+
+
+def test_collections_of_a_run_are_told_in_words(tmp_path: Path) -> None:
+    config = TrainingConfig(Budget(size_bytes=500_000), name="digits", scope=Scope.STAGES, stage_shares=(1, 2.5))
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config_document(config) | {"start": None}))
+    said = here("inspect", tmp_path).ended(0).out
+    assert re.search(r"stage shares +1(\.0)?, 2\.5 ", said)
+    assert "settings" not in said
+    assert not set("{}[]'") & set(said)
 
 
 def test_blocks_are_in_the_order_of_the_network() -> None:
