@@ -90,6 +90,12 @@ def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
             f"{task_file} was trained on {got.name} ({got.sha256[:12]}); this graph is {expected.name} "
             f"({expected.sha256[:12]}). Export the backbone that the task was trained on."
         )
+    if task.header.method.name != MIMI and not info.parameters:
+        raise ArtifactError(
+            f"{task_file.name} is of the method {task.header.method.name}; this graph of {expected.name} was exported by "
+            f"an earlier release, which knew only {MIMI}. Export all runs into a new package: "
+            "mimi-edge export RUN ... --output FOLDER"
+        )
     if faults := list(_misfits(task, info)):
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(f"{task_file} does not fit the graph of {expected.name}:\n{listed}\nTrain it again.")
@@ -107,11 +113,6 @@ def _misfits(task: Task, info: GraphInfo) -> Iterator[str]:
         yield f"the graph gives {info.backbone.features} features, the head takes {task.header.backbone.features}"
     if task.header.preprocessing.size != info.input_size:
         yield f"the graph takes images of {info.input_size} px, the task of {task.header.preprocessing.size} px"
-    if task.header.method.name != MIMI and not info.parameters:
-        yield (
-            f"the graph is of an earlier release, which knew only {MIMI}, and the task is of "
-            f"{task.header.method.name}; export the backbone again"
-        )
     if task.header.activation not in ACTIVATIONS:
         yield f"activation {task.header.activation}: expected one of {', '.join(ACTIVATIONS)}"
 

@@ -19,8 +19,8 @@ from export_samples import FAMILIES
 from method_contracts import CLASSES, Case, case_of, images, random_task
 
 from mimi_edge.choices import Backend
-from mimi_edge.errors import ConfigError
-from mimi_edge.export.graphs import load_graph
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.graphs import describe, load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.shared.layout import layout_of
@@ -240,6 +240,20 @@ def test_one_graph_for_all_tasks_takes_plain_bottlenecks_alone(method: str, expo
         assert method in str(refused.value)
 
 
+def test_a_graph_of_an_earlier_release_takes_tasks_of_mimi_alone(exported, tmp_path: Path) -> None:
+    backbone, graph = exported("vit")
+    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
+    model = load_graph(tmp_path / "backbone.onnx")
+    describe(model, replace(graph.info, parameters={}, takes_tokens=(), takes_prompts=False))
+    save_graph(model, tmp_path / "backbone.onnx")
+    for method in ("mimi", "lora"):
+        write_task(random_task(case_of(backbone, METHODS[method])), tmp_path / f"{method}.safetensors")
+    merge(tmp_path / "backbone.onnx", tmp_path / "mimi.safetensors", tmp_path / "mimi.onnx")
+    with pytest.raises(ArtifactError, match="knew only mimi") as refused:
+        merge(tmp_path / "backbone.onnx", tmp_path / "lora.safetensors", tmp_path / "lora.onnx")
+    assert "--output" in str(refused.value)
+
+
 def test_a_task_with_a_tensor_too_many_or_of_another_shape_is_refused(exported) -> None:
     backbone, _ = exported("vit")
     case = case_of(backbone, METHODS["lora"])
@@ -250,6 +264,6 @@ def test_a_task_with_a_tensor_too_many_or_of_another_shape_is_refused(exported) 
         ({**task.tensors, name: np.zeros((2, 5), np.float32)}, f"tensor {name}: expected shape"),
         ({other: values for other, values in task.tensors.items() if other != name}, f"tensor {name} is missing"),
     ):
-        with pytest.raises(Exception, match="does not fit") as refused:
+        with pytest.raises(ArtifactError, match="does not fit") as refused:
             description_of(replace(task, tensors=tensors), backbone.network)
         assert fault in str(refused.value)
