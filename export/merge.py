@@ -92,8 +92,8 @@ def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
         )
     if task.header.method.name != MIMI and not info.parameters:
         raise ArtifactError(
-            f"{task_file.name} is of the method {task.header.method.name}; this graph of {expected.name} was exported by "
-            f"an earlier release, which knew only {MIMI}. Export all runs into a new package: "
+            f"{task_file.name} is of the method {task.header.method.name}; this graph of {expected.name} was "
+            f"exported by an earlier release, which knew only {MIMI}. Export all runs into a new package: "
             "mimi-edge export RUN ... --output FOLDER"
         )
     if faults := list(_misfits(task, info)):
