@@ -20,6 +20,8 @@ LARGEST_LIST_BYTES = 1_000_000_000
 WAYS = "image files, folders, quoted patterns such as 'photos/**/*.jpg', @list.txt, or - for a list on stdin"
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _PATTERN = re.compile(r"[*?[]")
+_SURE_PATTERN = re.compile(r"[*?]")
+"""Brackets alone are more often part of a name."""
 
 
 def named_images(names: Sequence[str], lists: Sequence[str] = ()) -> list[Path]:
@@ -66,10 +68,10 @@ def _named(name: str) -> Iterator[Path]:
         yield from _listed(name.removeprefix(LIST_MARK))
     elif _PATTERN.search(name) and not path.exists() and not is_url(name):
         matches = sorted(glob.iglob(name, recursive=True))  # noqa: PTH207
-        if not matches:
+        if not matches and _SURE_PATTERN.search(name):
             raise ConfigError(f"Nothing here is called like {shown(name)}. Check the pattern and the folder.")
         # In the order of names, and each match as if a shell had put it there.
-        for match in matches:
+        for match in matches or [name]:
             yield from _file_or_folder(match)
     else:
         yield from _file_or_folder(name)

@@ -23,6 +23,7 @@ COMMANDS = (
     "export",
     "predict",
     "profile",
+    "compare",
     "compare-reports",
     "ledger",
     "inspect",

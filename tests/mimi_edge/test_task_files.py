@@ -202,7 +202,7 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_and_the_upgrade_named(tmp_path: Path) -> None:
     content = with_description(sample_task(), lambda document: document.update(schema=SCHEMA + 1, news=[1]))
-    rejected(tmp_path / "task.safetensors", content, r"schema 2.*Upgrade: ")
+    rejected(tmp_path / "task.safetensors", content, r"schema 3.*Upgrade: ")
 
 
 @pytest.mark.parametrize(
