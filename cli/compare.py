@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.builtin import DEFAULT_DATA
-from mimi_edge.choices import Store
+from mimi_edge.choices import COMPARED_METHODS, TRIED_RATES, Store
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
@@ -19,7 +19,6 @@ from mimi_edge.cli.watching import watching
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.profiles.comparison.asking import DEFAULT_METHODS, DEFAULT_RATES, ComparisonConfig
 from mimi_edge.training.asking import absolute
 from mimi_edge.training.choosing import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM
@@ -34,7 +33,7 @@ ALL = "all"
 def command(
     methods: Annotated[
         str, typer.Option(help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}.", rich_help_panel="Compared")
-    ] = ",".join(DEFAULT_METHODS),
+    ] = ",".join(COMPARED_METHODS),
     budget_mb: Annotated[
         str, typer.Option(help="Largest task files, in MB of 1000^2 bytes, by commas.", rich_help_panel="Compared")
     ] = "0.5",
@@ -45,7 +44,7 @@ def command(
             help="Learning rates, by commas: each method is tried with each, the validation split chooses.",
             rich_help_panel="Compared",
         ),
-    ] = ",".join(f"{rate:g}" for rate in DEFAULT_RATES),
+    ] = ",".join(f"{rate:g}" for rate in TRIED_RATES),
     data: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = DEFAULT_DATA,
     backbone: Annotated[
         str | None, typer.Option(help="As of train.", show_default="as of train", rich_help_panel="Task")
@@ -73,6 +72,8 @@ def command(
     Every method gets the same passes over the images and as many tries at its learning rate. Stopped at any moment, the
     same command goes on.
     """
+    from mimi_edge.profiles.comparison.asking import ComparisonConfig
+
     config = ComparisonConfig(
         methods=tuple(METHODS) if methods == ALL else _names(methods),
         budgets_mb=_numbers(budget_mb, "--budget-mb"),

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ class GraphInfo:
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False
 
-    @property
+    @cached_property
     def network(self) -> Network:
         """The backbone as methods see it."""
         return Network(

@@ -111,6 +111,23 @@ class CostModel:
         return self.cost({**sizes, axis: sizes.get(axis, 0) + 1})
 
 
+def largest_that_fits(least: int, most: int, fits: Callable[[int], bool]) -> int:
+    """The largest whole number from `least` to `most` that fits, by bisection; `least` is not asked about.
+
+    Args:
+        least: the answer where no larger one fits.
+        most: the largest to ask about.
+        fits: once a number does not fit, no larger one does.
+    """
+    while least < most:
+        middle = (least + most + 1) // 2
+        if fits(middle):
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
 def require_feasible(budget: Budget, least: Cost, fixed: str | None = None) -> None:
     """Refuses a budget that the smallest task of a method does not meet.
 

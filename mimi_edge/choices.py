@@ -67,6 +67,13 @@ ACTIVATION_NAMES = ("gelu", "relu")
 """Of the functions that adapters know."""
 
 
+COMPARED_METHODS = ("mimi", "adapters", "adaptformer", "lora", "bitfit", "linear")
+"""Of the methods in `mimi_edge.methods.catalogue`, those that `compare` takes by itself."""
+
+TRIED_RATES = (1e-3, 3e-3)
+"""Learning rates that `compare` tries by itself."""
+
+
 class Precision(str, Enum):
     """The number format that an engine computes in; what cannot be is kept in fp32."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mimi_edge.budgets import largest_that_fits
 from mimi_edge.choices import Scope as Scope  # noqa: PLC0414  (others take it from here)
 from mimi_edge.scores import Scores
 from mimi_edge.sites import Neurons
@@ -111,17 +112,11 @@ def select(ranked: Sequence[Neuron], sites: Iterable[str], fits: Callable[[Neuro
         counts = Counter(neuron.site for neuron in ranked[:length])
         return {site: counts[site] for site in names}
 
-    low, high = 0, len(ranked)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(counted(middle)):
-            low = middle
-        else:
-            high = middle - 1
+    length = largest_that_fits(0, len(ranked), lambda length: fits(counted(length)))
     kept: dict[str, list[int]] = {site: [] for site in names}
-    for neuron in ranked[:low]:
+    for neuron in ranked[:length]:
         kept[neuron.site].append(neuron.index)
     return Selection(
         kept={site: tuple(sorted(indices)) for site, indices in kept.items()},
-        next=ranked[low] if low < len(ranked) else None,
+        next=ranked[length] if length < len(ranked) else None,
     )

@@ -21,11 +21,6 @@ class Site:
     width: int
     tokens: int
 
-    @property
-    def flops_per_neuron(self) -> int:
-        """2 x multiply-accumulates that one neuron costs for one image: M down and M up for every token."""
-        return 4 * self.tokens * self.width
-
 
 Neurons = Mapping[str, int]
 """How many neurons each site has; a site that is missing or 0 has no adapter."""
@@ -45,13 +40,3 @@ def _in_figures(name: str) -> list[tuple[str, int]]:
 def uniform_neurons(sites: Iterable[Site], ratio: float) -> dict[str, int]:
     """N = M / ratio at every site, rounded down, at least 1."""
     return {site.name: max(1, int(site.width / ratio)) for site in sites}
-
-
-def adapter_parameters(sites: Iterable[Site], neurons: Neurons) -> int:
-    """Weights of all adapters: 2 M N for each site, no biases."""
-    return sum(2 * site.width * neurons.get(site.name, 0) for site in sites)
-
-
-def adapter_flops(sites: Iterable[Site], neurons: Neurons) -> int:
-    """2 x multiply-accumulates of all adapters for one image."""
-    return sum(site.flops_per_neuron * neurons.get(site.name, 0) for site in sites)

@@ -39,7 +39,7 @@ from mimi_edge.profiles.ledger import (
 from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.files import read_outline
 from mimi_edge.tasks.sizes import size_bytes
-from mimi_edge.tasks.stores import SCALE, Store
+from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _parts(package: Package, files: Mapping[str, int]) -> _Parts:
     tasks = [read_outline(task.task_file) for task in package.tasks.values()]
     manifest = min(empty_manifest_bytes(package), files[MANIFEST])
     store = Store.FP16 if all(task.header.store is Store.FP16 for task in tasks) else Store.FP32
-    weights = sum(map(_weights, tasks))
+    weights = sum(task.numbers for task in tasks)
     return _Parts(
         tasks=len(tasks),
         graph=package.backbone_graph.stat().st_size,
@@ -204,11 +204,6 @@ def _parts(package: Package, files: Mapping[str, int]) -> _Parts:
 def _why_not_shared(task: Task) -> str | None:
     reason = why_not_shared(*settings_of(task.header))
     return None if reason is None else f"{task.header.name} is of {task.header.method.name}: {reason}"
-
-
-def _weights(task: Task) -> int:
-    """How many numbers a task's adapters and head are; scales of int8 are not among them."""
-    return sum(values.size for name, values in task.tensors.items() if not name.endswith(SCALE))
 
 
 def _head_weights(task: Task) -> int:

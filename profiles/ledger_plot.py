@@ -53,10 +53,22 @@ def draw_ledger(ledger: Ledger, path: Path, counts: Sequence[int] = DEFAULT_COUN
         OSError: the file cannot be written.
     """
     form = check_plot(path)
-    figure = _figure(ledger, checked_counts(counts))
+    save_plot(_figure(ledger, checked_counts(counts)), path, form)
+
+
+def save_plot(figure: Figure, path: Path, form: str) -> None:
+    """Writes a picture whole, in a format that `check_plot` gave, without what would differ the next time."""
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     with whole_file(path) as beside:
         figure.savefig(beside, format=form, dpi=DPI, metadata=metadata)
+
+
+def dress(axes: Axes) -> None:
+    """A pale grid, and no more lines than needed."""
+    axes.grid(color=LINE_COLOUR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=TEXT_COLOUR)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _figure_class() -> type[Figure]:
@@ -113,7 +125,4 @@ def _style(axes: Axes, panel: Panel, counts: Sequence[int]) -> None:
     axes.set_xticks(list(counts), [f"{count:,}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.grid(color=LINE_COLOUR, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=TEXT_COLOUR)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)

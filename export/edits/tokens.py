@@ -12,9 +12,8 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.export.edits.expressions import Expressions
 from mimi_edge.export.passes.surgery import integers, is_constant, new_constant, new_node
 from mimi_edge.methods.edits import Prompts, Tokens
-from mimi_edge.methods.network import Network
+from mimi_edge.methods.network import Network, norm_before
 
-NORM_BEFORE_ATTENTION = "norm1"
 TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -66,7 +65,7 @@ def insert_tokens(graph: ir.Graph, edit: Tokens, network: Network, expressions: 
 
 def insert_prompts(graph: ir.Graph, edit: Prompts, network: Network, expressions: Expressions) -> None:
     """Lets tokens join those of the image in front of the first block, and takes them off behind the last."""
-    joined = _only_user(expressions.initializer(f"{edit.first}.{NORM_BEFORE_ATTENTION}.weight")).inputs[0]
+    joined = _only_user(expressions.initializer(f"{norm_before(network.blocks[0].attention.name)}.weight")).inputs[0]
     left = _end_of(graph, network.blocks[-1].mlp.name)
     producer = None if joined is None else joined.producer()
     if joined is None or producer is None:
@@ -113,7 +112,7 @@ def _attention(place: str, network: Network, expressions: Expressions) -> _Atten
 def _keys_and_values(edit: Tokens, network: Network, expressions: Expressions, heads: int) -> tuple[ir.Value, ir.Value]:
     """Keys [H, D, P] and values [H, P, D] of tokens: normalised and projected as those of the image are."""
     layer = network.layers(edit.place)[0]
-    norm = f"{edit.place.rpartition('.')[0]}.{NORM_BEFORE_ATTENTION}"
+    norm = norm_before(edit.place)
     weight, bias = expressions.initializer(f"{norm}.weight"), expressions.initializer(f"{norm}.bias")
     epsilon = _only_user(weight).attributes["epsilon"].as_float()
     tokens = expressions.value(edit.tokens)

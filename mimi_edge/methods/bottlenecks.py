@@ -52,4 +52,4 @@ def bottleneck(
         up_bias=Stored(up + BIAS) if biases else None,
         parallel=parallel,
     )
-    return Description(tuple(tensors), (Axis(site.name, neurons, along, site.flops_per_neuron),), (branch,))
+    return Description(tuple(tensors), (Axis(site.name, neurons, along),), (branch,))

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from mimi_edge.methods.edits import Edit, stored_names
-from mimi_edge.methods.weights import Frozen, Shape, Weight
+from mimi_edge.methods.weights import Shape, Weight
 
 Sizes = Mapping[str, int]
 """How long each axis is; one that is missing or 0 is gone, with its tensors and edits."""
@@ -36,19 +35,23 @@ class Filled:
     value: float
 
 
-First = Normal | Uniform | Filled | Frozen | Weight
-"""What training begins with; an expression of frozen tensors is computed."""
 ZEROS = Filled(0.0)
 ONES = Filled(1.0)
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a task file: a vector or a matrix."""
+    """A tensor of a task file: a vector or a matrix.
+
+    Attributes:
+        name: of it.
+        shape: of it.
+        first: what training begins with; an expression of frozen tensors is computed.
+    """
 
     name: str
     shape: Shape
-    first: Any  # First; mypy cannot take a recursive union apart in isinstance
+    first: Normal | Uniform | Filled | Weight
 
     @property
     def numbers(self) -> int:
@@ -64,14 +67,12 @@ class Axis:
         name: of the axis; an adapter's is the name of its site.
         size: how many indices there are.
         along: by tensor, the dimension.
-        flops: operations that one index costs for one image.
         neutral: whether an index of zeros changes no answer, so that a shared graph may pad with them.
     """
 
     name: str
     size: int
     along: Mapping[str, int]
-    flops: int
     neutral: bool = True
 
 
@@ -84,7 +85,7 @@ class Description:
     edits: tuple[Edit, ...] = ()
 
     def __add__(self, other: Description) -> Description:
-        return Description(self.tensors + other.tensors, self.axes + other.axes, self.edits + other.edits)
+        return together((self, other))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

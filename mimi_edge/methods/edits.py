@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mimi_edge.methods.weights import Leaf, Stored, Weight, leaves
+from mimi_edge.methods.weights import Stored, Weight, leaves
 
 
 @dataclass(frozen=True)
@@ -140,12 +139,6 @@ class Side:
 Edit = Branch | Replace | Tokens | Prompts | Hidden | Side
 
 
-def leaves_of(edit: Edit) -> Iterator[Leaf]:
-    """All tensors that an edit is made of."""
-    for weight in edit.weights:
-        yield from leaves(weight)
-
-
 def stored_names(edit: Edit) -> frozenset[str]:
     """Names of the task's tensors in it."""
-    return frozenset(leaf.name for leaf in leaves_of(edit) if isinstance(leaf, Stored))
+    return frozenset(leaf.name for weight in edit.weights for leaf in leaves(weight) if isinstance(leaf, Stored))

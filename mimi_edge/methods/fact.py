@@ -22,7 +22,7 @@ from mimi_edge.methods.weights import (
     add,
     concat,
     dot,
-    part,
+    piece,
     reshape,
     scaled,
     transpose,
@@ -50,7 +50,7 @@ def describe_tt(network: Network, settings: FactSettings) -> Description:
     def core(layer: Layer, pieces: int) -> tuple[StoredTensor, list[Weight]]:
         name = f"{layer.name}.core"
         stored = StoredTensor(name, (pieces * rank, rank), Normal(FIRST_STD))
-        return stored, [part(Stored(name), j * rank, (j + 1) * rank) for j in range(pieces)]
+        return stored, [piece(Stored(name), j, rank) for j in range(pieces)]
 
     return together(_shared(width, settings) + _changes(network, width, settings, core) for width in _widths(network))
 
@@ -65,9 +65,7 @@ def describe_tk(network: Network, settings: FactSettings) -> Description:
         def core(layer: Layer, pieces: int) -> tuple[StoredTensor, list[Weight]]:
             name = f"{layer.name}.mix"
             stored = StoredTensor(name, (pieces, rank), Normal(FIRST_STD))
-            return stored, [
-                reshape(dot(part(Stored(name), j, j + 1), Stored(shared)), rank, rank) for j in range(pieces)
-            ]
+            return stored, [reshape(dot(piece(Stored(name), j, 1), Stored(shared)), rank, rank) for j in range(pieces)]
 
         cores = Description((StoredTensor(shared, (rank, rank * rank), Normal(FIRST_STD)),))
         return _shared(width, settings) + cores + _changes(network, width, settings, core)

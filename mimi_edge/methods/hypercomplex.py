@@ -12,11 +12,11 @@ from functools import reduce
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.bottlenecks import DOWN, FIRST_STD, UP
-from mimi_edge.methods.description import ZEROS, Description, Normal, StoredTensor, together
+from mimi_edge.methods.description import ZEROS, Description, Filled, Normal, StoredTensor, together
 from mimi_edge.methods.edits import Branch
 from mimi_edge.methods.method import Method, setting
 from mimi_edge.methods.network import Network
-from mimi_edge.methods.weights import Stored, Weight, add, dot, kron, part
+from mimi_edge.methods.weights import Stored, Weight, add, dot, kron, piece
 from mimi_edge.sites import Site
 
 SHARED_RULES = "compacter.rules"
@@ -70,9 +70,7 @@ def _phm(site: Site, settings: PhmSettings) -> Description:
             _rules(f"{name}.rules", n),
             StoredTensor(parts, (rows, columns // n), first),  # n matrices [rows / n, columns / n], one below the other
         ]
-        matrices.append(
-            _summed(f"{name}.rules", [part(Stored(parts), i * (rows // n), (i + 1) * (rows // n)) for i in range(n)])
-        )
+        matrices.append(_summed(f"{name}.rules", [piece(Stored(parts), i, rows // n) for i in range(n)]))
     down, up = matrices
     return Description(tuple(tensors), (), (Branch(site.name, down, up, "gelu"),))
 
@@ -88,8 +86,8 @@ def _compacter(site: Site, settings: CompacterSettings) -> Description:
         ]
         thin = [
             dot(
-                part(Stored(left), i * (rows // n), (i + 1) * (rows // n)),
-                part(Stored(right), i * rank, (i + 1) * rank),
+                piece(Stored(left), i, rows // n),
+                piece(Stored(right), i, rank),
             )
             for i in range(n)
         ]
@@ -98,7 +96,7 @@ def _compacter(site: Site, settings: CompacterSettings) -> Description:
     return Description(tuple(tensors), (), (Branch(site.name, down, up, "gelu"),))
 
 
-def _matrices(site: Site, neurons: int) -> tuple[tuple[str, int, int, Normal], tuple[str, int, int, object]]:
+def _matrices(site: Site, neurons: int) -> tuple[tuple[str, int, int, Normal | Filled], ...]:
     down = (site.name + DOWN, site.width, neurons, Normal(FIRST_STD))
     return down, (site.name + UP, neurons, site.width, ZEROS)
 
@@ -110,7 +108,7 @@ def _rules(name: str, parts: int) -> StoredTensor:
 
 def _summed(rules: str, parts: Sequence[Weight]) -> Weight:
     n = len(parts)
-    products = [kron(part(Stored(rules), i * n, (i + 1) * n), one) for i, one in enumerate(parts)]
+    products = [kron(piece(Stored(rules), i, n), one) for i, one in enumerate(parts)]
     return reduce(add, products)
 
 

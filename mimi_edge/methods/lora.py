@@ -8,7 +8,7 @@ from mimi_edge.methods.description import ZEROS, Axis, Description, Normal, Stor
 from mimi_edge.methods.edits import Replace
 from mimi_edge.methods.method import Method, setting
 from mimi_edge.methods.network import Layer, Network
-from mimi_edge.methods.weights import Frozen, Stored, add, concat, dot, part, scaled
+from mimi_edge.methods.weights import Frozen, Stored, add, concat, dot, piece, scaled
 
 FIRST_STD = 0.02
 QUERIES_AND_VALUES = (0, 2)
@@ -36,7 +36,7 @@ def _layer(layer: Layer, settings: LoraSettings) -> Description:
     tensors: list[StoredTensor] = []
     along: dict[str, int] = {}
     for third in range(3):
-        rows = part(Frozen(layer.weight), third * height, (third + 1) * height)
+        rows = piece(Frozen(layer.weight), third, height)
         if third not in QUERIES_AND_VALUES:
             thirds.append(rows)
             continue
@@ -48,7 +48,7 @@ def _layer(layer: Layer, settings: LoraSettings) -> Description:
         ]
         along |= {into: 0, out_of: 1}
         thirds.append(add(rows, scaled(dot(Stored(out_of), Stored(into)), scale)))
-    axis = Axis(layer.name, rank, along, 0)
+    axis = Axis(layer.name, rank, along)
     return Description(tuple(tensors), (axis,), (Replace(layer.weight, concat(*thirds)),))
 
 

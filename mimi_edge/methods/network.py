@@ -64,7 +64,6 @@ class Network:
         sites: the outputs of its attention and MLP sub-layers, in the order in which they run.
         features: F, width of its pooled output.
         parameters: shapes by name; only those that a task may replace.
-        fixed: names of parameters that no task can replace, because the exported graph does not keep them.
         input_size: S, side of the images in pixels.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
         takes_prompts: whether tokens can join the image's for all blocks.
@@ -73,7 +72,6 @@ class Network:
     sites: tuple[Site, ...]
     features: int
     parameters: Mapping[str, Shape] = field(default_factory=dict)
-    fixed: tuple[str, ...] = ()
     input_size: int = 0
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False
@@ -134,6 +132,11 @@ class Network:
 
 def _block(site: Site) -> str:
     return site.name.rpartition(".")[0]
+
+
+def norm_before(attention: str) -> str:
+    """The module that normalises tokens in front of an attention sub-layer."""
+    return f"{attention.rpartition('.')[0]}.norm1"
 
 
 def _stage(block: str) -> int:

@@ -53,7 +53,7 @@ def describe_deep(network: Network, settings: PromptSettings) -> Description:
 
 def _for_block(site: Site, tokens: int) -> Description:
     name = f"{site.name}.tokens"
-    axis = Axis(site.name, tokens, {name: 0}, 4 * site.tokens * site.width, neutral=False)
+    axis = Axis(site.name, tokens, {name: 0}, neutral=False)
     return Description(
         (StoredTensor(name, (tokens, site.width), Normal(FIRST_STD)),), (axis,), (Tokens(site.name, Stored(name)),)
     )

@@ -14,7 +14,7 @@ from mimi_edge.methods.description import ZEROS, Description, Normal, StoredTens
 from mimi_edge.methods.edits import Replace
 from mimi_edge.methods.method import Method, setting
 from mimi_edge.methods.network import Layer, Network
-from mimi_edge.methods.weights import Constant, Frozen, Stored, Weight, add, dot, kron, part, reshape, scaled
+from mimi_edge.methods.weights import Constant, Frozen, Stored, Weight, add, dot, kron, piece, reshape, scaled
 
 FIRST_STD = 0.02
 
@@ -69,7 +69,7 @@ def _diagonal(name: str, rows: int, groups: int) -> Weight:
 
     def at(group: int) -> Weight:
         corner = tuple(float(i == j == group) for i in range(groups) for j in range(groups))
-        return kron(Constant(corner, (groups, groups)), part(Stored(name), group * rows, (group + 1) * rows))
+        return kron(Constant(corner, (groups, groups)), piece(Stored(name), group, rows))
 
     return reduce(add, map(at, range(groups)))
 

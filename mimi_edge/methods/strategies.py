@@ -54,4 +54,4 @@ def _any_network(settings: Any) -> Network:
     for name, shape in shapes.items():
         parameters |= {f"blocks.0.{name}.weight": shape, f"blocks.0.{name}.bias": shape[:1]}
     sites = tuple(Site(f"blocks.0.{part}", width, 1) for part in ("attn", "mlp"))
-    return Network(sites, width, parameters, (), 16, ("blocks.0.attn",), takes_prompts=True)
+    return Network(sites, width, parameters, 16, ("blocks.0.attn",), takes_prompts=True)

@@ -98,6 +98,11 @@ def part(weight: Weight, begin: int, end: int) -> Operation:
     return Operation("part", (weight,), (begin, end))
 
 
+def piece(weight: Weight, number: int, rows: int) -> Operation:
+    """One of several pieces of so many rows that lie one below the other."""
+    return part(weight, number * rows, (number + 1) * rows)
+
+
 def scaled(weight: Weight, scale: float) -> Weight:
     """A weight times a number; itself where the number is 1."""
     return weight if scale == 1 else mul(weight, Constant((scale,), (1,)))

@@ -115,6 +115,11 @@ class Task:
         return tuple(sorted(name[: -len(DOWN)] for name in self.tensors if name.endswith(DOWN)))
 
     @property
+    def numbers(self) -> int:
+        """How many numbers its adapters and its head are; scales of int8 are not among them."""
+        return sum(values.size for name, values in self.tensors.items() if not name.endswith(SCALE))
+
+    @property
     def neurons(self) -> dict[str, int]:
         """Neurons at each site that has some."""
         return {site: self.tensors[site + DOWN].shape[1] for site in self.sites}

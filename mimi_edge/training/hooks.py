@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimi_edge.methods.edits import Branch, Prompts, Tokens
+from mimi_edge.methods.network import norm_before
 from mimi_edge.methods.weights import Weight
 
 Remove = Callable[[], None]
@@ -20,7 +21,6 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "none": lambda hidden: hidden,
 }
-NORM_BEFORE_ATTENTION = "norm1"
 
 
 def adding_branch(backbone: nn.Module, edit: Branch, value: ValueOf) -> Remove:
@@ -60,7 +60,7 @@ def _hidden(edit: Branch, inputs: tuple[Tensor, ...], output: Tensor, value: Val
 def adding_tokens(backbone: nn.Module, edit: Tokens, value: ValueOf) -> Remove:
     """Lets an attention look at more tokens, normalised like the others; they are taken off behind it."""
     attention: Any = backbone.get_submodule(edit.place)
-    norm = backbone.get_submodule(f"{edit.place.rpartition('.')[0]}.{NORM_BEFORE_ATTENTION}")
+    norm = backbone.get_submodule(norm_before(edit.place))
 
     def more(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         images: Tensor = args[0]

@@ -23,12 +23,10 @@ def network_of(module: TimmModel, sites: tuple[Site, ...], input_size: int) -> N
         input_size: S, in pixels.
     """
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
-    fixed = tuple(name for name in shapes if any(part in name for part in WORKED_OUT))
     return Network(
         sites=sites,
         features=int(module.num_features),
-        parameters={name: shape for name, shape in shapes.items() if name not in fixed},
-        fixed=fixed,
+        parameters={name: shape for name, shape in shapes.items() if not any(part in name for part in WORKED_OUT)},
         input_size=input_size,
         takes_tokens=tuple(name for site in sites if _looks_at_more(module.get_submodule(name := site.name))),
         takes_prompts=isinstance(module, VisionTransformer) and not getattr(module, "attn_pool", None),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mimi_edge.budgets import Budget, Cost
+from mimi_edge.budgets import Budget, Cost, largest_that_fits
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.sites import Neurons
 from mimi_edge.training.batches import DeviceImages, Place
@@ -86,14 +86,11 @@ def _trainings(prepared: Prepared) -> list[PlannedTraining]:
 
 def _evenly_within(prepared: Prepared, limit: Budget) -> Neurons:
     """The start scaled down alike everywhere until it fits, to a thousandth."""
-    low, high = 0, 1000
-    while low < high:
-        middle = (low + high + 1) // 2
-        if prepared.costs.cost(_scaled(prepared.start, middle)).within(limit):
-            low = middle
-        else:
-            high = middle - 1
-    return _scaled(prepared.start, low)
+
+    def fits(thousandths: int) -> bool:
+        return prepared.costs.cost(_scaled(prepared.start, thousandths)).within(limit)
+
+    return _scaled(prepared.start, largest_that_fits(0, 1000, fits))
 
 
 def _scaled(neurons: Neurons, thousandths: int) -> dict[str, int]:

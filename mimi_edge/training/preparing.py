@@ -10,7 +10,7 @@ from typing import Any
 import timm
 
 import mimi_edge
-from mimi_edge.budgets import Budget, Cost, CostModel, require_feasible
+from mimi_edge.budgets import Budget, Cost, CostModel, largest_that_fits, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope
 from mimi_edge.events import Event, Listener, Note, silent
@@ -127,9 +127,9 @@ def _costs(
         return CostModel(header(method_choice(method, chosen)), network, description, backbone_flops)
 
     if method.leaves_size_open(config.settings):
-        most = max(site.width for site in network.sites) // method.step(settings)
+        most = max(1, max(site.width for site in network.sites) // method.step(settings))
         settings = method.sized(
-            settings, _largest(most, lambda steps: _fits(costs(method.sized(settings, steps)), config))
+            settings, largest_that_fits(1, most, lambda steps: _fits(costs(method.sized(settings, steps)), config))
         )
     chosen = costs(settings)
     if method.prunes:
@@ -137,18 +137,6 @@ def _costs(
     else:
         require_feasible(config.budget, chosen.cost(chosen.description.sizes), method.title)
     return chosen
-
-
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `most` that fits, at least 1; larger ones cost more."""
-    low, high = 1, max(1, most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _fits(costs: CostModel, config: TrainingConfig) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
-from mimi_edge.choices import Store
+from mimi_edge.choices import COMPARED_METHODS, TRIED_RATES, Store
 from mimi_edge.documents import DocumentKind
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import MEGABYTE
@@ -15,8 +15,6 @@ from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.training.config import PRETRAINED
 
-DEFAULT_METHODS = ("mimi", "adapters", "adaptformer", "lora", "bitfit", "linear")
-DEFAULT_RATES = (1e-3, 3e-3)
 KIND = DocumentKind(
     "what a comparison was asked to do",
     largest_bytes=1_000_000,
@@ -45,10 +43,10 @@ class ComparisonConfig:
         rounds: samples of latency for each merged graph; 0 measures none.
     """
 
-    methods: tuple[str, ...] = DEFAULT_METHODS
+    methods: tuple[str, ...] = COMPARED_METHODS
     budgets_mb: tuple[float, ...] = (0.5,)
     seeds: int = 3
-    learning_rates: tuple[float, ...] = DEFAULT_RATES
+    learning_rates: tuple[float, ...] = TRIED_RATES
     data: str = DEFAULT_DATA
     backbone: str = BACKBONE_NAME
     weights: str = PRETRAINED
@@ -81,12 +79,10 @@ class Entry:
     Attributes:
         method: which.
         budget_mb: None for a method that has no size to choose, which is shown at the size it has.
-        settings: of the method, beside its defaults.
     """
 
     method: Method
     budget_mb: float | None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mimi_edge.files import MEGABYTE, whole_file
+from mimi_edge.files import MEGABYTE
 from mimi_edge.profiles.comparison.results import Line
-from mimi_edge.profiles.ledger_plot import COLOURS, DPI, LINE_COLOUR, TEXT_COLOUR, check_plot
+from mimi_edge.profiles.ledger_plot import COLOURS, TEXT_COLOUR, check_plot, dress, save_plot
 from mimi_edge.texts import chart_text
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def draw_pareto(lines: Sequence[Line], path: Path, title: str) -> None:
     )
     _style(axes, chart_text(title))
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    metadata: dict[str, Any] = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    with whole_file(path) as beside:
-        figure.savefig(beside, format=form, dpi=DPI, metadata=metadata)
+    save_plot(figure, path, form)
 
 
 def pareto_front(lines: Sequence[Line]) -> list[Line]:
@@ -95,7 +93,5 @@ def _style(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color=LINE_COLOUR, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, which="both", colors=TEXT_COLOUR)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)
+    axes.tick_params(length=0, which="minor")

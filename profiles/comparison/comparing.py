@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from mimi_edge.profiles.comparison.trials import (
     train_all,
     trainings_of_mimi,
 )
+from mimi_edge.profiles.rendering.comma_separated import written
 from mimi_edge.profiles.rendering.markdown import table_text
 from mimi_edge.texts import json_text
 
@@ -120,12 +119,7 @@ def _write(comparison: Comparison, listener: Listener) -> None:
 def _csv(document: dict[str, Any]) -> str:
     """A row a line; what has a figure for each seed has a column for each."""
     rows = [_flat(line) for line in document["lines"]]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return written(list(dict.fromkeys(name for row in rows for name in row)), rows)
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

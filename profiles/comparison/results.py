@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.durations import duration
@@ -14,7 +13,6 @@ from mimi_edge.profiles.comparison.asking import ComparisonConfig, comparison_do
 from mimi_edge.profiles.comparison.trials import Trained
 from mimi_edge.profiles.rendering.tables import Table
 from mimi_edge.tasks.files import read_outline
-from mimi_edge.tasks.stores import SCALE
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.reports import MeasuredArtefact, Report
@@ -93,7 +91,7 @@ def _line(one: Trained, artefact: MeasuredArtefact | None) -> Line:
         title=entry.method.title,
         budget_bytes=budget,
         size_bytes=first.cost.size_bytes,
-        numbers=_numbers(first.task_file),
+        numbers=read_outline(first.task_file).numbers,
         gflops=first.cost.flops / 1e9,
         learning_rate=one.learning_rate,
         tried={f"{rate:g}": accuracy for rate, accuracy in (one.tried or {}).items()},
@@ -103,11 +101,6 @@ def _line(one: Trained, artefact: MeasuredArtefact | None) -> Line:
         memory_bytes=None if artefact is None or artefact.memory is None else artefact.memory.host_bytes,
         seconds=tuple(report.seconds for report in one.reports),
     )
-
-
-def _numbers(task_file: Path) -> int:
-    tensors = read_outline(task_file).tensors
-    return sum(values.size for name, values in tensors.items() if not name.endswith(SCALE))
 
 
 def comparison_table(config: ComparisonConfig, lines: Sequence[Line]) -> Table:

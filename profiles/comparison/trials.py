@@ -153,7 +153,6 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         learning_rate=rate,
         seed=seed,
         method=entry.method.name,
-        settings=dict(entry.settings),
     )
 
 

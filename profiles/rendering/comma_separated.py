@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,12 +32,12 @@ def csv_text(report: Report) -> str:
         for artefact in report.artefacts
         for found in artefact.measurements or (None,)
     ]
-    return _written(COLUMNS, rows)
+    return written(COLUMNS, rows)
 
 
 def samples_csv_text(report: Report) -> str:
     """A row for each sample, process by process, in the order in which each took them, those of its warm-up first."""
-    return _written(SAMPLE_COLUMNS, _samples(report))
+    return written(SAMPLE_COLUMNS, _samples(report))
 
 
 def _samples(report: Report) -> Iterator[dict[str, Any]]:
@@ -90,7 +90,8 @@ def _measured(found: Measurement | None) -> dict[str, Any]:
     return row
 
 
-def _written(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
+def written(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """CSV with a heading; a row that lacks a column leaves its cell empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

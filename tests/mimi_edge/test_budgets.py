@@ -13,8 +13,9 @@ from method_samples import cost_models, header_of, mimi_costs, pruned_task, scor
 
 from mimi_edge.budgets import Budget, Cost, CostModel, budget_from_units, require_feasible
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
+from mimi_edge.methods.costs import flops_of
 from mimi_edge.selection import Scope, Selection, Stages, ranking, select
-from mimi_edge.sites import Neurons, Site, adapter_flops, adapter_parameters, uniform_neurons
+from mimi_edge.sites import Neurons, Site, uniform_neurons
 from mimi_edge.tasks.files import task_bytes, write_task
 
 SITES = [Site("a", 4, 3), Site("b", 6, 2)]
@@ -163,7 +164,8 @@ def test_the_first_neuron_of_a_site_costs_its_place_in_the_header() -> None:
 
 
 def test_counting_adapters() -> None:
-    assert adapter_parameters(SITES, {"a": 3}) == 2 * 4 * 3
-    assert adapter_flops(SITES, {"a": 3, "b": 1}) == 3 * 4 * 3 * 4 + 4 * 2 * 6
+    model = mimi_costs(header_of(), SITES, 1000)
+    assert model.description.resized({"a": 3}).numbers == 2 * 4 * 3
+    assert flops_of(model.description.resized({"a": 3, "b": 1}), model.network) == 3 * 4 * 3 * 4 + 4 * 2 * 6
     assert uniform_neurons(SITES, 2.5) == {"a": 1, "b": 2}
     assert uniform_neurons(SITES, 100) == {"a": 1, "b": 1}

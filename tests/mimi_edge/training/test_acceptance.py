@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mimi_edge.sites import Site, adapter_parameters, uniform_neurons
+from mimi_edge.methods import mimi
+from mimi_edge.methods.network import Network
+from mimi_edge.sites import Neurons, Site, uniform_neurons
 from mimi_edge.training.backbones import _sites
 from mimi_edge.training.counting import FlopsCount, count_flops
 from mimi_edge.training.families import chain
@@ -28,6 +30,10 @@ def swin_tiny() -> nn.Module:
 def sites(swin_tiny: nn.Module) -> tuple[Site, ...]:
     with torch.device("meta"):
         return _sites(swin_tiny, 224)
+
+
+def adapter_parameters(sites: tuple[Site, ...], neurons: Neurons) -> int:
+    return mimi.describe(Network(sites, 768), mimi.MimiSettings()).resized(neurons).numbers
 
 
 def test_sites(sites: tuple[Site, ...]) -> None:

@@ -10,9 +10,10 @@ from tiny_package import make_package
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.merge import merge
+from mimi_edge.methods import mimi
+from mimi_edge.methods.costs import flops_of
 from mimi_edge.profiles.devices.device import ELEMENT_BYTES
 from mimi_edge.profiles.devices.work import Work, work_of
-from mimi_edge.sites import adapter_flops, adapter_parameters
 from mimi_edge.training.counting import FlopsCount, count_flops
 
 
@@ -41,10 +42,11 @@ def test_a_task_adds_its_adapters_and_its_head(exported, tmp_path):
     task = task_file(folder, random_task(backbone, neurons, classes=classes))
     merged = folder / "task.onnx"
     merge(folder / graph.path.name, task, merged)
+    adapters = mimi.describe(backbone.network, mimi.MimiSettings()).resized(neurons)
     bare, whole, features = work_of(graph.path), work_of(merged), backbone.identity.features
-    assert whole.flops - bare.flops == adapter_flops(backbone.sites, neurons) + 2 * features * classes
+    assert whole.flops - bare.flops == flops_of(adapters, backbone.network) + 2 * features * classes
     head = (features + 1) * classes
-    assert whole.weight_elements - bare.weight_elements == adapter_parameters(backbone.sites, neurons) + head
+    assert whole.weight_elements - bare.weight_elements == adapters.numbers + head
     sites_in_use = sum(map(bool, neurons.values()))
     assert whole.kernels - bare.kernels == 2 * sites_in_use + 1
 
