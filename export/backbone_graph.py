@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import torch
@@ -47,6 +47,7 @@ from mimi_edge.sites import Site
 
 if TYPE_CHECKING:
     from mimi_edge.training.backbones import LoadedBackbone
+    from mimi_edge.training.families import Family
 
 STAGE = "export backbone"
 TOLERANCE = 1e-4
@@ -112,7 +113,7 @@ def _key(info: GraphInfo) -> str:
 
 def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:
     listener(Advance(STAGE, 0, 3, {"doing": "tracing"}))
-    model = _traced(backbone.module, info)
+    model = _traced(backbone, info)
     listener(Advance(STAGE, 1, 3, {"doing": "simplifying"}))
     for apply in PASSES:
         apply(model)
@@ -132,13 +133,14 @@ def _with_parameters(model: ir.Model, backbone: LoadedBackbone, info: GraphInfo)
     return replace(info, parameters=parameters, takes_tokens=network.takes_tokens, takes_prompts=network.takes_prompts)
 
 
-def _traced(module: nn.Module, info: GraphInfo) -> ir.Model:
+def _traced(backbone: LoadedBackbone, info: GraphInfo) -> ir.Model:
     """The network as torch exports it, with a probe at every site."""
+    module = backbone.module
     device = next(module.parameters()).device
     example = torch.zeros(2, 3, info.input_size, info.input_size, device=device)
     with ExitStack() as stack:
         stack.enter_context(_plain_attention(module))
-        probed = stack.enter_context(_probed(module, info.sites))
+        probed = stack.enter_context(_probed(backbone))
         stack.enter_context(_quiet())
         stack.enter_context(torch.no_grad())
         try:
@@ -181,23 +183,24 @@ class _Probed(nn.Module):
 
 
 @contextmanager
-def _probed(module: nn.Module, sites: tuple[Site, ...]) -> Iterator[nn.Module]:
-    probed = _Probed(module, sites).eval()
+def _probed(backbone: LoadedBackbone) -> Iterator[nn.Module]:
+    probed = _Probed(backbone.module, backbone.sites).eval()
     hooks = []
     try:
-        for site in sites:
-            probe = probed.probes.get_submodule(site.name)
-            hooks.append(module.get_submodule(site.name).register_forward_hook(_probe_hook(probe)))
+        for site in backbone.sites:
+            probing = _probe_hook(probed.probes.get_submodule(site.name), backbone.family)
+            hooks.append(backbone.module.get_submodule(site.name).register_forward_hook(probing))
         yield probed
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _probe_hook(probe: nn.Module):  # type: ignore[no-untyped-def]  # noqa: ANN202  # torch's hook types vary by version
-    def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+def _probe_hook(probe: nn.Module, family: Family) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         down, up = probe.get_parameter(PROBE_DOWN[1:]), probe.get_parameter(PROBE_UP[1:])
-        return output + torch.relu(output @ down) @ up
+        tokens = family.tokens_of(output)
+        return family.with_tokens(output, tokens + torch.relu(tokens @ down) @ up)
 
     return hook
 

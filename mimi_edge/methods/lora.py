@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from mimi_edge.methods.description import ZEROS, Axis, Description, Normal, StoredTensor, together
 from mimi_edge.methods.edits import Replace
 from mimi_edge.methods.method import Method, setting
-from mimi_edge.methods.network import Layer, Network
-from mimi_edge.methods.weights import Frozen, Stored, add, concat, dot, piece, scaled
+from mimi_edge.methods.network import Layer, Network, Rows
+from mimi_edge.methods.weights import Frozen, Stored, Weight, add, concat, dot, part, scaled
 
 FIRST_STD = 0.02
-QUERIES_AND_VALUES = (0, 2)
-"""Thirds of the weight of a layer that computes queries, keys and values."""
 
 
 @dataclass(frozen=True)
@@ -24,32 +22,37 @@ class LoraSettings:
 
 
 def describe(network: Network, settings: LoraSettings) -> Description:
-    """Two products in the first layer of every attention."""
-    return together(
-        _layer(layer, settings) for block in network.blocks for layer in network.layers(block.attention.name)[:1]
-    )
+    """Two products in every attention."""
+    parts: dict[Layer, list[Rows]] = {}
+    for block in network.blocks:
+        for rows in network.queries_and_values(block.attention.name):
+            parts.setdefault(rows.layer, []).append(rows)
+    return together(_layer(layer, rows, settings) for layer, rows in parts.items())
 
 
-def _layer(layer: Layer, settings: LoraSettings) -> Description:
+def _layer(layer: Layer, changed: list[Rows], settings: LoraSettings) -> Description:
     rank, scale = settings.rank, (settings.alpha or settings.rank) / settings.rank
-    thirds, height = [], layer.outputs // 3
     tensors: list[StoredTensor] = []
     along: dict[str, int] = {}
-    for third in range(3):
-        rows = piece(Frozen(layer.weight), third, height)
-        if third not in QUERIES_AND_VALUES:
-            thirds.append(rows)
-            continue
-        name = f"{layer.name}.{'qkv'[third]}"
+    parts: list[Weight] = []
+    done = 0
+    for rows in changed:
+        if done < rows.first:
+            parts.append(part(Frozen(layer.weight), done, rows.first))
+        name = f"{layer.name}.{'q' if rows.first == 0 and rows.end < layer.outputs else 'v'}"
         into, out_of = f"{name}.lora_a", f"{name}.lora_b"
         tensors += [
             StoredTensor(into, (rank, layer.inputs), Normal(FIRST_STD)),
-            StoredTensor(out_of, (height, rank), ZEROS),
+            StoredTensor(out_of, (rows.end - rows.first, rank), ZEROS),
         ]
         along |= {into: 0, out_of: 1}
-        thirds.append(add(rows, scaled(dot(Stored(out_of), Stored(into)), scale)))
+        frozen = part(Frozen(layer.weight), rows.first, rows.end)
+        parts.append(add(frozen, scaled(dot(Stored(out_of), Stored(into)), scale)))
+        done = rows.end
+    if done < layer.outputs:
+        parts.append(part(Frozen(layer.weight), done, layer.outputs))
     axis = Axis(layer.name, rank, along)
-    return Description(tuple(tensors), (axis,), (Replace(layer.weight, concat(*thirds)),))
+    return Description(tuple(tensors), (axis,), (Replace(layer.weight, concat(*parts)),))
 
 
 METHOD = Method("lora", "LoRA", "arXiv 2106.09685", describe, LoraSettings, size="rank")

@@ -10,9 +10,6 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.methods.weights import Shape
 from mimi_edge.sites import Site
 
-ATTENTION = "attn"
-MLP = "mlp"
-
 
 @dataclass(frozen=True)
 class Block:
@@ -57,6 +54,15 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a layer's weight [outputs, inputs]: `first` up to `end`."""
+
+    layer: Layer
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Network:
     """A frozen network as methods see it.
 
@@ -67,6 +73,7 @@ class Network:
         input_size: S, side of the images in pixels.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
         takes_prompts: whether tokens can join the image's for all blocks.
+        by_head: names of attention sub-layers whose one layer for queries, keys and values has them head by head.
     """
 
     sites: tuple[Site, ...]
@@ -75,6 +82,7 @@ class Network:
     input_size: int = 0
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False
+    by_head: tuple[str, ...] = ()
 
     @cached_property
     def tokens(self) -> dict[str, int]:
@@ -83,15 +91,12 @@ class Network:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Its transformer blocks, in the order in which they run."""
-        sites: dict[str, dict[str, Site]] = {}
-        for site in self.sites:
-            block, _, part = site.name.rpartition(".")
-            sites.setdefault(block, {})[part] = site
+        """Its transformer blocks, in the order in which they run: each attention and the MLP behind it."""
+        pairs = zip(self.sites[::2], self.sites[1::2], strict=False)
         return tuple(
-            Block(name, _stage(name), parts[ATTENTION], parts[MLP])
-            for name, parts in sites.items()
-            if parts.keys() == {ATTENTION, MLP}
+            Block(_block(attention), _stage(_block(attention)), attention, mlp)
+            for attention, mlp in pairs
+            if _block(attention) == _block(mlp)
         )
 
     def stages(self, count: int) -> dict[str, int]:
@@ -124,6 +129,33 @@ class Network:
             Layer(name, shape[1], shape[0], f"{name}.bias" in named) for name, shape in matrices if len(shape) == 2
         )
 
+    def queries_and_values(self, attention: str) -> tuple[Rows, ...]:
+        """The rows that give an attention's queries and its values, as far as it computes both.
+
+        They are told by the layers' names, which timm's models share: `qkv`, or `q`, `kv`, `qk`, `v`, `q_proj`, ...
+
+        Raises:
+            ConfigError: there are no such layers, or their rows are head by head.
+        """
+        layers = {layer.name.rpartition(".")[2].removesuffix("_proj"): layer for layer in self.layers(attention)}
+        behind = self.layers(attention)[-1:]
+        found: list[Rows] = []
+        if attention not in self.by_head:
+            for name in ("qkv", "qk", "q", "kv", "v"):
+                layer = layers.get(name)
+                found += _queries_and_values(name, layer, behind[0].inputs) if layer else ()
+        if not found:
+            raise ConfigError(
+                f"Queries and values of {attention} cannot be told apart in this backbone's weights: expected layers "
+                "called qkv, or q, k and v. Take another --method, such as mimi or adapters."
+            )
+        return tuple(found)
+
+    def reads_alone(self, place: str) -> bool:
+        """Whether the first thing in a module is a linear layer, so that what the module reads is what that reads."""
+        first = next(iter(self.parameters_of((place,))), None)
+        return any(first == layer.weight for layer in self.layers(place)[:1])
+
     def parameters_of(self, modules: Iterable[str]) -> dict[str, Shape]:
         """Parameters inside modules, by name, in their order."""
         inside = tuple(f"{module}." for module in modules)
@@ -137,6 +169,17 @@ def _block(site: Site) -> str:
 def norm_before(attention: str) -> str:
     """The module that normalises tokens in front of an attention sub-layer."""
     return f"{attention.rpartition('.')[0]}.norm1"
+
+
+def _queries_and_values(name: str, layer: Layer, width: int) -> tuple[Rows, ...]:
+    """Of a layer that gives what its name says, values as wide as what the layer behind attention reads."""
+    queries = Rows(layer, 0, (layer.outputs - width) // 2 if name == "qkv" else layer.outputs)
+    values = Rows(layer, layer.outputs - width, layer.outputs)
+    if name == "qkv" and layer.outputs < 3 * width:
+        return (values,)  # of an attention that gets its queries from elsewhere
+    if name == "qk":
+        return (Rows(layer, 0, layer.outputs // 2),)
+    return {"qkv": (queries, values), "q": (queries,), "kv": (values,), "v": (values,)}[name]
 
 
 def _stage(block: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
-from torch import Tensor, nn
+from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
 from mimi_edge.documents import require_regular
@@ -28,8 +29,9 @@ from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import fault_list
 from mimi_edge.training.choosing import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
-from mimi_edge.training.families import TimmModel, chain, sub_layer_names
+from mimi_edge.training.families import Family, TimmModel, block_names, family_of, names_like, sub_layer_names
 from mimi_edge.training.networks import network_of
+from mimi_edge.training.resumed_pass import Call, ResumedPass, watched_calls
 from mimi_edge.training.supported import similar_names
 
 
@@ -42,17 +44,35 @@ class LoadedBackbone:
         identity: its name, the hash of its content, and F.
         sites: where adapters can go, in the order in which they run.
         preprocessing: what its images need; `preprocessing.size` is S.
+        family: what is known of its kind.
+        calls: of its modules, in one pass.
     """
 
     module: nn.Module
     identity: BackboneIdentity
     sites: tuple[Site, ...]
     preprocessing: Preprocessing
+    family: Family
+    calls: Mapping[str, Call]
 
     @cached_property
     def network(self) -> Network:
         """What methods may know of it."""
-        return network_of(self.module, self.sites, self.preprocessing.size)
+        return network_of(self.module, self.family, self.sites, self.preprocessing.size)
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of its transformer blocks, in the order in which they run."""
+        return self._in_order(block_names(self.module, self.family))
+
+    @cached_property
+    def resumed_pass(self) -> ResumedPass:
+        """Its forward pass, which can start in the middle."""
+        names = names_like(self.module, self.family.links) if self.family.links else self.blocks
+        return ResumedPass(self.module, self.calls, self._in_order(names), self.preprocessing.size)
+
+    def _in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted((name for name in names if name in self.calls), key=lambda name: self.calls[name].begin))
 
 
 def load_backbone(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
@@ -79,11 +99,11 @@ def described(module: TimmModel, name: str) -> LoadedBackbone:
     Raises:
         ConfigError: its family is not supported, or its images are not square.
     """
-    chain(module)
+    family = family_of(module)
     preprocessing = _preprocessing(module)
-    sites = _sites(module, preprocessing.size)
+    sites, calls = sites_and_calls(module, family, preprocessing.size)
     identity = BackboneIdentity(name, _content_sha256(module, sites), int(module.num_features))
-    return LoadedBackbone(module, identity, sites, preprocessing)
+    return LoadedBackbone(module, identity, sites, preprocessing, family, calls)
 
 
 def _builtin(weights: str, seed: int) -> TimmModel:
@@ -187,23 +207,23 @@ def _preprocessing(module: nn.Module) -> Preprocessing:
     )
 
 
-def _sites(module: nn.Module, input_size: int) -> tuple[Site, ...]:
-    """Finds width and tokens of every sub-layer by sending one image through."""
+def sites_and_calls(module: nn.Module, family: Family, input_size: int) -> tuple[tuple[Site, ...], dict[str, Call]]:
+    """Finds width and tokens of every sub-layer, and when which module runs, by sending one image through."""
     shapes: dict[str, torch.Size] = {}
 
     def noting(name: str) -> Any:
-        def note(_: nn.Module, __: object, output: Tensor) -> None:
-            shapes[name] = output.shape
+        def note(_: nn.Module, __: object, output: Any) -> None:
+            shapes[name] = family.tokens_of(output).shape
 
         return note
 
-    names = sub_layer_names(module)
+    names = sub_layer_names(module, family)
     handles = [module.get_submodule(name).register_forward_hook(noting(name)) for name in names]
-    with torch.no_grad():
-        module(torch.zeros(1, 3, input_size, input_size))
+    calls = watched_calls(module, torch.zeros(1, 3, input_size, input_size))
     for handle in handles:
         handle.remove()
-    return tuple(Site(name, shapes[name][-1], shapes[name].numel() // shapes[name][-1]) for name in names)
+    sites = (Site(name, shapes[name][-1], shapes[name].numel() // shapes[name][-1]) for name in names)
+    return tuple(sorted(sites, key=lambda site: calls[site.name].begin)), calls
 
 
 def _content_sha256(module: nn.Module, sites: tuple[Site, ...]) -> str:

@@ -91,12 +91,12 @@ class PrefixTokens:
     """What the frozen beginning of the backbone makes of every image, computed once a round.
 
     Attributes:
-        tokens: [n, ...] input of the first link that is trained.
-        length: how many links that saves.
+        tokens: [n, ...] what the rest of a pass needs of each image.
+        start: where that rest starts.
     """
 
     tokens: Tensor
-    length: int
+    start: int
 
 
 def prefix_tokens(
@@ -111,19 +111,19 @@ def prefix_tokens(
         autocast: the precision of training.
         limit_bytes: the most that the tokens of all images may take.
     """
-    length = model.prefix_length
-    if model.frozen_blocks == 0:
+    start = model.start
+    if model.blocks_before(start) == 0:
         return None
 
-    def run(start: int) -> Tensor:
+    def run(first: int) -> Tensor:
         with autocast:
-            return model.run_prefix(images.normalised(images.images[start : start + batch_size]), length)
+            return model.run_before(images.normalised(images.images[first : first + batch_size]), start)
 
-    first = run(0)
-    if first.element_size() * first[0].numel() * len(images) > limit_bytes:
+    batch = run(0)
+    if batch.element_size() * batch[0].numel() * len(images) > limit_bytes:
         return None
-    tokens = first.new_empty((len(images), *first.shape[1:]))
-    tokens[:batch_size] = first
-    for start in range(batch_size, len(images), batch_size):
-        tokens[start : start + batch_size] = run(start)
-    return PrefixTokens(tokens, length)
+    tokens = batch.new_empty((len(images), *batch.shape[1:]))
+    tokens[:batch_size] = batch
+    for first in range(batch_size, len(images), batch_size):
+        tokens[first : first + batch_size] = run(first)
+    return PrefixTokens(tokens, start)

@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from mimi_edge.methods.description import Description, Filled, Normal, Sizes, StoredTensor, Uniform
@@ -19,7 +17,6 @@ from mimi_edge.methods.weights import Arithmetic, Frozen, Leaf, Stored, Weight, 
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT
 from mimi_edge.training.backbones import LoadedBackbone
-from mimi_edge.training.families import chain, link_of
 from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens, watching_branch
 
 TORCH: Arithmetic = {
@@ -54,8 +51,9 @@ class EditedModel(nn.Module):
         self.backbone = backbone.module
         self.description = description
         self._own = dict(backbone.module.named_parameters())
-        self._links = chain(backbone.module)
-        self._runner = _Links(backbone.module)
+        self._family = backbone.family
+        self._blocks = backbone.blocks
+        self._pass = backbone.resumed_pass
         self.stored = nn.ParameterDict()
         for tensor in description.tensors:
             self.stored[_key(tensor.name)] = nn.Parameter(self._first(tensor, generator))
@@ -98,7 +96,9 @@ class EditedModel(nn.Module):
     def watched(self, hear: Callable[[Branch, Tensor], None]) -> Iterator[None]:
         """Meanwhile each forward pass tells the answers of every bottleneck's neurons, [..., N]."""
         branches = [edit for edit in self.description.edits if isinstance(edit, Branch)]
-        removes = [watching_branch(self.backbone, edit, self._value, partial(hear, edit)) for edit in branches]
+        removes = [
+            watching_branch(self.backbone, self._family, edit, self._value, partial(hear, edit)) for edit in branches
+        ]
         try:
             yield
         finally:
@@ -106,29 +106,26 @@ class EditedModel(nn.Module):
                 remove()
 
     @property
-    def prefix_length(self) -> int:
-        """How many links of the chain run before anything that is trained."""
-        first = [self._first_link(edit) for edit in self.description.edits]
-        return min(first, default=len(self._links))
+    def start(self) -> int:
+        """Where a pass can start whose first part was computed before: nothing that is trained runs earlier."""
+        return self._pass.exact_start(self._first_trained)
 
     @property
     def frozen_blocks(self) -> int:
         """How many transformer blocks run before anything that is trained."""
-        return sum(link.is_block for link in self._links[: self.prefix_length])
+        return self.blocks_before(self._first_trained)
 
-    def run_prefix(self, images: Tensor, length: int) -> Tensor:
-        """Runs the first links, which nothing trained depends on, without gradients."""
-        with torch.no_grad():
-            for link in self._links[:length]:
-                images = link.run(images)
-        return images
+    def blocks_before(self, start: int) -> int:
+        """How many transformer blocks a pass does not run that starts there."""
+        return sum(self._pass.start_before(block) < start for block in self._blocks)
 
-    def run_suffix(self, tokens: Tensor, length: int) -> Tensor:
-        """Runs the links after the first `length` and the head: logits [B, C]."""
-        if replaced := self._replaced():
-            features: Tensor = functional_call(self._runner, replaced, (tokens, self._links[length:]))
-        else:
-            features = self._runner(tokens, self._links[length:])
+    def run_before(self, images: Tensor, start: int) -> Tensor:
+        """What a pass over images [B, 3, S, S] needs at a start, without gradients."""
+        return self._pass.run_before(images, start)
+
+    def run_from(self, tokens: Tensor, start: int) -> Tensor:
+        """Runs the backbone from a start, with what `run_before` gave, and the head: logits [B, C]."""
+        features = self._pass.run_from(tokens, start, self._replaced())
         for edit in self.description.edits:
             if isinstance(edit, Side):
                 features = self._beside(edit, tokens, features)
@@ -141,8 +138,7 @@ class EditedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, S, S]."""
-        length = self.prefix_length
-        return self.run_suffix(self.run_prefix(images, length), length)
+        return self.run_from(images, 0)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by the name it has in a task file."""
@@ -179,25 +175,29 @@ class EditedModel(nn.Module):
 
     def _replaced(self) -> dict[str, Tensor]:
         replacing = [edit for edit in self.description.edits if isinstance(edit, Replace)]
-        return {f"backbone.{edit.parameter}": self._value(edit.becomes) for edit in replacing}
+        return {edit.parameter: self._value(edit.becomes) for edit in replacing}
 
-    def _first_link(self, edit: Edit) -> int:
+    @property
+    def _first_trained(self) -> int:
+        return min(map(self._start_before, self.description.edits), default=self._pass.features)
+
+    def _start_before(self, edit: Edit) -> int:
         match edit:
             case Branch() | Tokens():
-                return link_of(self._links, edit.place)
+                return self._pass.start_before(edit.place)
             case Prompts():
-                return link_of(self._links, f"{edit.first}.")
+                return self._pass.start_before(edit.first)
             case Replace():
-                return link_of(self._links, edit.parameter)
+                return self._pass.start_before(edit.parameter)
             case Side():
                 return 0
             case Hidden():
-                return len(self._links)
+                return self._pass.features
 
     def _hook(self, edit: Edit) -> None:
         match edit:
             case Branch():
-                self._hooks[edit] = adding_branch(self.backbone, edit, self._value)
+                self._hooks[edit] = adding_branch(self.backbone, self._family, edit, self._value)
             case Tokens():
                 self._hooks[edit] = adding_tokens(self.backbone, edit, self._value)
             case Prompts():
@@ -222,20 +222,6 @@ class EditedModel(nn.Module):
                 return empty.fill_(value)
         first: Tensor = evaluate(tensor.first, lambda leaf: self._own[_frozen(leaf)], TORCH)
         return first.detach().clone().cpu()
-
-
-class _Links(nn.Module):
-    """Links of a chain, one after another, as a module: so the backbone's parameters can be swapped for one pass."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, tokens: Tensor, links: tuple[Any, ...]) -> Tensor:
-        """Tokens, or images where the first link takes some, through all links."""
-        for link in links:
-            tokens = link.run(tokens)
-        return tokens
 
 
 def _frozen(leaf: Leaf) -> str:

@@ -1,103 +1,183 @@
-"""What we know about each family of backbones: which modules are sub-layers, and in which order everything runs.
+"""What we know about each family of backbones, a row each: which modules are blocks, and which their sub-layers.
 
-A family takes a timm model apart into a chain of links. Running the links one after another is the model's forward
-pass; starting in the middle is what lets a frozen prefix be computed once.
+A model's forward pass is timm's own and is never written down here. How one is run from the middle, which is what lets
+a frozen prefix be computed once, is worked out by watching it (`mimi_edge.training.resumed_pass`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.swin_transformer_v2 import SwinTransformerV2
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimi_edge.errors import ConfigError
-
-SUB_LAYERS = ("attn", "mlp")
-
-TAIL_MODULES = ("norm", "fc_norm", "head")
-"""Beginnings of the names of modules behind the last block."""
 
 TimmModel = Any
 """An nn.Module of timm, whose attributes no type says anything about."""
 
 
 @dataclass(frozen=True)
-class Link:
-    """One step of a backbone's forward pass.
+class Family:
+    """Models of one design.
 
     Attributes:
-        name: path of the module in the backbone, `stem` or `tail`.
-        run: takes and gives tokens; the first link takes images [B, 3, S, S], the last gives features [B, F].
-        is_block: whether it is a transformer block, with an attention and an MLP sub-layer.
+        name: as its authors call it.
+        models: their classes, `module.Class` in `timm.models`.
+        blocks: names of the modules that have the sub-layers, a star for each number.
+        sub_layers: names inside a block of an attention and of the MLP behind it, in turns, in the order they run.
+        channels_first: whether what has four dimensions is [B, M, H, W], not [B, H, W, M].
+        links: names, as of `blocks`, of the modules at which a pass can start; empty where the blocks are that.
+        computed: parts of the names of parameters from which the network computes others before it uses them, so that
+            an exported graph has only what comes out.
     """
 
     name: str
-    run: Callable[[Tensor], Tensor]
-    is_block: bool = False
+    models: tuple[str, ...]
+    blocks: tuple[str, ...] = ("blocks.*",)
+    sub_layers: tuple[str, ...] = ("attn", "mlp")
+    channels_first: bool = False
+    links: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
+
+    def tokens_of(self, value: Any) -> Tensor:
+        """What goes into a sub-layer or comes out of it as tokens [..., M]."""
+        tensor: Tensor = value[0] if isinstance(value, tuple) else value
+        return tensor.movedim(1, -1) if self._is_turned(tensor) else tensor
+
+    def with_tokens(self, value: Any, tokens: Tensor) -> Any:
+        """The same as `value`, with other tokens [..., M] in it."""
+        if isinstance(value, tuple):
+            return (self.with_tokens(value[0], tokens), *value[1:])
+        return tokens.movedim(-1, 1) if self._is_turned(value) else tokens
+
+    def _is_turned(self, tensor: Tensor) -> bool:
+        return self.channels_first and tensor.ndim == 4
 
 
-def chain(backbone: TimmModel) -> tuple[Link, ...]:
-    """The forward pass of a backbone, link by link.
+FAMILIES = (
+    Family(
+        "ViT",
+        ("vision_transformer.VisionTransformer", "deit.VisionTransformerDistilled"),
+    ),
+    Family("BEiT", ("beit.Beit",), computed=("relative_position_bias_table", "q_bias", "v_bias")),
+    Family("EVA", ("eva.Eva",), computed=("q_bias", "v_bias")),
+    Family(
+        "ViT with relative positions", ("vision_transformer_relpos.VisionTransformerRelPos",), computed=("rel_pos",)
+    ),
+    Family("SAM", ("vision_transformer_sam.VisionTransformerSAM",), computed=("rel_pos",)),
+    Family("NaFlexViT", ("naflexvit.NaFlexVit",), computed=("pos_embed",)),
+    Family("CaiT", ("cait.Cait",), ("blocks.*", "blocks_token_only.*"), links=("blocks.*",)),
+    Family("XCiT", ("xcit.Xcit",), ("blocks.*", "cls_attn_blocks.*"), computed=("pos_embed",)),
+    Family("VOLO", ("volo.VOLO",), ("network.*.*", "post_network.*")),
+    Family("Twins", ("twins.Twins",), ("blocks.*.*",)),
+    Family("PVT v2", ("pvt_v2.PyramidVisionTransformerV2",), ("stages.*.blocks.*",)),
+    Family("ConViT", ("convit.ConVit",), computed=("gating_param",)),
+    Family("DaViT", ("davit.DaVit",), ("stages.*.blocks.*.*",)),
+    Family("GC ViT", ("gcvit.GlobalContextVit",), ("stages.*.blocks.*",), computed=("global_block",)),
+    Family("Hiera", ("hiera.Hiera",)),
+    Family("HieraDet", ("hieradet_sam2.HieraDet",), computed=("pos_embed",)),
+    Family("LeViT", ("levit.Levit", "levit.LevitDistilled"), ("stages.*.blocks.*",), computed=("attention_biases",)),
+    Family(
+        "MaxViT",
+        ("maxxvit.MaxxVit",),
+        ("stages.*.blocks.*.attn_block", "stages.*.blocks.*.attn_grid"),
+        computed=("rel_pos",),
+    ),
+    Family("CoAtNet", ("maxxvit.MaxxVit",), ("stages.*.blocks.*",), channels_first=True),
+    Family("MViTv2", ("mvitv2.MultiScaleVit",), ("stages.*.blocks.*",), computed=("rel_pos",)),
+    Family("NesT", ("nest.Nest",), ("levels.*.transformer_encoder.*",)),
+    Family("PiT", ("pit.PoolingVisionTransformer",), ("transformers.*.blocks.*",)),
+    Family("TNT", ("tnt.TNT",), sub_layers=("attn_in", "mlp_in", "attn_out", "mlp")),
+    Family("TinyViT", ("tiny_vit.TinyVit",), ("stages.*.blocks.*",), computed=("attention_biases",)),
+    Family(
+        "EfficientFormer",
+        ("efficientformer.EfficientFormer", "efficientformer_v2.EfficientFormerV2"),
+        ("stages.*.blocks.*",),
+        ("token_mixer", "mlp"),
+        channels_first=True,
+        computed=("attention_biases", "gamma"),
+    ),
+    Family(
+        "MobileViT", ("byobnet.ByobNet",), ("stages.*.*.transformer.*",), channels_first=True, links=("stages.*.*",)
+    ),
+    Family("EdgeNeXt", ("edgenext.EdgeNeXt",), ("stages.*.blocks.*",), ("xca", "mlp")),
+    Family(
+        "FastViT",
+        ("fastvit.FastVit",),
+        ("stages.*.blocks.*",),
+        ("token_mixer", "mlp"),
+        channels_first=True,
+        computed=("layer_scale", "gamma"),
+    ),
+    Family("CrossViT", ("crossvit.CrossVit",), ("blocks.*.blocks.*.*",)),
+    Family(
+        "MetaFormer",
+        ("metaformer.MetaFormer",),
+        ("stages.*.blocks.*",),
+        ("token_mixer", "mlp"),
+        channels_first=True,
+        computed=("res_scale", "layer_scale"),
+    ),
+    Family("Visformer", ("visformer.Visformer",), ("stage2.*", "stage3.*"), channels_first=True),
+    Family("Swin", ("swin_transformer.SwinTransformer",), ("layers.*.blocks.*",)),
+    Family(
+        "Swin V2",
+        ("swin_transformer_v2.SwinTransformerV2",),
+        ("layers.*.blocks.*",),
+        computed=("cpb_mlp", "logit_scale", "q_bias", "v_bias"),
+    ),
+    Family(
+        "Swin V2 CR",
+        ("swin_transformer_v2_cr.SwinTransformerV2Cr",),
+        ("stages.*.blocks.*",),
+        computed=("meta_mlp", "logit_scale"),
+    ),
+)
+
+
+def family_of(module: TimmModel) -> Family:
+    """The family of a timm model.
 
     Raises:
-        ConfigError: the backbone is of a family that is not supported.
+        ConfigError: it is of none, or its blocks have no attention and MLP of their own.
     """
-    if type(backbone) in (VisionTransformer, VisionTransformerDistilled) and all(
-        isinstance(block, Block) for block in backbone.blocks
-    ):
-        return _plain_chain(backbone)
-    if type(backbone) in (SwinTransformer, SwinTransformerV2):
-        return _swin_chain(backbone)
+    kind = f"{type(module).__module__.removeprefix('timm.models.')}.{type(module).__name__}"
+    of_class = [family for family in FAMILIES if kind in family.models]
+    family = next((family for family in of_class if block_names(module, family)), None)
+    if family is not None:
+        return family
+    if of_class:
+        raise ConfigError(
+            f"This {type(module).__name__} has no blocks with an attention and an MLP of their own "
+            f"({' and '.join(of_class[0].sub_layers)}), behind which adapters could stand. Choose another backbone: "
+            "mimi-edge backbones lists those that are supported."
+        )
     raise ConfigError(
-        f"{type(backbone).__name__} is not a supported family of backbones. Expected a plain ViT or DeiT, Swin or "
-        "Swin V2, such as vit_small_patch16_224, deit_tiny_patch16_224, swin_tiny_patch4_window7_224 or "
-        "swinv2_tiny_window8_256."
+        f"{type(module).__name__} is not a supported family of backbones. Expected one of "
+        f"{', '.join(family.name for family in FAMILIES)}, such as vit_small_patch16_224 or "
+        "swin_tiny_patch4_window7_224."
     )
 
 
-def link_of(links: tuple[Link, ...], name: str) -> int:
-    """The number of the link that a module or a parameter of a backbone belongs to."""
-    for index, link in enumerate(links):
-        if name.startswith(f"{link.name}."):
-            return index
-    return len(links) - 1 if name.split(".", maxsplit=1)[0] in TAIL_MODULES else 0
+def block_names(module: nn.Module, family: Family) -> tuple[str, ...]:
+    """Names of the modules that have all sub-layers of a block."""
+    inside = set(family.sub_layers)
+    return tuple(
+        name
+        for name in names_like(module, family.blocks)
+        if inside
+        <= {child for child, one in module.get_submodule(name).named_children() if not isinstance(one, nn.Identity)}
+    )
 
 
-def sub_layer_names(backbone: TimmModel) -> tuple[str, ...]:
-    """Names of the modules after which an adapter can stand, in the order in which they run."""
-    blocks = [link.name for link in chain(backbone) if link.is_block]
-    return tuple(f"{block}.{sub_layer}" for block in blocks for sub_layer in SUB_LAYERS)
+def sub_layer_names(module: nn.Module, family: Family) -> tuple[str, ...]:
+    """Names of the modules after which an adapter can stand, block by block."""
+    return tuple(f"{block}.{name}" for block in block_names(module, family) for name in family.sub_layers)
 
 
-def _plain_chain(backbone: TimmModel) -> tuple[Link, ...]:
-    def stem(images: Tensor) -> Tensor:
-        patches = backbone._pos_embed(backbone.patch_embed(images))
-        tokens: Tensor = backbone.norm_pre(backbone.patch_drop(patches))
-        return tokens
-
-    def tail(tokens: Tensor) -> Tensor:
-        features: Tensor = backbone.forward_head(backbone.norm(tokens))
-        return features
-
-    blocks = (Link(f"blocks.{index}", block, is_block=True) for index, block in enumerate(backbone.blocks))
-    return (Link("stem", stem), *blocks, Link("tail", tail))
-
-
-def _swin_chain(backbone: TimmModel) -> tuple[Link, ...]:
-    def tail(tokens: Tensor) -> Tensor:
-        features: Tensor = backbone.forward_head(backbone.norm(tokens))
-        return features
-
-    links = [Link("stem", backbone.patch_embed)]
-    for stage, layer in enumerate(backbone.layers):
-        links.append(Link(f"layers.{stage}.downsample", layer.downsample))
-        links += [
-            Link(f"layers.{stage}.blocks.{index}", block, is_block=True) for index, block in enumerate(layer.blocks)
-        ]
-    return (*links, Link("tail", tail))
+def names_like(module: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    """Names of the modules inside one that are written like one of some patterns, a star for each number."""
+    written = re.compile("|".join(re.escape(pattern).replace(r"\*", r"\d+") for pattern in patterns))
+    return [name for name, _ in module.named_modules() if written.fullmatch(name)]

@@ -12,6 +12,7 @@ from torch.nn import functional
 from mimi_edge.methods.edits import Branch, Prompts, Tokens
 from mimi_edge.methods.network import norm_before
 from mimi_edge.methods.weights import Weight
+from mimi_edge.training.families import Family
 
 Remove = Callable[[], None]
 ValueOf = Callable[[Weight], Tensor]
@@ -23,35 +24,39 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def adding_branch(backbone: nn.Module, edit: Branch, value: ValueOf) -> Remove:
+def adding_branch(backbone: nn.Module, family: Family, edit: Branch, value: ValueOf) -> Remove:
     """Adds a bottleneck's answer to the output of a sub-layer, tokens [..., M]."""
 
-    def adapt(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        answer = _hidden(edit, inputs, output, value) @ value(edit.up)
+    def adapt(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        tokens = family.tokens_of(output)
+        read = family.tokens_of(inputs[0]) if edit.parallel else tokens
+        answer = _hidden(edit, read, value) @ value(edit.up)
         if edit.up_bias is not None:
             answer = answer + value(edit.up_bias)
         if not isinstance(edit.scale, float | int):
             answer = answer * value(edit.scale)
         elif edit.scale != 1:
             answer = answer * edit.scale
-        return output + answer
+        return family.with_tokens(output, tokens + answer)
 
     return backbone.get_submodule(edit.place).register_forward_hook(adapt).remove
 
 
-def watching_branch(backbone: nn.Module, edit: Branch, value: ValueOf, hear: Callable[[Tensor], None]) -> Remove:
+def watching_branch(
+    backbone: nn.Module, family: Family, edit: Branch, value: ValueOf, hear: Callable[[Tensor], None]
+) -> Remove:
     """Tells the answers of a bottleneck's neurons, [..., N], in each forward pass, whose outcome stays as it is."""
 
-    def watch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        hear(_hidden(edit, inputs, output, value))
+    def watch(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        hear(_hidden(edit, family.tokens_of(inputs[0] if edit.parallel else output), value))
 
     # In front of the bottleneck itself: what the next hook sees already has its answer in it.
     return backbone.get_submodule(edit.place).register_forward_hook(watch, prepend=True).remove
 
 
-def _hidden(edit: Branch, inputs: tuple[Tensor, ...], output: Tensor, value: ValueOf) -> Tensor:
-    """phi(x @ down + down_bias) of a bottleneck, [..., N]."""
-    hidden = (inputs[0] if edit.parallel else output) @ value(edit.down)
+def _hidden(edit: Branch, tokens: Tensor, value: ValueOf) -> Tensor:
+    """phi(x @ down + down_bias) of a bottleneck that reads tokens x [..., M]: [..., N]."""
+    hidden = tokens @ value(edit.down)
     if edit.down_bias is not None:
         hidden = hidden + value(edit.down_bias)
     return ACTIVATIONS[edit.activation](hidden)

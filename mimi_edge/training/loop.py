@@ -131,7 +131,7 @@ def batch_loss(model: EditedModel, inputs: RoundInputs, index: Tensor, config: T
     """Cross-entropy of one batch."""
     with inputs.autocast:
         if inputs.prefix is not None:
-            logits = model.run_suffix(inputs.prefix.tokens[index], inputs.prefix.length)
+            logits = model.run_from(inputs.prefix.tokens[index], inputs.prefix.start)
         else:
             pixels = augmented(inputs.train.images[index], config.augment, config.seed, place)
             logits = model(inputs.train.normalised(pixels))
@@ -220,7 +220,7 @@ def answers(model: EditedModel, images: DeviceImages, batch_size: int, prefix: P
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
         if prefix is not None:
-            logits = model.run_suffix(prefix.tokens[chosen], prefix.length)
+            logits = model.run_from(prefix.tokens[chosen], prefix.start)
         else:
             logits = model(images.normalised(images.images[chosen]))
         answered[chosen] = logits.argmax(1)

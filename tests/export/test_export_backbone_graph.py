@@ -89,7 +89,7 @@ def trace():
     """What torch makes of the tiny ViT, once: tracing takes most of the time of an export."""
     backbone = tiny_backbone("vit")
     info = GraphInfo(backbone.identity, backbone.preprocessing, backbone.sites)
-    return ir.to_proto(backbone_graph._traced(backbone.module, info))
+    return ir.to_proto(backbone_graph._traced(backbone, info))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mimi_edge.methods import mimi
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Neurons, Site, uniform_neurons
-from mimi_edge.training.backbones import _sites
+from mimi_edge.training.backbones import sites_and_calls
 from mimi_edge.training.counting import FlopsCount, count_flops
-from mimi_edge.training.families import chain
+from mimi_edge.training.families import block_names, family_of
 
 WIDTHS = (96, 192, 384, 768)
 DEPTHS = (2, 2, 6, 2)
@@ -29,7 +29,7 @@ def swin_tiny() -> nn.Module:
 @pytest.fixture(scope="module")
 def sites(swin_tiny: nn.Module) -> tuple[Site, ...]:
     with torch.device("meta"):
-        return _sites(swin_tiny, 224)
+        return sites_and_calls(swin_tiny, family_of(swin_tiny), 224)[0]
 
 
 def adapter_parameters(sites: tuple[Site, ...], neurons: Neurons) -> int:
@@ -81,5 +81,5 @@ def test_the_full_count_of_bare_swin_tiny_is_torchs(swin_tiny: nn.Module) -> Non
     assert count_flops(swin_tiny, 224, FlopsCount.FULL) == counter.get_total_flops()
 
 
-def test_its_chain_has_twelve_blocks(swin_tiny: nn.Module) -> None:
-    assert sum(link.is_block for link in chain(swin_tiny)) == 12
+def test_it_has_twelve_blocks(swin_tiny: nn.Module) -> None:
+    assert len(block_names(swin_tiny, family_of(swin_tiny))) == 12

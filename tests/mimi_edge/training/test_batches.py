@@ -27,7 +27,6 @@ from mimi_edge.training.batches import (
 )
 from mimi_edge.training.devices import autocast
 from mimi_edge.training.edited_model import EditedModel
-from mimi_edge.training.families import chain
 from mimi_edge.training.loop import RoundInputs, batch_loss, evaluate, evaluation_batch, learning_rate
 
 SIDE, COUNT, BATCH = 32, 11, 4
@@ -134,8 +133,7 @@ def gradients(model: EditedModel, prefix: PrefixTokens | None) -> tuple[float, d
 def test_prefix_tokens_give_the_same_training_as_the_plain_forward(backbone: LoadedBackbone) -> None:
     model = last_block_only(backbone)
     try:
-        blocks = sum(link.is_block for link in chain(backbone.module))
-        assert model.frozen_blocks == blocks - 1 > 0
+        assert model.frozen_blocks == len(backbone.blocks) - 1 > 0
         prefix = prefix_tokens(model, some_images(), BATCH, FP32, 10**9)
         assert prefix is not None
         assert len(prefix.tokens) == COUNT
@@ -159,8 +157,8 @@ def test_what_runs_before_the_first_adapter_is_the_prefix(vit: LoadedBackbone, d
     try:
         assert model.frozen_blocks == first
         images = torch.randn(2, 3, SIDE, SIDE)
-        for length in range(model.prefix_length + 1):
-            assert torch.equal(model.run_suffix(model.run_prefix(images, length), length), model(images))
+        for start in range(model.start + 1):
+            assert torch.equal(model.run_from(model.run_before(images, start), start), model(images))
     finally:
         model.release()
 

@@ -13,8 +13,9 @@ from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
-from mimi_edge.training.backbones import _sites
+from mimi_edge.training.backbones import sites_and_calls
 from mimi_edge.training.counting import FlopsCount, count_flops
+from mimi_edge.training.families import family_of
 from mimi_edge.training.networks import network_of
 
 HEAD = 345 * 769
@@ -24,7 +25,8 @@ HEAD = 345 * 769
 def network() -> Network:
     with torch.device("meta"):
         module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).eval()
-        return network_of(module, _sites(module, 224), 224)
+        family = family_of(module)
+        return network_of(module, family, sites_and_calls(module, family, 224)[0], 224)
 
 
 def described(network: Network, name: str, **settings: float | str) -> Description:
