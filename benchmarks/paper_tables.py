@@ -27,8 +27,9 @@ from mimi_edge.tasks.descriptions import method_choice
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import BackboneIdentity, TaskHeader
-from mimi_edge.training.backbones import _sites
+from mimi_edge.training.backbones import sites_and_calls
 from mimi_edge.training.counting import FlopsCount, count_flops
+from mimi_edge.training.families import family_of
 from mimi_edge.training.networks import network_of
 
 BACKBONE = "swin_tiny_patch4_window7_224"
@@ -123,7 +124,8 @@ def computed() -> list[Row]:
     """All lines; on the meta device, because no weight matters."""
     with torch.device("meta"):
         module = timm.create_model(BACKBONE, num_classes=0).eval()
-        network = network_of(module, _sites(module, SIDE), SIDE)
+        family = family_of(module)
+        network = network_of(module, family, *sites_and_calls(module, family, SIDE), SIDE)
         bare = count_flops(module, SIDE, FlopsCount.PAPER)
     return [_row(line, network, bare) for line in LINES]
 

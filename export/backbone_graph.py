@@ -46,6 +46,7 @@ from mimi_edge.export.writing import WRITTEN_AS, save_with_weights
 from mimi_edge.sites import Site
 
 if TYPE_CHECKING:
+    from mimi_edge.methods.network import Network
     from mimi_edge.training.backbones import LoadedBackbone
     from mimi_edge.training.families import Family
 
@@ -83,7 +84,7 @@ def export_backbone(backbone: LoadedBackbone, cache: Path | None = None, listene
         ConfigError: the cache cannot be written.
     """
     info = GraphInfo(backbone.identity, backbone.preprocessing, backbone.sites)
-    entry = (cache or default_cache()) / "backbones" / _key(info)
+    entry = (cache or default_cache()) / "backbones" / _key(info, backbone.network)
     for _ in range(TRIES):
         try:
             return _from_cache(backbone, info, entry, listener)
@@ -103,12 +104,12 @@ def _from_cache(backbone: LoadedBackbone, info: GraphInfo, entry: Path, listener
     return read_backbone_graph(entry)
 
 
-def _key(info: GraphInfo) -> str:
+def _key(info: GraphInfo, network: Network) -> str:
     # One set of weights can serve several input sizes (Swin), so the preprocessing belongs to the key too.
     sites = [asdict(site) for site in info.sites]
     made_by = {name: version(name) for name in EXPORTERS} | {"passes": [apply.__name__ for apply in PASSES]}
-    network = (asdict(info.backbone), asdict(info.preprocessing), sites)
-    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *network, made_by)
+    known = (asdict(info.backbone), asdict(info.preprocessing), sites, list(network.parameters))
+    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *known, made_by)
 
 
 def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +99,8 @@ class GraphInfo:
         preprocessing: what happens to an image before the graph sees it.
         sites: where adapters may go; a site's name is also the name of its value [.., M] in the graph.
         task: what was merged in, None for a bare backbone.
-        parameters: where a bare backbone has its parameters, by torch's names; empty in graphs of earlier releases.
+        parameters: where a bare backbone has its parameters, by torch's names; None in graphs of earlier releases, and
+            in merged ones.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
         takes_prompts: whether tokens can join the image's for all blocks.
     """
@@ -108,7 +109,7 @@ class GraphInfo:
     preprocessing: Preprocessing
     sites: tuple[Site, ...]
     task: GraphTask | None = None
-    parameters: Mapping[str, KeptParameter] = field(default_factory=dict)
+    parameters: Mapping[str, KeptParameter] | None = None
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False
 
@@ -118,7 +119,7 @@ class GraphInfo:
         return Network(
             sites=self.sites,
             features=self.backbone.features,
-            parameters={name: kept.shape for name, kept in self.parameters.items()},
+            parameters={name: kept.shape for name, kept in (self.parameters or {}).items()},
             input_size=self.input_size,
             takes_tokens=self.takes_tokens,
             takes_prompts=self.takes_prompts,
@@ -211,7 +212,9 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
         )
     document = parse_document(model.metadata_props[METADATA_KEY], path, KIND, _Document)
     sites = tuple(Site(name, width, tokens) for name, width, tokens in document.sites)
-    parameters = {name: KeptParameter(there, kept, shape) for name, there, kept, shape in document.parameters}
+    parameters = None
+    if document.parameters is not None:
+        parameters = {name: KeptParameter(there, kept, shape) for name, there, kept, shape in document.parameters}
     return GraphInfo(
         document.backbone,
         document.preprocessing,
@@ -232,7 +235,7 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
         "sites": [[site.name, site.width, site.tokens] for site in info.sites],
         "task": None if info.task is None else asdict(info.task),
     }
-    if info.task is None:
+    if info.task is None and info.parameters is not None:
         document |= {
             # A list, because their order tells the first layer of a module from the last.
             "parameters": [
@@ -254,6 +257,6 @@ class _Document:
     preprocessing: Preprocessing
     sites: tuple[tuple[str, int, int], ...]
     task: GraphTask | None
-    parameters: tuple[tuple[str, str, Kept, tuple[int, ...]], ...] = ()
+    parameters: tuple[tuple[str, str, Kept, tuple[int, ...]], ...] | None = None
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False

@@ -90,7 +90,7 @@ def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
             f"{task_file} was trained on {got.name} ({got.sha256[:12]}); this graph is {expected.name} "
             f"({expected.sha256[:12]}). Export the backbone that the task was trained on."
         )
-    if task.header.method.name != MIMI and not info.parameters:
+    if task.header.method.name != MIMI and info.parameters is None:
         raise ArtifactError(
             f"{task_file.name} is of the method {task.header.method.name}; this graph of {expected.name} was "
             f"exported by an earlier release, which knew only {MIMI}. Export all runs into a new package: "

@@ -28,7 +28,7 @@ def find_parameters(model: ir.Model, parameters: Mapping[str, Floats]) -> dict[s
     found = {
         name: KeptParameter(PREFIX + name, Kept.AS_IT_IS, values.shape)
         for name, values in parameters.items()
-        if PREFIX + name in initializers and tuple(initializers[PREFIX + name].shape or ()) == values.shape
+        if _is(initializers.get(PREFIX + name), values)
     }
     taken = {kept.initializer for kept in found.values()}
     by_content: dict[bytes, list[str]] = {}
@@ -42,6 +42,13 @@ def find_parameters(model: ir.Model, parameters: Mapping[str, Floats]) -> dict[s
                 found[name] = KeptParameter(names.pop(0), kept, values.shape)
                 break
     return {name: found[name] for name in parameters if name in found}
+
+
+def _is(initializer: ir.Value | None, values: Floats) -> bool:
+    """Whether an initializer is a parameter and not what something was folded into under its name."""
+    if initializer is None or initializer.const_value is None:
+        return False
+    return _content(initializer.const_value.numpy()) == _content(values)
 
 
 def _folded(name: str, values: Floats) -> Iterator[tuple[Kept, Floats]]:

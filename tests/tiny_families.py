@@ -46,7 +46,7 @@ class Tiny:
 
 def plain(model: str, **changes: Any) -> Tiny:
     """As wide and deep as all plain ones here."""
-    return Tiny(model, {"img_size": 32, "embed_dim": 32, "depth": 3, "num_heads": 2, **changes})
+    return Tiny(model, {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2, **changes})
 
 
 def stages(model: str, **arguments: Any) -> Tiny:
@@ -90,8 +90,8 @@ TINY = {
     ),
     "twins-svt": stages("twins.Twins", depths=(2, 2, 2, 1), embed_dims=WIDTHS, mlp_ratios=(2,) * 4, wss=(4,) * 4),
     "pvt_v2": with_dims("pvt_v2.PyramidVisionTransformerV2", embed_dims=(8, 16, 16, 32), num_heads=(1, 1, 2, 2)),
-    "convit": plain("convit_tiny", patch_size=8, local_up_to_layer=2),
-    "davit": with_dims("davit_tiny", depths=(1, 1, 1, 1), embed_dims=(8, 16, 16, 32), num_heads=(1, 1, 2, 2)),
+    "convit": plain("convit_tiny", patch_size=8, local_up_to_layer=1),
+    "davit": with_dims("davit_tiny", depths=(1, 1), embed_dims=(8, 16), num_heads=(1, 2)),
     "gcvit": stages("gcvit.GlobalContextVit", embed_dim=16, window_size=(4, 4, 4, 2)),
     "hiera": Tiny("hiera_tiny_224", {"img_size": 64, "embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2, 1)}),
     "hieradet": Tiny(

@@ -32,7 +32,7 @@ def apply_edits(model: ir.Model, description: Description, weights: TaskWeights,
     """
     raise_opset(model)
     graph = model.graph
-    expressions = Expressions(graph, weights, description.shapes, info.parameters)
+    expressions = Expressions(graph, weights, description.shapes, info.parameters or {})
     produced = {value.name: value for node in graph for value in node.outputs}
     reads = {
         edit.place: _input_of(edit.place, info.network, expressions)

@@ -47,6 +47,7 @@ class Method:
         instead: settings that say as much as the size does.
         step: what the size is a multiple of, with these settings.
         prunes: whether it starts large and is pruned down to the budget.
+        head_alone: whether it trains nothing but a new head.
     """
 
     name: str
@@ -58,6 +59,22 @@ class Method:
     instead: tuple[str, ...] = ()
     step: Callable[[Any], int] = lambda _: 1
     prunes: bool = False
+    head_alone: bool = False
+
+    def on(self, network: Network, settings: Any) -> Description:
+        """What it does to a network, with these settings.
+
+        Raises:
+            ConfigError: it cannot be on this network, or would change nothing.
+        """
+        description = self.describe(network, settings)
+        if not description.tensors and not self.head_alone:
+            raise ConfigError(
+                f"--method {self.name} finds nothing to change in this backbone: those weights that it changes are no "
+                "linear layers here, or an exported graph keeps them only with a normalisation folded into them. Take "
+                "a --method that adds weights of its own, such as mimi or adapters."
+            )
+        return description
 
     def settings_of(self, given: Mapping[str, Setting]) -> Any:
         """Settings with these values and the defaults of all others.

@@ -80,4 +80,4 @@ ATTENTION = Method("attention", "attention blocks", "arXiv 2311.03873", describe
 MLP = Method("mlp", "MLP blocks", "arXiv 2311.03873", describe_mlp)
 PARTIAL = Method("partial-1", "partial-1", "arXiv 2203.12119", describe_last)
 BITFIT = Method("bitfit", "BitFit", "arXiv 2106.10199", describe_biases, BitFitSettings)
-LINEAR = Method("linear", "linear probe", "arXiv 2203.12119", describe_none)
+LINEAR = Method("linear", "linear probe", "arXiv 2203.12119", describe_none, head_alone=True)

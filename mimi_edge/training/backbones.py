@@ -58,7 +58,7 @@ class LoadedBackbone:
     @cached_property
     def network(self) -> Network:
         """What methods may know of it."""
-        return network_of(self.module, self.family, self.sites, self.preprocessing.size)
+        return network_of(self.module, self.family, self.sites, self.calls, self.preprocessing.size)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:

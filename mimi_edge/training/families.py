@@ -74,7 +74,11 @@ FAMILIES = (
     Family("Twins", ("twins.Twins",), ("blocks.*.*",)),
     Family("PVT v2", ("pvt_v2.PyramidVisionTransformerV2",), ("stages.*.blocks.*",)),
     Family("ConViT", ("convit.ConVit",), computed=("gating_param",)),
-    Family("DaViT", ("davit.DaVit",), ("stages.*.blocks.*.*",)),
+    Family(
+        "DaViT",
+        ("davit.DaVit",),
+        ("stages.*.blocks.*.*", "stages.*.blocks.*.spatial_block", "stages.*.blocks.*.channel_block"),
+    ),
     Family("GC ViT", ("gcvit.GlobalContextVit",), ("stages.*.blocks.*",), computed=("global_block",)),
     Family("Hiera", ("hiera.Hiera",)),
     Family("HieraDet", ("hieradet_sam2.HieraDet",), computed=("pos_embed",)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import nn
@@ -10,19 +12,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.training.families import Family, TimmModel
+from mimi_edge.training.resumed_pass import Call
+
+FOLDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+"""Layers that a normalisation behind them is folded into."""
 
 
-def network_of(module: TimmModel, family: Family, sites: tuple[Site, ...], input_size: int) -> Network:
+def network_of(
+    module: TimmModel, family: Family, sites: tuple[Site, ...], calls: Mapping[str, Call], input_size: int
+) -> Network:
     """A timm model without classifier as methods see it.
 
     Args:
         module: the model.
         family: what is known of its kind.
         sites: its sites, in order.
+        calls: of its modules, in one pass.
         input_size: S, in pixels.
     """
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
-    folded = tuple(f"{name}." for name, part in module.named_modules() if isinstance(part, _BatchNorm | nn.GroupNorm))
+    folded = tuple(f"{name}." for name in _folded(module, calls))
     attentions = [(site.name, module.get_submodule(site.name)) for site in sites[::2]]
     return Network(
         sites=sites,
@@ -38,6 +47,24 @@ def network_of(module: TimmModel, family: Family, sites: tuple[Site, ...], input
         # LeViT's attention and its descendants' give each head its queries, keys and values one after another.
         by_head=tuple(name for name, attention in attentions if hasattr(attention, "attention_biases")),
     )
+
+
+def _folded(module: nn.Module, calls: Mapping[str, Call]) -> Iterator[str]:
+    """Modules whose parameters an exported graph has only as a product: normalisations, and what is right before them.
+
+    A normalisation by batch is a scale and a shift of what the layer before it gives, and is folded into that layer.
+    """
+    parts = dict(module.named_modules())
+    ran = sorted((call.begin, name) for name, call in calls.items() if any(True for _ in parts[name].parameters(False)))
+    before = ""
+    for _, name in ran:
+        if isinstance(parts[name], nn.GroupNorm):
+            yield name
+        elif isinstance(parts[name], _BatchNorm):
+            yield name
+            if isinstance(parts[before], FOLDS):
+                yield before
+        before = name
 
 
 def _looks_at_more(attention: nn.Module) -> bool:

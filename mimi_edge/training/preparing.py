@@ -123,7 +123,7 @@ def _costs(
     method, settings = method_settings(config)
 
     def costs(chosen: Any) -> CostModel:
-        description = method.describe(network, chosen)
+        description = method.on(network, chosen)
         return CostModel(header(method_choice(method, chosen)), network, description, backbone_flops)
 
     if method.leaves_size_open(config.settings):

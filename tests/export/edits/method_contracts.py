@@ -63,7 +63,7 @@ def case_of(backbone: LoadedBackbone, method: Method) -> Case:
     """
     given = {name: value for name, value in SMALL.items() if hasattr(method.settings(), name)}
     settings = method.settings_of(given)
-    return Case(backbone, method, settings, method.describe(backbone.network, settings))
+    return Case(backbone, method, settings, method.on(backbone.network, settings))
 
 
 def random_task(case: Case, store: Store = Store.FP32, seed: int = 0) -> Task:

@@ -26,7 +26,7 @@ def network() -> Network:
     with torch.device("meta"):
         module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).eval()
         family = family_of(module)
-        return network_of(module, family, sites_and_calls(module, family, 224)[0], 224)
+        return network_of(module, family, *sites_and_calls(module, family, 224), 224)
 
 
 def described(network: Network, name: str, **settings: float | str) -> Description:
