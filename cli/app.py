@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import mimi_edge
 from mimi_edge.cli import (
+    backbones,
     compare,
     compare_reports,
     devices,
@@ -82,6 +83,7 @@ def options(
 app.command("train", cls=_Command)(train.command)
 app.command("plan", cls=_Command)(plan.command)
 app.command("compare", cls=_Command)(compare.command)
+app.command("backbones", cls=_Command)(backbones.command)
 app.command("export", cls=_Command)(export.command)
 app.command("profile", cls=_Command)(profile.command)
 app.command("predict", cls=_Command)(predict.command)

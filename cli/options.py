@@ -48,9 +48,9 @@ def _among(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 
 def _backbones() -> tuple[str, ...]:
     """Without timm, which would take seconds."""
-    from mimi_edge.training.supported import SUPPORTED
+    from mimi_edge.training.supported import supported_names
 
-    return (BACKBONE_NAME, *SUPPORTED)
+    return (BACKBONE_NAME, *supported_names())
 
 
 def training_config(

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mimi_edge.cli.app import app
-from mimi_edge.training.supported import SUPPORTED, similar_names
+from mimi_edge.training.supported import similar_names, supported_names
 
 
 def _words(*arguments: str) -> str:
@@ -43,7 +43,7 @@ def test_a_value_that_an_option_cannot_take(arguments: tuple[str, ...], said: st
 def test_a_terse_name_of_a_backbone_finds_those_that_begin_with_it() -> None:
     assert similar_names("swin_tiny")[0] == "swin_tiny_patch4_window7_224"
     assert len(similar_names("vit_base")) == 6
-    assert all(similar_names(name)[0] == name for name in SUPPORTED)
+    assert all(similar_names(name)[0] == name for name in supported_names())
     assert similar_names("") == []
 
 

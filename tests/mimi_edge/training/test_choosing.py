@@ -15,8 +15,9 @@ from mimi_edge.training.asking import asked_config
 from mimi_edge.training.backbones import load_backbone
 from mimi_edge.training.choosing import SUITED, WEIGHTS_FILE, chosen_backbone
 from mimi_edge.training.devices import chosen_device
+from mimi_edge.training.families import FAMILIES
 from mimi_edge.training.preparing import prepare
-from mimi_edge.training.supported import SUPPORTED, similar_names
+from mimi_edge.training.supported import measured, similar_names, supported, supported_names
 
 FIRST = next(iter(SUITED))
 
@@ -76,19 +77,38 @@ def test_a_backbone_that_is_named_is_taken_in_all_spellings(prefix: str, tmp_pat
 
 def test_the_table_says_where_timm_has_its_weights_from() -> None:
     assert {name: timm.get_pretrained_cfg(name).hf_hub_id for name in SUITED} == SUITED
-    assert SUITED.keys() <= set(SUPPORTED)
+    assert SUITED.keys() <= set(supported_names())
 
 
-def test_all_names_that_are_offered_are_models_of_supported_families() -> None:
-    modules = ("vision_transformer", "deit", "swin_transformer", "swin_transformer_v2")
-    assert set(SUPPORTED) <= {name for module in modules for name in timm.list_models(module=module)}
-    assert not [name for name in SUPPORTED if "_xp_" in name or "18x2" in name or "rpn" in name]
+def test_all_names_that_are_offered_are_models_of_timms() -> None:
+    assert set(supported_names()) <= set(timm.list_models())
+    assert not [name for name in supported_names() if "_xp_" in name or "18x2" in name]
+    assert {one.family for one in supported()} == {family.name for family in FAMILIES}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "swin_tiny_patch4_window7_224",
+        "vit_small_patch14_dinov2",
+        "deit_tiny_patch16_224",
+        "mobilevitv2_050",
+        "xcit_nano_12_p16_224",
+    ],
+)
+def test_the_table_says_what_timms_model_is(name: str) -> None:
+    assert measured(name) == next(one for one in supported() if one.name == name)
+
+
+def test_what_is_not_in_the_table_is_not_supported() -> None:
+    assert measured("vit_small_patch16_18x2_224") is None
+    assert measured("resnet18") is None
 
 
 def test_an_unknown_backbone_is_answered_with_similar_ones_that_are_supported() -> None:
     with pytest.raises(ConfigError, match="swin_tiny_patch4_window7_224") as refused:
         load_backbone("swin_tiny_patch4_window8_224", "random")
-    assert not [name for name in similar_names("swin_tiny") if name not in SUPPORTED]
+    assert not [name for name in similar_names("swin_tiny") if name not in supported_names()]
     assert "Check --backbone" in str(refused.value)
     with pytest.raises(ConfigError, match=f"for example: {FIRST}"):
         load_backbone("resnet_of_mine", "random")
