@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -75,14 +76,15 @@ def _looking(path: Path) -> Callable[[Path], Inspected] | None:
 
 def _task(path: Path) -> Inspected:
     from mimi_edge.tasks.descriptions import method_in_words
-    from mimi_edge.tasks.files import read_task, stated_sha256
+    from mimi_edge.tasks.files import open_task
 
-    task, content = read_task(path), stated_sha256(path)
+    file = open_task(path)
+    task, content = file.task, file.stated_sha256
     header = task.header
     document: dict[str, Any] = {
         "kind": "task",
         "path": str(path),
-        "size_bytes": path.stat().st_size,
+        "size_bytes": len(file.content),
         "name": header.name,
         "backbone": asdict(header.backbone),
         "classes": list(header.classes),
@@ -192,12 +194,10 @@ def _engine(engine: ShelvedEngine) -> dict[str, Any]:
 
 
 def _graph(path: Path) -> Inspected:
-    from mimi_edge.export.graphs import load_graph, read_graph_info
+    from mimi_edge.export.graphs import open_graph_file
 
-    info = read_graph_info(path)
-    operators: dict[str, int] = {}
-    for node in load_graph(path).graph:
-        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    graph = open_graph_file(path)
+    info, operators = graph.info, Counter(node.op_type for node in graph.model().graph)
     document: dict[str, Any] = {
         "kind": "graph",
         "path": str(path),
@@ -206,7 +206,7 @@ def _graph(path: Path) -> Inspected:
         "preprocessing": asdict(info.preprocessing),
         "sites": {site.name: {"width": site.width, "tokens": site.tokens} for site in info.sites},
         "task": None if info.task is None else asdict(info.task),
-        "operators": dict(sorted(operators.items(), key=lambda entry: -entry[1])),
+        "operators": dict(operators.most_common()),
     }
 
     def show() -> None:
@@ -226,22 +226,24 @@ def _graph(path: Path) -> Inspected:
 
 
 def _run(path: Path) -> Inspected:
-    from mimi_edge.training.config import config_document, read_config
+    from mimi_edge.training.config import config_document
+    from mimi_edge.training.run_folders import open_run
 
-    config, _ = read_config(path)
-    finished = path / f"{config.name}{TASK_SUFFIX}"
+    run = open_run(path)
+    config = config_document(run.config)
+    task, show_task = _task(run.task_path) if run.is_finished else (None, None)
     document = {
         "kind": "run",
         "path": str(path),
-        "config": config_document(config),
-        "finished": finished.is_file(),
-        "task": _task(finished)[0] if finished.is_file() else None,
+        "config": config,
+        "finished": task is not None,
+        "task": task,
     }
 
     def show() -> None:
-        show_facts(f"Run {path}", _asked(config_document(config)))
-        if finished.is_file():
-            _task(finished)[1]()
+        show_facts(f"Run {path}", _asked(config))
+        if show_task is not None:
+            show_task()
         else:
             say_next("mimi-edge", "train", "--resume", path)
 

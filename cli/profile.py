@@ -95,10 +95,8 @@ def command(
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in processes of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
-    from mimi_edge.export.reading import undisturbed
-    from mimi_edge.profiles.artefacts import Wanted, find_artefacts
-    from mimi_edge.profiles.labelling import labelled_images, weights_of
-    from mimi_edge.profiles.profiling import Plan, check_backend, profile, storage_of, with_ledger
+    from mimi_edge.profiles.artefacts import Wanted
+    from mimi_edge.profiles.profiling import Plan, check_backend, profile_sources
     from mimi_edge.profiles.rendering.formats import check_reports, write_reports
     from mimi_edge.profiles.reports import report_document
 
@@ -106,20 +104,16 @@ def command(
     check_reports(report or [])
     chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
     check_backend(chosen.backend)
-    with watching() as listener, undisturbed(chosen.sources):
+    with watching() as listener:
         wanted = Wanted(
             backend=chosen.backend,
             tasks=tuple(dict.fromkeys(task)) if task else None,
             threads=threads,
             trust=trust,
-            weights=weights or weights_of(chosen.runs, chosen.backend),
+            weights=weights,
             listener=listener,
         )
-        artefacts = find_artefacts(chosen.sources, wanted)
-        images = labelled_images(artefacts, chosen.runs, data, listener)
-        storage = storage_of(chosen.sources)
-        measured = profile(artefacts, plan, images, storage=storage, threads=threads, listener=listener)
-        measured = with_ledger(measured, chosen.sources, listener)
+        measured = profile_sources(chosen.sources, wanted, plan, runs=chosen.runs, data=data)
     unwritten = write_reports(measured, report or [])
     for path in report or ():
         if path not in unwritten:

@@ -29,16 +29,26 @@ from mimi_edge.export.staging import settle, settle_file
 from mimi_edge.files import sha256_of
 
 LEFTOVER_SUFFIXES = frozenset({".new", ".part"})
+NOTHING_KNOWN: Mapping[str, FileEntry] = {}
 
 
-def create_from(staging: Path, package: Path, entries: Mapping[str, TaskEntry]) -> bool:
+def create_from(
+    staging: Path, package: Path, entries: Mapping[str, TaskEntry], known: Mapping[str, FileEntry] = NOTHING_KNOWN
+) -> bool:
     """Makes a package of everything in a staging folder; False if another process made it meanwhile.
+
+    Args:
+        staging: folder with the files, on the package's file system.
+        package: folder that they become.
+        entries: the tasks.
+        known: what those files are that were hashed when they were written; the others are read.
 
     Raises:
         OSError: the disk is full, or something else has that name.
     """
     info = read_backbone_graph(staging).info
-    files = {path.name: file_entry(path) for path in sorted(staging.iterdir()) if path.name != MANIFEST}
+    names = sorted(path.name for path in staging.iterdir() if path.name != MANIFEST)
+    files = {name: known.get(name) or file_entry(staging / name) for name in names}
     write_manifest(staging, Manifest(info.backbone, info.input_size, files, dict(entries)))
     settle(staging)
     try:
@@ -56,6 +66,7 @@ def extend(
     shared: Mapping[str, FileEntry],
     entries: Mapping[str, TaskEntry],
     *,
+    known: Mapping[str, FileEntry] = NOTHING_KNOWN,
     keeping: bool = False,
 ) -> bool:
     """Puts staged tasks into a package, whose lock the caller holds; False if it has another backbone by now.
@@ -65,6 +76,7 @@ def extend(
         package: folder of the package.
         shared: what the backbone's files are that the tasks were made for.
         entries: the tasks.
+        known: what their files are, where they were hashed when they were written; the others are read.
         keeping: whether what is replaced is kept to go back to; else what was kept goes.
 
     Raises:
@@ -75,11 +87,11 @@ def extend(
     if shared != backbone_entries(manifest):
         return False
     names = sorted(name for entry in entries.values() for name in (entry.task, entry.graph))
-    files = {**manifest.files, **{name: file_entry(staging / name) for name in names}}
+    files = {**manifest.files, **{name: known.get(name) or file_entry(staging / name) for name in names}}
     tasks = {**manifest.tasks, **entries}
     previous = kept_tasks(manifest, entries) if keeping else {}
     changed = replace(manifest, files=files, tasks=tasks, pending=tuple(names), previous=previous)
-    with committing(package, changed):
+    with committing(package, changed, hashed=True):
         keep(package, manifest, previous)
         for name in names:
             settle_file(staging / name)
@@ -93,10 +105,15 @@ def backbone_entries(manifest: Manifest) -> dict[str, FileEntry]:
 
 
 @contextmanager
-def committing(package: Path, changed: Manifest) -> Iterator[None]:
+def committing(package: Path, changed: Manifest, *, hashed: bool = False) -> Iterator[None]:
     """Once the block has staged what a manifest announces, writes the manifest and finishes; else all stays as it was.
 
     The caller holds the lock.
+
+    Args:
+        package: folder of the package.
+        changed: what it announces.
+        hashed: the manifest has the hashes of the very files that the block stages.
     """
     try:
         yield
@@ -106,11 +123,16 @@ def committing(package: Path, changed: Manifest) -> Iterator[None]:
         if not current.unfinished:
             sweep(package, current)
         raise
-    finish(package, read_manifest(package))
+    finish(package, changed, hashed=hashed)
 
 
-def finish(folder: Path, manifest: Manifest) -> Manifest:
+def finish(folder: Path, manifest: Manifest, *, hashed: bool = False) -> Manifest:
     """Renames and removes what a manifest announces, and then writes that it is done; the caller holds the lock.
+
+    Args:
+        folder: of the package.
+        manifest: that announces it.
+        hashed: the staged files were hashed under this lock; what another process left is hashed before it is used.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -120,7 +142,7 @@ def finish(folder: Path, manifest: Manifest) -> Manifest:
     try:
         for name in manifest.pending:
             staged = folder / staged_name(name)
-            if staged.exists() and sha256_of(staged) == manifest.files[name].sha256:
+            if staged.exists() and (hashed or sha256_of(staged) == manifest.files[name].sha256):
                 staged.replace(folder / name)
         for name in manifest.leaving:
             (folder / name).unlink(missing_ok=True)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.checking import TOLERANCE, check_accuracy, check_outputs
-from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
-from mimi_edge.export.packages import BackboneFolder, Package, PackagedTask, create_or_extend
+from mimi_edge.export.external_data import verified_graph
+from mimi_edge.export.onnx_runtime import OnnxModel, open_verified, runtime_version
+from mimi_edge.export.packages import BackboneFolder, Package, StagedTask, create_or_extend
 from mimi_edge.images.preprocessing import normalise
-from mimi_edge.tasks.files import read_task
+from mimi_edge.tasks.files import TaskFile
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 
@@ -52,7 +53,7 @@ def no_reference(_task: Task) -> Reference:
 
 
 def export_onnx(
-    task_files: Sequence[Path],
+    task_files: Sequence[Path | TaskFile],
     package: Path,
     *,
     backbone_graph_dir: BackboneFolder,
@@ -64,7 +65,7 @@ def export_onnx(
     """Merges tasks into a backbone's graph, checks each in ONNX Runtime, and publishes the package.
 
     Args:
-        task_files: to put in.
+        task_files: to put in, or where they are.
         package: folder to make or to add to.
         backbone_graph_dir: folder from `export_backbone`, or what gives it; may be None where the package exists.
         references: gives what to hold each task against; what it lacks is recorded in the package as not run.
@@ -80,10 +81,10 @@ def export_onnx(
     """
     done = 0
 
-    def check(staged: PackagedTask) -> Mapping[str, Any]:
+    def check(staged: StagedTask) -> Mapping[str, Any]:
         nonlocal done
         listener(Advance(STAGE, done, len(task_files), {"task": staged.name}))
-        figures = check_task(staged, references(read_task(staged.task_file)), tolerance=tolerance, threads=threads)
+        figures = check_task(staged, references(staged.file.task), tolerance=tolerance, threads=threads)
         done += 1
         listener(Advance(STAGE, done, len(task_files), {"task": staged.name}))
         return figures
@@ -92,7 +93,7 @@ def export_onnx(
 
 
 def check_task(
-    staged: PackagedTask, reference: Reference, *, tolerance: float = TOLERANCE, threads: int | None = None
+    staged: StagedTask, reference: Reference, *, tolerance: float = TOLERANCE, threads: int | None = None
 ) -> dict[str, Any]:
     """Holds one merged graph against its reference.
 
@@ -106,8 +107,8 @@ def check_task(
     if version is None:
         why = "not run: ONNX Runtime is not installed"
         return {"outputs": why, "accuracy": why}
-    task = read_task(staged.task_file)
-    model = open_graph(staged.graph, threads=threads)
+    task, hashed = staged.file.task, {name: entry.sha256 for name, entry in staged.files.items()}
+    model = open_verified(verified_graph(staged.merged.graph, hashed), threads=threads)
     return {
         "runtime": f"onnxruntime {version} {model.session.get_providers()[0]}",
         "outputs": _outputs(model, task, reference, tolerance),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.export.graphs import INPUT, GraphInfo, graph_info, load_graph
+from mimi_edge.export.graphs import INPUT, GraphFile, GraphInfo, open_graph_file
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import SUFFIX
 
@@ -27,6 +27,7 @@ LARGEST_TENSOR = 2**32
 """Elements of one tensor; the largest matrix of a ViT-g has 2**24."""
 LARGEST_SIDE = 4096
 """Pixels."""
+NOTHING_HASHED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,38 @@ class VerifiedGraph:
     Attributes:
         info: what it says about itself.
         files: names of the files, all in its folder, that it takes weights from.
+        graph: its file, as it was read.
     """
 
     info: GraphInfo
     files: frozenset[str]
+    graph: GraphFile = field(repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """Of the graph."""
+        return self.graph.path
 
 
 def verify_graph(path: Path) -> VerifiedGraph:
+    """Reads a graph and checks it; as of `verified_graph`."""
+    return verified_graph(open_graph_file(path))
+
+
+def verified_graph(graph: GraphFile, hashed: Mapping[str, str] = NOTHING_HASHED) -> VerifiedGraph:
     """Checks every reference of a graph to another file; the backbone's weights are not read.
+
+    Args:
+        graph: as it was read.
+        hashed: SHA-256 of files beside it that the caller knows already; those are not read again.
 
     Raises:
         ArtifactError: the graph is damaged or not ours; a reference leaves the folder, names no file, or reaches past a
             file's end; or the task file beside the graph is not the one that was merged. Every fault is named.
     """
-    model = load_graph(path)
-    _check_parts(path)
-    info = graph_info(model, path)
+    path, model = graph.path, graph.model()
+    _check_parts(graph)
+    info = graph.info
     tensors = list(external_tensors(model))
     faults = sorted({fault for tensor in tensors for fault in _faults(tensor, path.parent)})
     if absurd := list(_absurd_shapes(model, info)):
@@ -62,12 +79,12 @@ def verify_graph(path: Path) -> VerifiedGraph:
         raise ArtifactError(
             f"{path} takes weights from where it must not:\n{listed}\nExport it again, or get an unaltered copy."
         )
-    verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors))
-    _check_task_file(verified, path)
+    verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors), graph)
+    _check_task_file(verified, path, hashed)
     return verified
 
 
-def _check_parts(path: Path) -> None:
+def _check_parts(graph: GraphFile) -> None:
     """Refuses parts in which references could hide from `external_tensors`, because onnx_ir does not know them.
 
     Raises:
@@ -75,7 +92,7 @@ def _check_parts(path: Path) -> None:
     """
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    model = graph.proto
     graphs = list(_graphs(model))
     odd = {
         "training information": bool(model.training_info),
@@ -88,7 +105,9 @@ def _check_parts(path: Path) -> None:
         ),
     }
     if found := [name for name, there in odd.items() if there]:
-        raise ArtifactError(f"{path} has {' and '.join(found)}, which no graph of ours has. Get an unaltered copy.")
+        raise ArtifactError(
+            f"{graph.path} has {' and '.join(found)}, which no graph of ours has. Get an unaltered copy."
+        )
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
@@ -177,10 +196,10 @@ def is_plain_name(name: str) -> bool:
     return name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
 
 
-def _check_task_file(verified: VerifiedGraph, path: Path) -> None:
+def _check_task_file(verified: VerifiedGraph, path: Path, hashed: Mapping[str, str]) -> None:
     task = verified.info.task
     for name in sorted(verified.files):
-        if task and name.endswith(SUFFIX) and sha256_of(path.parent / name) != task.sha256:
+        if task and name.endswith(SUFFIX) and (hashed.get(name) or sha256_of(path.parent / name)) != task.sha256:
             raise ArtifactError(
                 f"{path.parent / name} is not the task file that was merged into {path.name} (its sha256 differs). "
                 "Export the task again."

@@ -13,7 +13,6 @@ from mimi_edge.events import Listener, Note, silent
 from mimi_edge.export.exporting import Reference, References, export_onnx
 from mimi_edge.export.given import GivenTask, decoded_split, given_task, shared_backbone
 from mimi_edge.parts import TRAIN, install_line
-from mimi_edge.tasks.files import read_task
 
 if TYPE_CHECKING:
     from mimi_edge.export.packages import BackboneFolder, Package
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def package_of_runs(
-    sources: Sequence[Path],
+    sources: Sequence[Path | GivenTask],
     package: Path,
     *,
     data: str | None = None,
@@ -34,7 +33,7 @@ def package_of_runs(
     """Merges the tasks of runs into an ONNX graph each, checks them and puts them into a package.
 
     Args:
-        sources: run folders or task files.
+        sources: run folders or task files, or what was found there.
         package: folder to make or to add to.
         data: where the images are, where not those of the run.
         weights: of the backbone, likewise.
@@ -48,14 +47,14 @@ def package_of_runs(
         ExportMismatchError: a graph disagrees with what was trained; nothing was published.
         MimiEdgeError: torch is needed and not installed.
     """
-    given = [given_task(source) for source in sources]
-    shared_backbone([read_task(one.path) for one in given])
+    given = [source if isinstance(source, GivenTask) else given_task(source) for source in sources]
+    shared_backbone([one.task for one in given])
     backbone: LoadedBackbone | None = None
     folder: BackboneFolder = backbone_graph
     if backbone_graph is None and (_has_torch() or not package.exists()):
         backbone, folder = _exported_backbone(given[0], weights, listener)
     return export_onnx(
-        [one.path for one in given],
+        [one.file for one in given],
         package,
         backbone_graph_dir=folder,
         references=_references(given, data, backbone, listener),
@@ -82,7 +81,7 @@ def _exported_backbone(
     from mimi_edge.training.config import PRETRAINED
     from mimi_edge.training.references import adapted_with
 
-    task, config = read_task(given.path), given.config
+    task, config = given.task, given.config
     name = task.header.backbone.name
     source = weights or (config.weights if config is not None else PRETRAINED)
     listener(Note(f"Loading the backbone {name}." if name != BACKBONE_NAME else "Loading the built-in backbone."))
@@ -95,7 +94,7 @@ def _references(
     given: list[GivenTask], data: str | None, backbone: LoadedBackbone | None, listener: Listener
 ) -> References:
     """What each task's graph is held against: torch where it is at hand, the test split where it is."""
-    by_name = {read_task(one.path).header.name: one for one in given}
+    by_name = {one.name: one for one in given}
 
     def reference(task: Task) -> Reference:
         split = decoded_split(by_name[task.header.name], data, listener)

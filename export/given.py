@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -14,56 +15,83 @@ from mimi_edge.images.dataset import DecodedSplit, Split, decode_split, load_dat
 from mimi_edge.images.faults import classes_of
 from mimi_edge.images.folders import find_images
 from mimi_edge.images.reading import shown
-from mimi_edge.tasks.files import SUFFIX, read_task
+from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
     from mimi_edge.export.packages import Package
     from mimi_edge.training.config import TrainingConfig
+    from mimi_edge.training.run_folders import Run
 
 TEST = "test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GivenTask:
-    """A task file, and the run that made it where that is at hand.
+    """A task file, and the run that made it where that is at hand; each of their files is read at most once.
 
     Attributes:
         path: of the task file.
-        config: of its run, None for a task file that lies alone.
-        split: the run's written split, likewise.
+        run: that made it, None for a task file that lies alone.
     """
 
     path: Path
-    config: TrainingConfig | None
-    split: dict[str, Any] | None
+    run: Run | None = None
+
+    @cached_property
+    def file(self) -> TaskFile:
+        """The task file.
+
+        Raises:
+            ArtifactError: it is damaged, or is none.
+        """
+        return open_task(self.path) if self.run is None else self.run.task
+
+    @property
+    def task(self) -> Task:
+        """The task in it."""
+        return self.file.task
 
     @property
     def name(self) -> str:
         """Of the task, as its file says."""
-        return read_task(self.path).header.name
+        return self.file.name
+
+    @property
+    def config(self) -> TrainingConfig | None:
+        """What its run was asked to do."""
+        return None if self.run is None else self.run.config
 
 
-def given_task(source: Path) -> GivenTask:
+def given_task(source: Path | Run) -> GivenTask:
     """Finds the task of a run folder, or takes a task file, with its run if it still lies in the run's folder.
 
     Raises:
         ConfigError: there is no finished task.
     """
-    from mimi_edge.training.config import CONFIG_FILE, read_config, read_split
+    from mimi_edge.training.run_folders import Run, is_run, open_run
 
+    if isinstance(source, Run):
+        return _task_of(source)
     folder = source if source.is_dir() else source.parent
-    if not (folder / CONFIG_FILE).is_file():
+    if not is_run(folder):
         if source.is_dir():
-            raise ConfigError(f"{source} is no run folder (it has no {CONFIG_FILE}). Give a run folder or a task file.")
-        return GivenTask(source, None, None)
-    config, _ = read_config(folder)
-    path = folder / f"{config.name}{SUFFIX}" if source.is_dir() else source
-    if not path.is_file():
-        raise ConfigError(f"The run in {folder} is not finished. Go on with it: mimi-edge train --resume {folder}")
-    if path.name != f"{config.name}{SUFFIX}":
-        return GivenTask(source, None, None)
-    return GivenTask(path, config, read_split(folder))
+            raise ConfigError(f"{source} is no run folder (it has no config.json). Give a run folder or a task file.")
+        return GivenTask(source)
+    run = open_run(folder)
+    if not source.exists():
+        raise _unfinished(run)
+    return _task_of(run) if source.is_dir() or source.name == run.task_path.name else GivenTask(source)
+
+
+def _task_of(run: Run) -> GivenTask:
+    if not run.is_finished:
+        raise _unfinished(run)
+    return GivenTask(run.task_path, run)
+
+
+def _unfinished(run: Run) -> ConfigError:
+    return ConfigError(f"The run in {run.folder} is not finished. Go on with it: mimi-edge train --resume {run.folder}")
 
 
 def decoded_split(
@@ -86,7 +114,7 @@ def decoded_split(
         return None
     return decode_split(
         found if at_most is None else found.some(at_most),
-        read_task(given.path).header.preprocessing,
+        given.task.header.preprocessing,
         skip_bad_images=given.config is not None and given.config.skip_bad_images,
         listener=listener,
     )
@@ -102,7 +130,7 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
     where = data or (config.data if config is not None else None)
     if where is None:
         return None
-    task = read_task(given.path)
+    task = given.task
     if config is None and not where.startswith(DATA_PREFIX):
         # Before the images are shared out: a class that training left out may have too few for that.
         root = Path(where).expanduser().absolute()
@@ -112,7 +140,7 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
         seed=config.seed if config is not None else 0,
         skip_bad_images=config is not None and config.skip_bad_images,
         listener=listener,
-        split=None if given.split is None or where.startswith(DATA_PREFIX) else given.split,
+        split=None if given.run is None or where.startswith(DATA_PREFIX) else given.run.split,
     )
     _require_its_classes(given, where, dataset.classes, task)
     return dataset.splits[split]
@@ -153,7 +181,7 @@ def given_of_package(
         names = tasks or list(package.tasks)
         if len(names) != 1 or runs:
             raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
-        given[names[0]] = GivenTask(package.task(names[0]).task_file, None, None)
+        given[names[0]] = GivenTask(package.task(names[0]).task_file)
     return given
 
 

@@ -6,7 +6,8 @@ Every graph carries one metadata property, `mimi_edge`, a JSON text with sorted 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
@@ -22,6 +23,7 @@ from mimi_edge.tasks.task import MIMI, BackboneIdentity
 from mimi_edge.texts import cut
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 GRAPH_FORMAT = 1
@@ -154,6 +156,42 @@ class BackboneGraph:
         return self.folder / BACKBONE_WEIGHTS
 
 
+@dataclass(frozen=True, eq=False)
+class GraphFile:
+    """A graph's file that was read, once: whoever checks, counts or changes the graph takes what was read.
+
+    Attributes:
+        path: of the file.
+        proto: what it holds; nobody changes it.
+    """
+
+    path: Path
+    proto: onnx.ModelProto = field(repr=False)
+
+    @cached_property
+    def info(self) -> GraphInfo:
+        """What the graph says about itself.
+
+        Raises:
+            ArtifactError: it is of a newer format, or was not made by mimi-edge.
+        """
+        return _stated_info({entry.key: entry.value for entry in self.proto.metadata_props}, self.path)
+
+    def model(self) -> ir.Model:
+        """The graph to look at or to change; each call gives another.
+
+        Raises:
+            ArtifactError: the graph does not fit together.
+        """
+        import onnx_ir
+        from onnx_ir.external_data import set_base_dir
+
+        with _whole(self.path):
+            model = onnx_ir.from_proto(self.proto)
+            set_base_dir(model.graph, self.path.parent)
+            return model
+
+
 def read_backbone_graph(folder: Path) -> BackboneGraph:
     """Opens a folder that `export_backbone` made.
 
@@ -161,23 +199,47 @@ def read_backbone_graph(folder: Path) -> BackboneGraph:
         ArtifactError: there is no backbone graph, or it is not one of ours.
     """
     path = folder / BACKBONE_GRAPH
-    info = graph_info(load_graph(path), path)
+    info = read_graph_info(path)
     if info.task is not None:
         raise ArtifactError(f"{path} is task {info.task.name} merged into a backbone; expected the bare backbone.")
     return BackboneGraph(folder, info)
 
 
-def load_graph(path: Path) -> ir.Model:
-    """Loads a graph without reading the weights that lie in other files.
+def open_graph_file(path: Path) -> GraphFile:
+    """Reads a graph's file, once; the weights that lie in other files are not read.
 
     Raises:
         ArtifactError: the file cannot be read or is no ONNX graph.
     """
-    import onnx_ir
+    import onnx
 
-    try:
+    with _whole(path):
         require_regular(path, LARGEST_GRAPH_BYTES)
-        return onnx_ir.load(path)
+        return GraphFile(path, onnx.load(path, load_external_data=False))
+
+
+def graph_file(path: Path, content: bytes) -> GraphFile:
+    """The graph's file at a path, by its content, which somebody has just read or written.
+
+    Raises:
+        ArtifactError: it is no ONNX graph.
+    """
+    import onnx
+
+    with _whole(path):
+        return GraphFile(path, onnx.load_from_string(content))
+
+
+def load_graph(path: Path) -> ir.Model:
+    """A graph of a file that nothing else is asked of; as of `open_graph_file`."""
+    return open_graph_file(path).model()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What goes wrong in the block is that a file cannot be read or is no ONNX graph."""
+    try:
+        yield
     except OSError as error:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except Exception as error:  # protobuf and onnx_ir raise many kinds for a damaged file
@@ -190,7 +252,7 @@ def read_graph_info(path: Path) -> GraphInfo:
     Raises:
         ArtifactError: it is damaged, of a newer format, or was not made by mimi-edge.
     """
-    return graph_info(load_graph(path), path)
+    return open_graph_file(path).info
 
 
 def graph_info(model: ir.Model, path: Path) -> GraphInfo:
@@ -199,18 +261,22 @@ def graph_info(model: ir.Model, path: Path) -> GraphInfo:
     Raises:
         ArtifactError: it is of a newer format, or was not made by mimi-edge.
     """
-    if EMBEDDED_KEY in model.metadata_props:
+    return _stated_info(model.metadata_props, path)
+
+
+def _stated_info(properties: Mapping[str, str], path: Path) -> GraphInfo:
+    if EMBEDDED_KEY in properties:
         raise ArtifactError(
             f"{path} is a one-file export (pixels in, probabilities out): mimi-edge predict and every ONNX runtime "
             "take it, nothing else of mimi-edge does. Give the package it was made from."
         )
-    if METADATA_KEY not in model.metadata_props:
+    if METADATA_KEY not in properties:
         raise ArtifactError(
             f"{path} does not say what it is: it has no metadata property {METADATA_KEY!r}. Either mimi-edge did not "
             "make it, or a tool that simplified, sanitised or converted it dropped its metadata. Give the graph as "
             "mimi-edge export wrote it, or run this one without mimi-edge: docs/other-languages.md."
         )
-    document = parse_document(model.metadata_props[METADATA_KEY], path, KIND, _Document)
+    document = parse_document(properties[METADATA_KEY], path, KIND, _Document)
     sites = tuple(Site(name, width, tokens) for name, width, tokens in document.sites)
     parameters = None
     if document.parameters is not None:

@@ -13,7 +13,7 @@ from mimi_edge.events import Listener, Note
 from mimi_edge.export.given import GivenTask, given_task
 from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.parts import TRAIN, install_line
-from mimi_edge.tasks.files import SUFFIX, read_task
+from mimi_edge.tasks.files import SUFFIX
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.config import CONFIG_FILE, PRETRAINED
 
@@ -66,7 +66,7 @@ def torch_logits(given: GivenTask, threads: int | None, listener: Listener) -> C
     """
     from mimi_edge.training.answering import load_torch, torch_answer
 
-    name, config = read_task(given.path).header.backbone.name, given.config
+    name, config = given.task.header.backbone.name, given.config
     listener(Note(f"{given.path} has no graph: torch answers, with the backbone {name}."))
     load_torch(threads)
     weights, seed = (PRETRAINED, 0) if config is None else (config.weights, config.seed)

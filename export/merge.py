@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export.graphs import GraphInfo, GraphTask, describe, graph_info, load_graph
-from mimi_edge.files import sha256_of
+from mimi_edge.export.graphs import GraphFile, GraphInfo, GraphTask, describe, graph_file, open_graph_file
+from mimi_edge.files import sha256_of_bytes, write_whole
 from mimi_edge.tasks.descriptions import description_of
-from mimi_edge.tasks.files import read_task
+from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, Task
 
 if TYPE_CHECKING:
@@ -29,14 +29,24 @@ class Merged:
     """A merged graph on disk.
 
     Attributes:
-        path: of the graph.
+        graph: what was written.
         size_bytes: of the graph alone, without the weights it points to.
-        info: what it says about itself.
+        sha256: of the same.
     """
 
-    path: Path
+    graph: GraphFile
     size_bytes: int
-    info: GraphInfo
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Of the graph."""
+        return self.graph.path
+
+    @property
+    def info(self) -> GraphInfo:
+        """What it says about itself."""
+        return self.graph.info
 
     @property
     def neurons(self) -> Mapping[str, int]:
@@ -60,17 +70,27 @@ def merge(backbone_graph: Path, task_file: Path, out: Path) -> Merged:
         OSError: the disk is full; nothing is left behind.
     """
     _check_folder(backbone_graph, task_file, out)
-    task = read_task(task_file)
-    model = load_graph(backbone_graph)
-    info = graph_info(model, backbone_graph)
+    file = open_task(task_file)
+    return merge_opened(open_graph_file(backbone_graph), file, task_file, out)
+
+
+def merge_opened(backbone: GraphFile, file: TaskFile, task_file: Path, out: Path) -> Merged:
+    """The same for what was read already.
+
+    Args:
+        backbone: the bare graph.
+        file: the task's.
+        task_file: where the same lies beside the graph.
+        out: the graph to write.
+    """
+    model, info, task = backbone.model(), backbone.info, file.task
     if info.task is not None:
-        raise ArtifactError(f"{backbone_graph} already has task {info.task.name} in it; expected the bare backbone.")
+        raise ArtifactError(f"{backbone.path} already has task {info.task.name} in it; expected the bare backbone.")
     _check_fit(task, task_file, info)
-    _insert(model, task, task_file, info)
-    merged = GraphInfo(info.backbone, task.header.preprocessing, info.sites, _graph_task(task, task_file))
-    describe(model, merged)
+    _insert(model, file, task_file, info)
+    describe(model, GraphInfo(info.backbone, task.header.preprocessing, info.sites, _graph_task(file)))
     model.graph.name = task.header.name
-    return _save(model, merged, out)
+    return _save(model, out)
 
 
 def _check_folder(backbone_graph: Path, task_file: Path, out: Path) -> None:
@@ -117,27 +137,30 @@ def _misfits(task: Task, info: GraphInfo) -> Iterator[str]:
         yield f"activation {task.header.activation}: expected one of {', '.join(ACTIVATIONS)}"
 
 
-def _insert(model: ir.Model, task: Task, task_file: Path, info: GraphInfo) -> None:
+def _insert(model: ir.Model, file: TaskFile, place: Path, info: GraphInfo) -> None:
     from mimi_edge.export.edits.apply import apply_edits
     from mimi_edge.export.passes.append_head import AppendHead
     from mimi_edge.export.task_weights import TaskWeights
 
+    task = file.task
     description = description_of(task, info.network)
-    weights = TaskWeights(model.graph, task_file)
+    weights = TaskWeights(model.graph, file, place)
     apply_edits(model, description, weights, info)
     head = AppendHead(weights.tensor(HEAD_WEIGHT), weights.tensor(HEAD_BIAS), len(task.header.classes))
     weights.place()
     head(model)
 
 
-def _graph_task(task: Task, task_file: Path) -> GraphTask:
-    header = task.header
+def _graph_task(file: TaskFile) -> GraphTask:
+    header = file.task.header
     return GraphTask(
-        header.name, header.classes, task.neurons, header.store.value, sha256_of(task_file), header.method.name
+        header.name, header.classes, file.task.neurons, header.store.value, file.sha256, header.method.name
     )
 
 
-def _save(model: ir.Model, info: GraphInfo, out: Path) -> Merged:
-    from mimi_edge.export.writing import save_graph
+def _save(model: ir.Model, out: Path) -> Merged:
+    from mimi_edge.export.writing import graph_bytes
 
-    return Merged(out, save_graph(model, out), info)
+    content = graph_bytes(model)
+    write_whole(out, content)
+    return Merged(graph_file(out, content), len(content), sha256_of_bytes(content))

@@ -14,7 +14,7 @@ import numpy as np
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export.cache import default_cache
-from mimi_edge.export.external_data import verify_graph
+from mimi_edge.export.external_data import VerifiedGraph, verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
 from mimi_edge.installation import is_tegra, pip_line
 from mimi_edge.parts import GPU, install_line, onnx_runtime_words
@@ -115,6 +115,12 @@ def open_graph(
     check_backend(backend)
     info = verify_graph(path).info
     return OnnxModel(path, info, open_session(path, threads=threads, backend=backend, rearrange=rearrange))
+
+
+def open_verified(graph: VerifiedGraph, *, threads: int | None = None) -> OnnxModel:
+    """The same on the CPU, for a graph that was checked already."""
+    check_backend(Backend.ORT_CPU)
+    return OnnxModel(graph.path, graph.info, open_session(graph.path, threads=threads))
 
 
 def check_backend(backend: Backend) -> None:

@@ -9,9 +9,8 @@ finishes the renaming. A task that is installed leaves the version it replaced t
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,14 @@ from mimi_edge.export.committing import (
     finish,
     sweep,
 )
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, read_backbone_graph
+from mimi_edge.export.external_data import verified_graph
+from mimi_edge.export.graphs import (
+    BACKBONE_GRAPH,
+    BACKBONE_WEIGHTS,
+    GraphFile,
+    open_graph_file,
+    read_backbone_graph,
+)
 from mimi_edge.export.locking import locked
 from mimi_edge.export.manifest import (
     MANIFEST,
@@ -38,15 +44,17 @@ from mimi_edge.export.manifest import (
     file_entry,
     read_manifest,
 )
-from mimi_edge.export.merge import merge
+from mimi_edge.export.merge import Merged, merge_opened
+from mimi_edge.export.reading import BACKBONE_FILES, GRAPH_SUFFIX, package_of, settled
 from mimi_edge.export.reading import Package as Package  # noqa: PLC0414  (others take these from here)
 from mimi_edge.export.reading import PackagedTask as PackagedTask  # noqa: PLC0414
 from mimi_edge.export.reading import opened_package as opened_package  # noqa: PLC0414
 from mimi_edge.export.reading import read_package as read_package  # noqa: PLC0414
 from mimi_edge.export.staging import staging_folder
-from mimi_edge.tasks.files import SUFFIX, read_task
+from mimi_edge.files import copy_hashed
+from mimi_edge.tasks.files import SUFFIX, TaskFile, open_task
+from mimi_edge.tasks.task import BackboneIdentity
 
-GRAPH_SUFFIX = ".onnx"
 TRIES = 3
 """How often a backbone is taken out of a cache that somebody removes meanwhile."""
 
@@ -76,11 +84,58 @@ Fill = Callable[[Path], Mapping[str, TaskEntry]]
 BackboneFolder = Path | Callable[[], Path] | None
 """Where an exported backbone is, or what gives that place."""
 
-Check = Callable[[PackagedTask], Mapping[str, Any]]
+
+@dataclass(frozen=True, eq=False)
+class StagedBackbone:
+    """A backbone in a staging folder.
+
+    Attributes:
+        graph: bare, as it was read.
+        files: what its two files are.
+    """
+
+    graph: GraphFile
+    files: Mapping[str, FileEntry]
+
+
+@dataclass(frozen=True, eq=False)
+class StagedTask:
+    """A task in a staging folder, merged, and not yet published.
+
+    Attributes:
+        file: as it was read; the same lies beside the graph.
+        merged: its graph.
+        check: what was found, in figures.
+    """
+
+    file: TaskFile
+    merged: Merged
+    check: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the task."""
+        return self.file.name
+
+    @property
+    def entry(self) -> TaskEntry:
+        """As a manifest lists it."""
+        return TaskEntry(self.name + SUFFIX, self.name + GRAPH_SUFFIX, self.check)
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """What its two files are."""
+        return {
+            self.entry.task: FileEntry(self.file.sha256, len(self.file.content)),
+            self.entry.graph: FileEntry(self.merged.sha256, self.merged.size_bytes),
+        }
+
+
+Check = Callable[[StagedTask], Mapping[str, Any]]
 """Looks at a task before it is published and gives figures for the manifest; raising keeps it from being published."""
 
 
-def unchecked(_task: PackagedTask) -> Mapping[str, Any]:
+def unchecked(_task: StagedTask) -> Mapping[str, Any]:
     """Checks nothing, and says so."""
     return {"outputs": "not run: nobody asked for it", "accuracy": "not run: nobody asked for it"}
 
@@ -88,7 +143,7 @@ def unchecked(_task: PackagedTask) -> Mapping[str, Any]:
 def create_or_extend(
     package: Path,
     backbone_graph_dir: BackboneFolder,
-    task_files: Sequence[Path],
+    task_files: Sequence[Path | TaskFile],
     *,
     check: Check = unchecked,
     listener: Listener = silent,
@@ -99,7 +154,7 @@ def create_or_extend(
         package: folder of the package; its name appears only once everything in it is whole and checked.
         backbone_graph_dir: folder from `export_backbone`, or what gives it and makes it again where somebody removed
             it meanwhile; None where the package exists, which then uses its own.
-        task_files: tasks to put in.
+        task_files: tasks to put in, or where their files are.
         check: called for each task in a staging folder, before anything has its final name.
         listener: hears which task is being worked on, and when others that use the package are waited for.
 
@@ -108,12 +163,13 @@ def create_or_extend(
         ConfigError: a task's name cannot be a file's, two tasks have one name, or the folder holds something else.
         OSError: the disk is full; nothing of the new tasks is left.
     """
-    names = _task_names(task_files)
+    files = [one if isinstance(one, TaskFile) else open_task(one) for one in task_files]
+    names = _task_names(files)
     with staging_folder(package) as staging:
         while True:
-            _take_backbone(package, backbone_graph_dir, staging)
-            entries = _stage(staging, dict(zip(names, task_files, strict=True)), check, listener)
-            if _publish(staging, package, entries, listener):
+            backbone = _take_backbone(package, backbone_graph_dir, files, staging)
+            tasks = [_stage(staging, backbone, file, check, listener) for file in files]
+            if _publish(staging, package, backbone, tasks, listener):
                 return read_package(package, names, verify=False)
 
 
@@ -198,8 +254,9 @@ def _install(staging: Path, package: Path, shared: Mapping[str, FileEntry], entr
             f"Names that differ only in case or in their Unicode spelling cannot be in one package: {listed}. "
             "Train the task again under another --name."
         )
-    fresh = {name: entry for name, entry in sorted(entries.items()) if _differs(staging, manifest, entry)}
-    if fresh and not extend(staging, package, shared, fresh, keeping=True):
+    known = {name: file_entry(staging / name) for entry in entries.values() for name in (entry.task, entry.graph)}
+    fresh = {name: entry for name, entry in sorted(entries.items()) if _differs(known, manifest, entry)}
+    if fresh and not extend(staging, package, shared, fresh, known=known, keeping=True):
         raise ArtifactError(f"The backbone of {package} was replaced meanwhile. Install again.")
     return Change(
         added=tuple(name for name in fresh if name not in manifest.tasks),
@@ -209,80 +266,89 @@ def _install(staging: Path, package: Path, shared: Mapping[str, FileEntry], entr
     )
 
 
-def _differs(staging: Path, manifest: Manifest, entry: TaskEntry) -> bool:
-    return any(manifest.files.get(name) != file_entry(staging / name) for name in (entry.task, entry.graph))
+def _differs(known: Mapping[str, FileEntry], manifest: Manifest, entry: TaskEntry) -> bool:
+    return any(manifest.files.get(name) != known[name] for name in (entry.task, entry.graph))
 
 
-def _task_names(task_files: Sequence[Path]) -> list[str]:
-    names = [check_task_name(read_task(path).header.name) for path in task_files]
+def _task_names(files: Sequence[TaskFile]) -> list[str]:
+    names = [check_task_name(file.name) for file in files]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(f"Several task files are called {', '.join(repeated)}. Put each into a package of its own.")
     return names
 
 
-def _source(package: Path, backbone_graph_dir: Path | None) -> Path:
-    """The folder whose backbone is used: the package's own, where it exists.
+def _take_backbone(package: Path, backbone: BackboneFolder, tasks: Sequence[TaskFile], staging: Path) -> StagedBackbone:
+    """Copies the backbone's files into the staging folder: the package's own, where it exists.
 
     Raises:
         ArtifactError: the package is damaged or of another backbone.
         ConfigError: there is no backbone, or the folder is no package.
     """
     if not package.exists() or (package.is_dir() and not any(package.iterdir())):
-        if backbone_graph_dir is None:
+        if backbone is None:
             raise ConfigError(f"{package} does not exist yet, so a backbone's graph is needed to make it.")
-        return backbone_graph_dir
+        return _exported_backbone(backbone, staging)
     if not (package / MANIFEST).is_file():
         raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")
-    existing = read_package(package, ())
-    if backbone_graph_dir is not None:
-        _check_same_backbone(existing, backbone_graph_dir)
-    return package
+    with settled(package) as manifest:
+        existing = package_of(package, manifest)
+        if callable(backbone):
+            # What it would make is the backbone of these tasks, and is not needed.
+            for task in (one.task.header for one in tasks):
+                _check_same_backbone(existing, task.backbone, task.preprocessing.size)
+        elif backbone is not None:
+            info = read_backbone_graph(backbone).info
+            _check_same_backbone(existing, info.backbone, info.input_size)
+        files = existing.copy_backbone(staging)
+    graph = verified_graph(open_graph_file(staging / BACKBONE_GRAPH))
+    existing.require_its_own(graph)
+    return StagedBackbone(graph.graph, files)
 
 
-def _check_same_backbone(package: Package, backbone_graph_dir: Path) -> None:
-    info = read_backbone_graph(backbone_graph_dir).info
-    if (info.backbone.sha256, info.input_size) != (package.backbone.sha256, package.input_size):
+def _check_same_backbone(package: Package, backbone: BackboneIdentity, input_size: int) -> None:
+    if (backbone.sha256, input_size) != (package.backbone.sha256, package.input_size):
         raise ArtifactError(
             f"{package.folder} is a package of {package.backbone.name} ({package.backbone.sha256[:12]}, "
-            f"{package.input_size} px); the tasks are for {info.backbone.name} ({info.backbone.sha256[:12]}, "
-            f"{info.input_size} px). A package has one backbone: choose another folder."
+            f"{package.input_size} px); the tasks are for {backbone.name} ({backbone.sha256[:12]}, "
+            f"{input_size} px). A package has one backbone: choose another folder."
         )
 
 
-def _take_backbone(package: Path, backbone: BackboneFolder, staging: Path) -> None:
-    """Copies the backbone's files into the staging folder."""
+def _exported_backbone(backbone: Path | Callable[[], Path], staging: Path) -> StagedBackbone:
+    """Copies an exported backbone into the staging folder."""
     for left in range(TRIES - 1, -1, -1):
         folder = backbone() if callable(backbone) else backbone
         try:
-            source = _source(package, folder)
-            for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS):
-                # Copied, not linked: onnx refuses weights with several hard links, and a package must stand alone.
-                shutil.copyfile(source / name, staging / name)
-        except (ArtifactError, FileNotFoundError):
+            # Copied, not linked: onnx refuses weights with several hard links, and a package must stand alone.
+            hashes = {name: copy_hashed(folder / name, staging / name) for name in BACKBONE_FILES}
+        except FileNotFoundError:
             # A cache may be removed at any time, and what made its entry can make it again.
-            if not left or not callable(backbone) or folder is None or (folder / BACKBONE_WEIGHTS).is_file():
+            if not left or not callable(backbone) or (folder / BACKBONE_WEIGHTS).is_file():
                 raise
         else:
-            return
+            break
+    files = {name: FileEntry(sha256, (staging / name).stat().st_size) for name, sha256 in hashes.items()}
+    return StagedBackbone(open_graph_file(staging / BACKBONE_GRAPH), files)
 
 
-def _stage(staging: Path, task_files: Mapping[str, Path], check: Check, listener: Listener) -> dict[str, TaskEntry]:
-    """Puts the tasks into the staging folder, beside the backbone, and checks every task there."""
-    entries = {}
-    for name, task_file in task_files.items():
-        listener(Note(f"Merging {name} into the backbone's graph."))
-        staged = PackagedTask(name, staging / (name + GRAPH_SUFFIX), staging / (name + SUFFIX), {})
-        shutil.copyfile(task_file, staged.task_file)
-        merge(staging / BACKBONE_GRAPH, staged.task_file, staged.graph)
-        entries[name] = TaskEntry(staged.task_file.name, staged.graph.name, dict(check(staged)))
-    return entries
+def _stage(staging: Path, backbone: StagedBackbone, file: TaskFile, check: Check, listener: Listener) -> StagedTask:
+    """Puts a task into the staging folder, beside the backbone, and checks it there."""
+    listener(Note(f"Merging {file.name} into the backbone's graph."))
+    beside = staging / (file.name + SUFFIX)
+    beside.write_bytes(file.content)
+    merged = merge_opened(backbone.graph, file, beside, staging / (file.name + GRAPH_SUFFIX))
+    staged = StagedTask(file, merged)
+    return replace(staged, check=dict(check(staged)))
 
 
-def _publish(staging: Path, package: Path, entries: Mapping[str, TaskEntry], listener: Listener) -> bool:
+def _publish(
+    staging: Path, package: Path, backbone: StagedBackbone, tasks: Sequence[StagedTask], listener: Listener
+) -> bool:
     """Gives staged files their final names; False if another process made the package meanwhile."""
+    entries = {task.name: task.entry for task in tasks}
+    known = {name: entry for task in tasks for name, entry in task.files.items()}
     if (package / MANIFEST).exists():
-        shared = {name: file_entry(staging / name) for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
         with locked(package, listener=listener):
-            return extend(staging, package, shared, entries)
-    return create_from(staging, package, entries)
+            return extend(staging, package, backbone.files, entries, known=known)
+    return create_from(staging, package, entries, {**backbone.files, **known})

@@ -12,22 +12,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.committing import settled_manifest
-from mimi_edge.export.external_data import external_tensors, link_fault, verify_graph
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, load_graph
+from mimi_edge.export.external_data import VerifiedGraph, external_tensors, link_fault, verified_graph
+from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, load_graph, open_graph_file
 from mimi_edge.export.locking import read_here, reading
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, read_manifest
-from mimi_edge.export.remembering import remembered_sha256
-from mimi_edge.files import sha256_of
+from mimi_edge.export.remembering import remembered_from, remembered_sha256
+from mimi_edge.files import copy_hashed, sha256_of
+from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity
 
 ENGINES = "engines"
 """The shelf's folder, which has a manifest of its own."""
+GRAPH_SUFFIX = ".onnx"
 BACKBONE_FILES = (BACKBONE_GRAPH, BACKBONE_WEIGHTS)
 
 
@@ -49,20 +51,40 @@ class PackagedTask:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What was found in a package's files: each is read at most once, however often it is asked for.
+
+    Attributes:
+        hashed: files that are what the manifest says, with their SHA-256.
+        checked: names of graphs that refer only to what they may.
+        graphs: by file name, those of them that somebody wanted to work with.
+        tasks: by name.
+    """
+
+    hashed: dict[str, str] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)
+    graphs: dict[str, VerifiedGraph] = field(default_factory=dict)
+    tasks: dict[str, TaskFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Package:
-    """A package. Whoever opened it says which of its files were found to be what its manifest says.
+    """A package, as it was when it was opened; it remembers what it found in its files.
 
     Attributes:
         folder: of the package.
         backbone: the network all tasks share.
         input_size: S, side in pixels of the images it takes.
         tasks: by name, in the order of their names.
+        files: what each file must be, by name.
     """
 
     folder: Path
     backbone: BackboneIdentity
     input_size: int
     tasks: Mapping[str, PackagedTask]
+    files: Mapping[str, FileEntry] = field(default_factory=dict, repr=False, compare=False)
+    _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)
 
     @property
     def backbone_graph(self) -> Path:
@@ -74,6 +96,16 @@ class Package:
         """Path of the weights that all graphs share."""
         return self.folder / BACKBONE_WEIGHTS
 
+    def called(self, folder: Path) -> Package:
+        """The same package, whose folder has another name, too."""
+        if folder == self.folder:
+            return self
+        tasks = {
+            name: replace(task, graph=folder / task.graph.name, task_file=folder / task.task_file.name)
+            for name, task in self.tasks.items()
+        }
+        return replace(self, folder=folder, tasks=tasks)
+
     def task(self, name: str) -> PackagedTask:
         """One task by its name.
 
@@ -83,6 +115,94 @@ class Package:
         if name not in self.tasks:
             raise ConfigError(f"{self.folder} has no task {name!r}; it has {', '.join(self.tasks) or 'none'}.")
         return self.tasks[name]
+
+    def require(self, tasks: Sequence[str] | None = None, *, graphs: bool = True) -> None:
+        """Makes sure that the backbone's files and those of these tasks are what the manifest says.
+
+        Args:
+            tasks: names; None is all.
+            graphs: also check what the graphs of these refer to.
+
+        Raises:
+            ArtifactError: a file is missing, altered, truncated, or refers to what it must not; every fault is named.
+            ConfigError: there is no such task.
+        """
+        used = self._used(tasks)
+        unseen = {name: entry for name, entry in used.items() if name not in self._seen.hashed}
+        _raise_for(self.folder, used_faults(self.folder, unseen))
+        self._seen.hashed.update({name: entry.sha256 for name, entry in unseen.items()})
+        if graphs:
+            for name in used:
+                if name.endswith(GRAPH_SUFFIX) and name not in self._seen.checked:
+                    # Not kept: the graphs of a thousand tasks, parsed, would fill the memory of a small device.
+                    self._checked(self.folder / name)
+
+    def graph(self, path: Path) -> VerifiedGraph:
+        """A graph of the package, checked; it is kept for whoever asks again.
+
+        Raises:
+            ArtifactError: it is damaged, of another backbone, or refers to what it must not.
+        """
+        if path.name not in self._seen.graphs:
+            self._seen.graphs[path.name] = self._checked(path)
+        return self._seen.graphs[path.name]
+
+    def _checked(self, path: Path) -> VerifiedGraph:
+        verified = verified_graph(open_graph_file(path), self._seen.hashed)
+        self.require_its_own(verified)
+        self._seen.checked.add(path.name)
+        return verified
+
+    def require_its_own(self, graph: VerifiedGraph) -> None:
+        """Makes sure that a graph is of this package's backbone.
+
+        Raises:
+            ArtifactError: it is of another.
+        """
+        if graph.info.backbone.sha256 != self.backbone.sha256:
+            raise ArtifactError(f"{graph.path} is of {graph.info.backbone.name}, the package of {self.backbone.name}.")
+
+    def task_file(self, name: str) -> TaskFile:
+        """The file of one task, read once.
+
+        Raises:
+            ArtifactError: it is damaged.
+            ConfigError: there is no task of that name.
+        """
+        if name not in self._seen.tasks:
+            self._seen.tasks[name] = open_task(self.task(name).task_file)
+        return self._seen.tasks[name]
+
+    def compare_sizes(self, tasks: Sequence[str] | None = None) -> None:
+        """Makes sure that these files are there and of the right sizes; nothing is read.
+
+        Raises:
+            ArtifactError: one is not; every fault is named.
+            ConfigError: there is no such task.
+        """
+        _raise_for(self.folder, file_faults(self.folder, self._used(tasks), digest=None))
+
+    def copy_backbone(self, target: Path) -> dict[str, FileEntry]:
+        """Copies the backbone's files into a folder, and says what they are; what is copied is hashed on the way.
+
+        Raises:
+            ArtifactError: one is missing, altered or truncated.
+            OSError: the disk is full.
+        """
+        files = self._used(())
+
+        def copied(path: Path) -> str:
+            return remembered_from(path, lambda read: copy_hashed(read, target / path.name))
+
+        _raise_for(self.folder, file_faults(self.folder, files, digest=copied))
+        return files
+
+    def _used(self, tasks: Sequence[str] | None) -> dict[str, FileEntry]:
+        """The files of the backbone and of these tasks, as the manifest has them."""
+        _raise_for(self.folder, unlisted(self.files))
+        chosen = [self.task(name) for name in (self.tasks if tasks is None else tasks)]
+        names = [*BACKBONE_FILES, *(path.name for task in chosen for path in (task.task_file, task.graph))]
+        return {name: self.files[name] for name in names}
 
 
 @contextmanager
@@ -101,13 +221,15 @@ def opened_package(folder: Path, tasks: Sequence[str] | None = None, *, graphs: 
     """
     with settled(folder) as manifest:
         try:
-            package = _checked(folder, manifest, tasks, graphs)
+            package = package_of(folder, manifest)
+            package.require(tasks, graphs=graphs)
         except ArtifactError:
             # Where there are no locks, another process may have replaced a task between our two looks.
             later = read_manifest(folder)
             if later == manifest:
                 raise
-            package = _checked(folder, later, tasks, graphs)
+            package = package_of(folder, later)
+            package.require(tasks, graphs=graphs)
         yield package
 
 
@@ -129,7 +251,7 @@ def read_package(folder: Path, tasks: Sequence[str] | None = None, *, verify: bo
             return package
     with settled(folder) as manifest:
         package = package_of(folder, manifest)
-        _raise_for(folder, file_faults(folder, _used(package, manifest, tasks), digest=None))
+        package.compare_sizes(tasks)
         return package
 
 
@@ -155,15 +277,37 @@ def settled(folder: Path) -> Iterator[Manifest]:
 
 
 @contextmanager
-def undisturbed(paths: Iterable[Path]) -> Iterator[None]:
-    """Keeps every package that these paths are, or lie in, as it is while the block lasts."""
+def undisturbed(paths: Iterable[Path]) -> Iterator[Packages]:
+    """Keeps every package that these paths are, or lie in, as it is while the block lasts, and gives all of them.
+
+    None of their files is looked at before it is asked for.
+    """
+    found = Packages()
     with ExitStack() as stack:
-        for folder in dict.fromkeys(package.resolve() for path in paths if (package := _package_around(path))):
-            stack.enter_context(settled(folder))
-        yield
+        for folder in dict.fromkeys(around for path in paths if (around := package_around(path))):
+            if folder.resolve() not in found.by_place:
+                manifest = stack.enter_context(settled(folder))
+                found.by_place[folder.resolve()] = package_of(folder, manifest)
+        yield found
 
 
-def _package_around(path: Path) -> Path | None:
+@dataclass(frozen=True)
+class Packages:
+    """Packages that are open, each once, under whatever name it is asked for.
+
+    Attributes:
+        by_place: by their resolved folder.
+    """
+
+    by_place: dict[Path, Package] = field(default_factory=dict)
+
+    def at(self, folder: Path) -> Package | None:
+        """The package in a folder, with paths that begin with it; None where none is open there."""
+        package = self.by_place.get(folder.resolve())
+        return None if package is None else package.called(folder)
+
+
+def package_around(path: Path) -> Path | None:
     """The package that is at a path, or has it as one of its files or engines."""
     places = (path, path.parent, path.parent.parent) if path.parent.name == ENGINES else (path, path.parent)
     return next((place for place in places if place.name != ENGINES and (place / MANIFEST).is_file()), None)
@@ -175,7 +319,7 @@ def package_of(folder: Path, manifest: Manifest) -> Package:
         name: PackagedTask(name, folder / entry.graph, folder / entry.task, entry.check)
         for name, entry in sorted(manifest.tasks.items())
     }
-    return Package(folder, manifest.backbone, manifest.input_size, tasks)
+    return Package(folder, manifest.backbone, manifest.input_size, tasks, manifest.files)
 
 
 def file_faults(
@@ -202,9 +346,9 @@ def file_faults(
     return faults
 
 
-def unlisted(manifest: Manifest) -> list[str]:
+def unlisted(files: Mapping[str, FileEntry]) -> list[str]:
     """The backbone's files, where a manifest does not list them."""
-    return [f"{name} is not listed" for name in BACKBONE_FILES if name not in manifest.files]
+    return [f"{name} is not listed" for name in BACKBONE_FILES if name not in files]
 
 
 @contextmanager
@@ -235,24 +379,6 @@ def used_faults(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
     return file_faults(folder, files, digest=remembered_sha256)
 
 
-def _checked(folder: Path, manifest: Manifest, tasks: Sequence[str] | None, graphs: bool) -> Package:
-    package = package_of(folder, manifest)
-    used = _used(package, manifest, tasks)
-    _raise_for(folder, used_faults(folder, used))
-    if graphs:
-        for path in (folder / name for name in used if name.endswith(".onnx")):
-            _check_belonging(path, package)
-    return package
-
-
-def _used(package: Package, manifest: Manifest, tasks: Sequence[str] | None) -> dict[str, FileEntry]:
-    """The files of the backbone and of these tasks, in the manifest's words."""
-    _raise_for(package.folder, unlisted(manifest))
-    chosen = [package.task(name) for name in (package.tasks if tasks is None else tasks)]
-    names = [*BACKBONE_FILES, *(path.name for task in chosen for path in (task.task_file, task.graph))]
-    return {name: manifest.files[name] for name in names}
-
-
 def _raise_for(folder: Path, faults: Sequence[str]) -> None:
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
@@ -270,9 +396,3 @@ def _file_fault(folder: Path, name: str, expected: FileEntry, digest: Callable[[
     if digest is not None and digest(path) != expected.sha256:
         return f"{name} is not what was packaged: its sha256 differs"
     return None
-
-
-def _check_belonging(path: Path, package: Package) -> None:
-    info = verify_graph(path).info
-    if info.backbone.sha256 != package.backbone.sha256:
-        raise ArtifactError(f"{path} is of {info.backbone.name}, the package of {package.backbone.name}.")

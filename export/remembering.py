@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,17 +32,33 @@ def remembered_sha256(path: Path) -> str:
         OSError: it cannot be read.
     """
     status = path.stat()
-    if status.st_size <= SMALL_BYTES:
-        return sha256_of(path)
-    kept = default_cache() / FOLDER / _key(status)
-    with suppress(OSError, UnicodeDecodeError):
-        known = kept.read_text("ascii")
-        if len(known) == 64:
-            return known
-    digest = sha256_of(path)
-    if _key(path.stat()) == kept.name and time.time() - status.st_ctime > SETTLED_SECONDS:
-        _remember(kept, digest)
+    if status.st_size > SMALL_BYTES:
+        with suppress(OSError, UnicodeDecodeError):
+            known = _place(status).read_text("ascii")
+            if len(known) == 64:
+                return known
+    return remembered_from(path, sha256_of)
+
+
+def remembered_from(path: Path, reading: Callable[[Path], str]) -> str:
+    """The same where the file is read in any case, by what reads all of it and gives its SHA-256.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    digest = reading(path)
+    if (
+        status.st_size > SMALL_BYTES
+        and _key(path.stat()) == _key(status)
+        and time.time() - status.st_ctime > SETTLED_SECONDS
+    ):
+        _remember(_place(status), digest)
     return digest
+
+
+def _place(status: os.stat_result) -> Path:
+    return default_cache() / FOLDER / _key(status)
 
 
 def _key(status: os.stat_result) -> str:

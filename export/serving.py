@@ -17,7 +17,6 @@ from mimi_edge.export import lone_tasks
 from mimi_edge.export.graphs import LOGITS, GraphInfo
 from mimi_edge.export.reading import Package, opened_graph, opened_package
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ def _lone_task(
     if folder is not None and backend is not Backend.TORCH:
         return _package(folder, _only(source, source.stem, tasks), backend or Backend.ORT_CPU, threads)
     given = lone_tasks.with_torch(source, backend)
-    header = read_task(given.path).header
+    header = given.task.header
     _only(source, header.name, tasks)
 
     def served() -> Iterator[ServedTask]:
@@ -253,7 +252,7 @@ def _engines(
         with held as package:
             for left, (path, together) in zip(range(len(groups) - 1, -1, -1), groups.items(), strict=True):
                 with opened(path, package, together, trust=trust, listener=listener) as answer:
-                    headers = {name: read_task(package.task(name).task_file).header for name in together}
+                    headers = {name: package.task_file(name).task.header for name in together}
                     if not left:
                         held.let_go()
                     for name, header in headers.items():

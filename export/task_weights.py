@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from mimi_edge.export.passes.surgery import Array, new_constant
-from mimi_edge.tasks.files import TensorLocation, tensor_locations
+from mimi_edge.tasks.files import TaskFile, TensorLocation
 from mimi_edge.tasks.stores import SCALE
 from mimi_edge.tasks.task import scaled_axis
 
@@ -21,10 +21,11 @@ DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataTyp
 class TaskWeights:
     """Makes fp32 values out of the tensors of one task file, in one graph."""
 
-    def __init__(self, graph: ir.Graph, task_file: Path) -> None:
+    def __init__(self, graph: ir.Graph, file: TaskFile, place: Path) -> None:
+        """What was read, and where the same file lies beside the graph."""
         self._graph = graph
-        self._file = task_file
-        self._locations = tensor_locations(task_file)
+        self._file = place
+        self._locations = file.locations
         self._conversions: list[ir.Node] = []
         self._values: dict[str, ir.Value] = {}
 

@@ -16,6 +16,7 @@ from mimi_edge.documents import opened_regular
 from mimi_edge.errors import ConfigError
 
 MEGABYTE = 1000**2
+CHUNK_BYTES = 1 << 20
 PART = ".part"
 """Ending of what is written beside a file before it takes the file's name."""
 NOTHING_KEPT = "; nothing of it was kept, and what was there before is as it was"
@@ -151,8 +152,27 @@ def sha256_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     with opened_regular(path) as opened:
-        while chunk := opened.read(1 << 20):
+        while chunk := opened.read(CHUNK_BYTES):
             digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """Hex SHA-256 of what a file holds, for whoever has it in memory."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copies a regular file, and gives the hex SHA-256 of what was written: it is read once for both.
+
+    Raises:
+        OSError: it cannot be read, is a folder, a pipe or a device, or the disk is full.
+    """
+    digest = hashlib.sha256()
+    with opened_regular(source) as opened, target.open("wb") as written:
+        while chunk := opened.read(CHUNK_BYTES):
+            digest.update(chunk)
+            written.write(chunk)
     return digest.hexdigest()
 
 

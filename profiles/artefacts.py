@@ -21,8 +21,9 @@ from mimi_edge.tasks.task import BackboneIdentity, SplitAccuracy, Task
 
 if TYPE_CHECKING:
     from mimi_edge.export.engines.sidecars import Sidecar
+    from mimi_edge.export.external_data import VerifiedGraph
     from mimi_edge.export.graphs import GraphInfo
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.reading import Package, Packages
 
 BACKBONE = "backbone"
 GRAPH_SUFFIX = ".onnx"
@@ -48,7 +49,7 @@ class Artefact:
         precision: that it computes in.
         strategy: of an engine.
         neurons: of every site of the backbone, in network order.
-        graph: a graph of the same arithmetic, to count operations in; None where there is none.
+        graph: a graph of the same arithmetic, to count operations in, as it was read; None where there is none.
         stored_accuracy: by split, as the task file says.
         origin: folder of the package, the graph, the task file or the engine it was found in.
         backbone: name of its backbone, None where nobody knows.
@@ -67,7 +68,7 @@ class Artefact:
     precision: str = "fp32"
     strategy: str | None = None
     neurons: Mapping[str, int] | None = None
-    graph: Path | None = None
+    graph: VerifiedGraph | None = None
     stored_accuracy: Mapping[str, SplitAccuracy] = field(default_factory=dict)
     origin: str = ""
     backbone: str | None = None
@@ -102,7 +103,20 @@ class Wanted:
 
 
 def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, ...]:
+    """Opens the packages that sources are or lie in, and finds everything in them; as of `artefacts_of`."""
+    from mimi_edge.export.reading import undisturbed
+
+    with undisturbed(sources) as packages:
+        return artefacts_of(sources, wanted, packages)
+
+
+def artefacts_of(sources: Sequence[Path], wanted: Wanted, packages: Packages) -> tuple[Artefact, ...]:
     """Everything that sources hold, in their order; a package gives its bare backbone first.
+
+    Args:
+        sources: paths.
+        wanted: what is asked of all of them.
+        packages: those that they are or lie in, open.
 
     Raises:
         ArtifactError: a source is damaged, or an engine is not to be trusted.
@@ -113,20 +127,25 @@ def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, .
     resolved = [source.resolve() for source in sources]
     if twice := [str(source) for source, path in zip(sources, resolved, strict=True) if resolved.count(path) > 1]:
         raise ConfigError(f"{twice[0]} was given twice. Name each source once.")
-    packages = [_package(source, wanted.tasks) for source in sources if source.is_dir()]
+    chosen = [_package(source, wanted.tasks, packages) for source in sources if source.is_dir()]
     if wanted.tasks is not None:
-        _check_tasks(wanted.tasks, sources, packages)
-    by_folder = {package.folder: package for package in packages}
-    found = [artefact for source in sources for artefact in _of_source(source, by_folder, wanted)]
+        _check_tasks(wanted.tasks, sources, chosen)
+    found = [artefact for source in sources for artefact in _of_source(source, chosen, packages, wanted)]
     return _with_names_of_their_own(found)
 
 
-def _package(folder: Path, tasks: Sequence[str] | None) -> Package:
+def _package(folder: Path, tasks: Sequence[str] | None, packages: Packages) -> Package:
     """A package of which the backbone and those tasks that it has of these were looked at; None is all."""
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.manifest import read_manifest
 
-    known = read_package(folder, (), verify=False).tasks
-    return read_package(folder, None if tasks is None else [name for name in tasks if name in known])
+    if (package := packages.at(folder)) is None:
+        read_manifest(folder)  # which says why this is no package
+        raise ArtifactError(f"{folder} became a package while it was looked at. Run the command again.")
+    names = [name for name in package.tasks if tasks is None or name in tasks]
+    package.require(names, graphs=False)
+    for path in (package.backbone_graph, *(package.task(name).graph for name in names)):
+        package.graph(path)
+    return package
 
 
 def _check_tasks(tasks: Sequence[str], sources: Sequence[Path], packages: Sequence[Package]) -> None:
@@ -140,19 +159,21 @@ def _check_tasks(tasks: Sequence[str], sources: Sequence[Path], packages: Sequen
         )
 
 
-def _of_source(source: Path, packages: Mapping[Path, Package], wanted: Wanted) -> Iterator[Artefact]:
-    if source in packages:
-        yield from _of_package(packages[source], wanted)
+def _of_source(source: Path, chosen: Sequence[Package], packages: Packages, wanted: Wanted) -> Iterator[Artefact]:
+    if source.is_dir():
+        yield from _of_package(next(one for one in chosen if one.folder == source), wanted)
     elif source.suffix == GRAPH_SUFFIX:
+        from mimi_edge.export.external_data import verify_graph
         from mimi_edge.export.reading import opened_graph
 
+        _check_runs_graphs(source, wanted.backend)
         with opened_graph(source):
-            artefact = _of_graph(source, wanted)
+            artefact = _of_graph(verify_graph(source), None, wanted)
         yield artefact
     elif source.suffix == TASK_SUFFIX:
-        yield _of_task_file(source, wanted)
+        yield _of_task_file(source, packages, wanted)
     elif source.suffix in ENGINE_SUFFIXES:
-        yield from _of_engine(source, list(packages.values()), wanted)
+        yield from _of_engine(source, chosen, packages, wanted)
     else:
         raise ConfigError(f"{source} is nothing that can be profiled. Expected {SOURCES}.")
 
@@ -181,7 +202,10 @@ def _of_package(package: Package, wanted: Wanted) -> Iterator[Artefact]:
 def _in_onnx_runtime(package: Package, name: str | None, wanted: Wanted) -> Artefact:
     path = package.backbone_graph if name is None else package.task(name).graph
     kind, called = (BACKBONE, BACKBONE) if name is None else ("task", name)
-    return replace(_of_graph(path, wanted), kind=kind, name=called, origin=str(package.folder))
+    _check_runs_graphs(path, wanted.backend)
+    task = None if name is None else package.task_file(name).task
+    made = _of_graph(package.graph(path), task, wanted)
+    return replace(made, kind=kind, name=called, origin=str(package.folder))
 
 
 def _in_torch(package: Package, name: str | None, wanted: Wanted) -> Artefact:
@@ -218,18 +242,21 @@ def _shelf(package: Package, names: Sequence[str], wanted: Wanted) -> Iterator[A
 # Graphs and task files.
 
 
-def _of_graph(path: Path, wanted: Wanted) -> Artefact:
-    from mimi_edge.export.external_data import verify_graph
-
-    if wanted.backend is Backend.TORCH or wanted.backend in ENGINE_BACKENDS:
+def _check_runs_graphs(path: Path, backend: Backend) -> None:
+    if backend is Backend.TORCH or backend in ENGINE_BACKENDS:
         raise ConfigError(
-            f"{path} is a graph, and --backend {wanted.backend.value} runs none. "
+            f"{path} is a graph, and --backend {backend.value} runs none. "
             "Choose ort-cpu, ort-cuda or ort-trt, or give its package."
         )
-    verified = verify_graph(path)
-    info, files = verified.info, [path.parent / name for name in sorted(verified.files)]
+
+
+def _of_graph(verified: VerifiedGraph, task: Task | None, wanted: Wanted) -> Artefact:
+    """A graph, with the task in it where that was read already."""
+    path, info = verified.path, verified.info
+    files = [path.parent / name for name in sorted(verified.files)]
     task_file = next((file for file in files if file.suffix == TASK_SUFFIX), None)
-    task = None if task_file is None else read_task(task_file)
+    if task is None and task_file is not None:
+        task = read_task(task_file)
     return Artefact(
         name=path.name,
         kind="graph",
@@ -240,7 +267,7 @@ def _of_graph(path: Path, wanted: Wanted) -> Artefact:
         task_file=task_file,
         preprocessing=info.preprocessing,
         neurons=_neurons(info),
-        graph=path,
+        graph=verified,
         stored_accuracy={} if task is None else dict(task.header.accuracy),
         origin=str(path.parent),
         backbone=info.backbone.name,
@@ -254,14 +281,13 @@ def _neurons(info: GraphInfo) -> dict[str, int] | None:
     return {site.name: info.task.neurons.get(site.name, 0) for site in info.sites}
 
 
-def _of_task_file(path: Path, wanted: Wanted) -> Artefact:
+def _of_task_file(path: Path, packages: Packages, wanted: Wanted) -> Artefact:
     """A task file that lies in a package is measured there; one that lies alone needs torch."""
     task = read_task(path)
     if wanted.backend is Backend.TORCH:
         return _lone_task(path, task, wanted)
-    from mimi_edge.export.manifest import MANIFEST
-
-    package = _package(path.parent, [task.header.name]) if (path.parent / MANIFEST).is_file() else None
+    inside = packages.at(path.parent) is not None
+    package = _package(path.parent, [task.header.name], packages) if inside else None
     packaged = None if package is None else package.tasks.get(task.header.name)
     if package is None or packaged is None or packaged.task_file.name != path.name:
         raise ConfigError(
@@ -294,32 +320,33 @@ def _lone_task(path: Path, task: Task, wanted: Wanted) -> Artefact:
 # Engines.
 
 
-def _of_engine(path: Path, packages: Sequence[Package], wanted: Wanted) -> Iterator[Artefact]:
+def _of_engine(path: Path, chosen: Sequence[Package], packages: Packages, wanted: Wanted) -> Iterator[Artefact]:
     from mimi_edge.export.engines.shelf import open_engine
 
     _, sidecar = open_engine(path, trust=wanted.trust)
-    package = _package_of(path, sidecar, packages)
+    package = _package_of(path, sidecar, chosen, packages)
     if package is None:
         yield _lone_engine(path, sidecar, wanted)
         return
     names = [name for name in package.tasks if name in sidecar.tasks or sidecar.strategy is not Strategy.PER_TASK]
-    chosen = [name for name in names if wanted.tasks is None or name in wanted.tasks]
-    if not chosen:
+    answered = [name for name in names if wanted.tasks is None or name in wanted.tasks]
+    if not answered:
         raise ConfigError(f"{path} answers for {', '.join(names) or 'no task of its package'}; choose with --task.")
-    for name in chosen:
+    for name in answered:
         made = _engine(path, sidecar, package, name, wanted)
-        yield made if len(chosen) == 1 else replace(made, name=f"{made.name}:{name}")
+        yield made if len(answered) == 1 else replace(made, name=f"{made.name}:{name}")
 
 
-def _package_of(path: Path, sidecar: Sidecar, packages: Sequence[Package]) -> Package | None:
+def _package_of(path: Path, sidecar: Sidecar, chosen: Sequence[Package], packages: Packages) -> Package | None:
     """The package whose shelf an engine is on, else the one of its backbone among the sources."""
     from mimi_edge.export.engines.shelf import FOLDER
-    from mimi_edge.export.manifest import MANIFEST
 
     around = path.resolve().parent
-    if around.name == FOLDER and (around.parent / MANIFEST).is_file():
-        return _package(around.parent, tuple(sidecar.tasks) if sidecar.strategy is Strategy.PER_TASK else None)
-    return next((one for one in packages if one.backbone.sha256 == sidecar.backbone_sha256), None)
+    if around.name == FOLDER and packages.at(around.parent) is not None:
+        return _package(
+            around.parent, tuple(sidecar.tasks) if sidecar.strategy is Strategy.PER_TASK else None, packages
+        )
+    return next((one for one in chosen if one.backbone.sha256 == sidecar.backbone_sha256), None)
 
 
 def _engine(path: Path, sidecar: Sidecar, package: Package, name: str, wanted: Wanted) -> Artefact:

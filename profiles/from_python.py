@@ -47,26 +47,20 @@ def profile(
         ConfigError: what is asked makes no sense.
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
-    from mimi_edge.export.reading import undisturbed
-    from mimi_edge.profiles.artefacts import Wanted, find_artefacts
-    from mimi_edge.profiles.labelling import labelled_images, weights_of
-    from mimi_edge.profiles.profiling import Plan, check_backend, storage_of, with_ledger
-    from mimi_edge.profiles.profiling import profile as measured
+    from mimi_edge.profiles.artefacts import Wanted
+    from mimi_edge.profiles.profiling import Plan, profile_sources
 
-    paths = [Path(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
-    folders, chosen = [Path(run) for run in runs], backend_named(backend)
-    check_backend(chosen)
     wanted = Wanted(
-        backend=chosen,
+        backend=backend_named(backend),
         tasks=None if tasks is None else tuple(dict.fromkeys(tasks)),
         threads=threads,
         trust=trust,
-        weights=weights_of(folders, chosen),
         listener=listener,
     )
-    plan = Plan(tuple(batches), rounds, power=power)
-    with undisturbed(paths):
-        artefacts = find_artefacts(paths, wanted)
-        images = labelled_images(artefacts, folders, None if data is None else str(data), listener)
-        report = measured(artefacts, plan, images, storage=storage_of(paths), threads=threads, listener=listener)
-        return with_ledger(report, paths)
+    return profile_sources(
+        [Path(one) for one in ([sources] if isinstance(sources, str | Path) else sources)],
+        wanted,
+        Plan(tuple(batches), rounds, power=power),
+        runs=[Path(run) for run in runs],
+        data=None if data is None else str(data),
+    )

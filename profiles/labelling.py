@@ -6,43 +6,50 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener
 from mimi_edge.export.given import TEST, GivenTask, given_task, split_of
 from mimi_edge.images.decoding import decode_split
 from mimi_edge.profiles.profiling import LabelledImages
-from mimi_edge.tasks.files import read_task
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.artefacts import Artefact
+    from mimi_edge.training.run_folders import Run
 
 
-def weights_of(runs: Sequence[Path], backend: Backend) -> str | None:
-    """The backbone's weights that a run was made with, where torch needs to know.
+def opened_runs(runs: Sequence[Path | Run]) -> tuple[Run, ...]:
+    """Finished runs, or those in folders.
 
     Raises:
         ConfigError: a folder holds no finished run.
     """
-    if backend is not Backend.TORCH:
-        return None
-    configs = [given_task(folder).config for folder in runs]
-    return next((config.weights for config in configs if config is not None), None)
+    return tuple(_opened(one) for one in runs)
+
+
+def _opened(run: Path | Run) -> Run:
+    if (found := given_task(run).run) is None:
+        raise ConfigError(f"{run} is no run folder. Give --run the folder that mimi-edge train made.")
+    return found
+
+
+def weights_of(runs: Sequence[Run]) -> str | None:
+    """The backbone's weights that runs were made with; None where there are no runs."""
+    return next((run.config.weights for run in runs), None)
 
 
 def labelled_images(
-    artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None, listener: Listener
+    artefacts: Sequence[Artefact], runs: Sequence[Run], data: str | None, listener: Listener
 ) -> dict[str, LabelledImages]:
     """The test splits of the tasks whose images are known, by name.
 
     Args:
         artefacts: that are measured.
-        runs: folders of runs that made their tasks.
+        runs: that made their tasks.
         data: where the images of the one task are, without a run.
         listener: hears how the data was understood.
 
     Raises:
-        ConfigError: a folder is no run or of another task, or the data cannot be used.
+        ConfigError: a run is of another task, or the data cannot be used.
     """
     return dict(_labelled(_given(artefacts, runs, data), data, listener))
 
@@ -54,7 +61,7 @@ def _labelled(
         split = split_of(found, data, listener)
         if split is None:
             continue
-        header = read_task(found.path).header
+        header = found.task.header
         decoded = decode_split(
             split,
             header.preprocessing,
@@ -64,14 +71,9 @@ def _labelled(
         yield name, LabelledImages(TEST, decoded, split, header.classes)
 
 
-def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None) -> dict[str, GivenTask]:
+def _given(artefacts: Sequence[Artefact], runs: Sequence[Run], data: str | None) -> dict[str, GivenTask]:
     """Those tasks whose images are known, because their run was given, or `--data` for the one task."""
-    given: dict[str, GivenTask] = {}
-    for folder in runs:
-        found = given_task(folder)
-        if found.config is None:
-            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
-        given[found.config.name] = found
+    given = {run.config.name: GivenTask(run.task_path, run) for run in runs}
     files = {one.task: one.task_file for one in artefacts if one.task is not None}
     if unknown := [name for name in given if name not in files]:
         raise ConfigError(
@@ -82,5 +84,5 @@ def _given(artefacts: Sequence[Artefact], runs: Sequence[Path], data: str | None
         name, file = next(iter(files.items()), ("", None))
         if len(files) != 1 or runs or file is None:
             raise ConfigError("--data says where the images of one task are. Choose one with --task, or give --run.")
-        given[name] = GivenTask(file, None, None)
+        given[name] = GivenTask(file)
     return given

@@ -14,7 +14,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.profiles.artefacts import Artefact, Wanted, file_sizes, find_artefacts
+from mimi_edge.profiles.artefacts import Artefact, Wanted, artefacts_of, file_sizes
 from mimi_edge.profiles.board.finding import Board, BoardState, find_board, throttled_between
 from mimi_edge.profiles.devices.roofline import estimate, why_not
 from mimi_edge.profiles.devices.work import Work, work_of
@@ -31,11 +31,12 @@ from mimi_edge.profiles.teams import DEFAULT_PROCESSES, open_teams
 from mimi_edge.recalls import class_recalls
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.reading import Package, Packages
     from mimi_edge.images.decoding import DecodedSplit
     from mimi_edge.images.splits import Split
     from mimi_edge.profiles.devices.device import Device
     from mimi_edge.profiles.devices.roofline import Estimate
+    from mimi_edge.training.run_folders import Run
 
 GIGA = 1e9
 
@@ -118,14 +119,19 @@ def profile_sources(
     wanted: Wanted | None = None,
     plan: Plan | None = None,
     images: Mapping[str, LabelledImages] | None = None,
+    *,
+    runs: Sequence[Path | Run] = (),
+    data: str | None = None,
 ) -> Report:
-    """Finds what sources hold, and measures it.
+    """Finds what sources hold, and measures it; what they are or lie in is opened once and stays as it is meanwhile.
 
     Args:
         sources: packages, task files, graphs and engines.
         wanted: backend, tasks and so on; ONNX Runtime on the CPU by default.
         plan: how to measure.
         images: by task, for the accuracy of its artefacts.
+        runs: that made tasks, or their folders: their test splits give the accuracy.
+        data: where the images of the one task are, without a run.
 
     Raises:
         ArtifactError: a source is damaged.
@@ -133,15 +139,20 @@ def profile_sources(
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
     from mimi_edge.export.reading import undisturbed
+    from mimi_edge.profiles.labelling import labelled_images, opened_runs, weights_of
 
     wanted = wanted or Wanted()
     check_backend(wanted.backend)
-    with undisturbed(sources):
-        artefacts = find_artefacts(sources, wanted)
-        measured = profile(
-            artefacts, plan, images, storage=storage_of(sources), threads=wanted.threads, listener=wanted.listener
-        )
-        return with_ledger(measured, sources, wanted.listener)
+    given = opened_runs(runs)
+    if wanted.weights is None and wanted.backend is Backend.TORCH:
+        wanted = replace(wanted, weights=weights_of(given))
+    with undisturbed(sources) as packages:
+        artefacts = artefacts_of(sources, wanted, packages)
+        known = images or labelled_images(artefacts, given, data, wanted.listener)
+        package = _only_package(sources, packages)
+        storage = None if package is None else package_storage(package)
+        measured = profile(artefacts, plan, known, storage=storage, threads=wanted.threads, listener=wanted.listener)
+        return with_ledger(measured, package, wanted.listener)
 
 
 def check_backend(backend: Backend) -> None:
@@ -156,14 +167,8 @@ def check_backend(backend: Backend) -> None:
         onnx_runtime.check_backend(backend)
 
 
-def storage_of(sources: Sequence[Path]) -> PackageStorage | None:
-    """Bytes of the package, where one package is among the sources."""
-    package = _only_package(sources)
-    return None if package is None else package_storage(package)
-
-
-def with_ledger(report: Report, sources: Sequence[Path], listener: Listener = silent) -> Report:
-    """The report with what many tasks like those of its package would take, where one package is among the sources.
+def with_ledger(report: Report, package: Package | None, listener: Listener = silent) -> Report:
+    """The report with what many tasks like those of its package would take, where there is one.
 
     What was measured is worth more than the ledger: if that cannot be made any more, the listener hears why.
     """
@@ -171,7 +176,6 @@ def with_ledger(report: Report, sources: Sequence[Path], listener: Listener = si
     from mimi_edge.profiles.ledger import ledger_document
 
     try:
-        package = _only_package(sources)
         if package is None or not package.tasks:
             return report
         return replace(report, ledger=ledger_document(fleet_ledger(package, measured=measured_memory(report))))
@@ -180,13 +184,10 @@ def with_ledger(report: Report, sources: Sequence[Path], listener: Listener = si
         return report
 
 
-def _only_package(sources: Sequence[Path]) -> Package | None:
+def _only_package(sources: Sequence[Path], packages: Packages) -> Package | None:
+    """The package, where one package is among the sources."""
     folders = [source for source in sources if source.is_dir()]
-    if len(folders) != 1:
-        return None
-    from mimi_edge.export.packages import read_package
-
-    return read_package(folders[0], (), verify=False)
+    return packages.at(folders[0]) if len(folders) == 1 else None
 
 
 def profile(

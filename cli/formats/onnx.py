@@ -63,7 +63,7 @@ def make_package(given: Sequence[GivenTask], making: Making) -> Package:
 
     with watching() as listener:
         return package_of_runs(
-            [one.path for one in given],
+            given,
             making.package,
             data=making.data,
             weights=making.weights,

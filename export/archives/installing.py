@@ -13,12 +13,12 @@ from mimi_edge.export.archives.contents import BACKBONE_FILES, FULL, README, Con
 from mimi_edge.export.archives.reading import Archive, unpack
 from mimi_edge.export.archives.verifying import checked_archive, checked_sha256, files_of
 from mimi_edge.export.committing import settled_manifest
-from mimi_edge.export.graphs import BACKBONE_GRAPH
+from mimi_edge.export.graphs import BACKBONE_GRAPH, open_graph_file
 from mimi_edge.export.manifest import MANIFEST, TaskEntry, check_task_name
-from mimi_edge.export.merge import merge
-from mimi_edge.export.packages import GRAPH_SUFFIX, Change, create, install
-from mimi_edge.files import sha256_of
-from mimi_edge.tasks.files import SUFFIX, read_task
+from mimi_edge.export.merge import merge_opened
+from mimi_edge.export.packages import Change, create, install
+from mimi_edge.export.reading import GRAPH_SUFFIX
+from mimi_edge.tasks.files import SUFFIX, TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity
 
 NOT_CHECKED = "not run: merged on the device"
@@ -88,30 +88,28 @@ def _install_archive(source: Path, package: Path, sha256: str | None, listener: 
             return _unpacked(archive, files_of(tasks), staging, listener)
         listener(Note(f"{package} has the backbone in another file, so the tasks are merged into its graph here."))
         unpack(archive, [entry.task for entry in tasks.values()], staging, listener)
-        return _merged(package, tasks, staging)
+        return _merged(package, (open_task(staging / entry.task) for entry in tasks.values()), staging)
 
     return Installed(package, False, archive.sha256, install(package, fill, listener=listener))
 
 
 def _install_task_file(source: Path, package: Path, sha256: str | None, listener: Listener) -> Installed:
     wanted = None if sha256 is None else checked_sha256(sha256)
-    header = read_task(source).header
-    digest = sha256_of(source)
+    file = open_task(source)
+    digest = file.sha256
     if wanted not in {None, digest}:
         raise ArtifactError(f"{source} has sha256 {digest}; expected {wanted}. It is not the file you were told of.")
-    name = check_task_name(header.name)
+    name = check_task_name(file.name)
     if not _exists(package):
         raise ConfigError(
             f"There is no package {package} to put task {name!r} into. Install a full archive there first."
         )
-    _check_backbone(source, header.backbone, package)
+    _check_backbone(source, file.task.header.backbone, package)
 
     def fill(staging: Path) -> Mapping[str, TaskEntry]:
         listener(Note(f"Merging {name} into the backbone's graph."))
-        shutil.copyfile(source, staging / (name + SUFFIX))
-        if sha256_of(staging / (name + SUFFIX)) != digest:
-            raise ArtifactError(f"{source} was altered while it was installed. Nothing was installed; try again.")
-        return _merged(package, [name], staging)
+        (staging / (name + SUFFIX)).write_bytes(file.content)
+        return _merged(package, [file], staging)
 
     return Installed(package, False, digest, install(package, fill, listener=listener))
 
@@ -149,10 +147,12 @@ def _unpacked(archive: Archive, names: Iterable[str], staging: Path, listener: L
     return archive.contents.manifest.tasks
 
 
-def _merged(package: Path, names: Iterable[str], staging: Path) -> dict[str, TaskEntry]:
+def _merged(package: Path, files: Iterable[TaskFile], staging: Path) -> dict[str, TaskEntry]:
     """Merges task files in the staging folder into the package's backbone graph, whose weights are not read."""
     shutil.copyfile(package / BACKBONE_GRAPH, staging / BACKBONE_GRAPH)
-    for name in names:
-        merge(staging / BACKBONE_GRAPH, staging / (name + SUFFIX), staging / (name + GRAPH_SUFFIX))
-    check = {"outputs": NOT_CHECKED, "accuracy": NOT_CHECKED}
-    return {name: TaskEntry(name + SUFFIX, name + GRAPH_SUFFIX, check) for name in names}
+    backbone, check = open_graph_file(staging / BACKBONE_GRAPH), {"outputs": NOT_CHECKED, "accuracy": NOT_CHECKED}
+    entries = {}
+    for file in files:
+        entries[file.name] = TaskEntry(file.name + SUFFIX, file.name + GRAPH_SUFFIX, check)
+        merge_opened(backbone, file, staging / entries[file.name].task, staging / entries[file.name].graph)
+    return entries

@@ -96,7 +96,7 @@ def _chosen(package: Path, manifest: Manifest, names: Sequence[str] | None, with
     tasks = {name: manifest.tasks[name] for name in chosen}
     if not tasks and not with_backbone:
         raise ConfigError(f"{package} has no tasks, so there is nothing to pack without its backbone.")
-    if faults := unlisted(manifest):
+    if faults := unlisted(manifest.files):
         raise ArtifactError(f"Package {package} is damaged: {'; '.join(faults)}. Export it again.")
     listed = {name: manifest.files[name] for name in (*files_of(tasks), *(BACKBONE_FILES if with_backbone else ()))}
     return Manifest(manifest.backbone, manifest.input_size, listed, tasks)

@@ -221,7 +221,7 @@ def _verify_package(folder: Path, listener: Listener) -> Verdict:
 def _package_verdict(folder: Path, manifest: Manifest, listener: Listener) -> Verdict:
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     progress = ByteProgress(listener, f"check {folder.name}", size_bytes)
-    faults = file_faults(folder, manifest.files, heard=progress) + unlisted(manifest)
+    faults = file_faults(folder, manifest.files, heard=progress) + unlisted(manifest.files)
     faults += content_faults(folder, manifest, with_backbone=set(BACKBONE_FILES) <= manifest.files.keys())
     faults += kept_faults(folder, manifest)
     faults += _shelf_faults(folder)

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,7 @@ from mimi_edge.documents import (
     typed_document,
 )
 from mimi_edge.errors import ArtifactError
-from mimi_edge.files import write_whole
+from mimi_edge.files import sha256_of_bytes, write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
 from mimi_edge.tasks.stores import SCALE, Array, Store
@@ -98,6 +99,40 @@ class TensorLocation:
     length: int
 
 
+@dataclass(frozen=True, eq=False)
+class TaskFile:
+    """A task file that was read, once: whoever copies, merges or compares it takes what was read.
+
+    Attributes:
+        path: where it was read.
+        content: all of it.
+        task: in it.
+        header_bytes: where its tensors begin.
+        stated_sha256: what it says that its content hashes to; None for one of an earlier release.
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+    task: Task
+    header_bytes: int
+    stated_sha256: str | None
+
+    @property
+    def name(self) -> str:
+        """Of the task."""
+        return self.task.header.name
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the whole file."""
+        return sha256_of_bytes(self.content)
+
+    @cached_property
+    def locations(self) -> dict[str, TensorLocation]:
+        """Where each tensor lies in it."""
+        return _locations(self.content[: self.header_bytes])
+
+
 def task_bytes(task: Task) -> bytes:
     """The content of a task's file."""
     tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
@@ -111,7 +146,7 @@ def write_task(task: Task, path: Path) -> int:
     return len(content)
 
 
-def read_task(path: Path) -> Task:
+def open_task(path: Path) -> TaskFile:
     """Reads a task file, and checks the hash that it states.
 
     Raises:
@@ -129,7 +164,12 @@ def read_task(path: Path) -> Task:
     document = raw_document(text, path, KIND)
     task = _fitting(path, document, tensors)
     _check_content(path, content, document)
-    return task
+    return TaskFile(path, content, task, len(header), document.get(CONTENT_KEY))
+
+
+def read_task(path: Path) -> Task:
+    """The task of a file that nothing else is asked of; as of `open_task`."""
+    return open_task(path).task
 
 
 def read_outline(path: Path) -> Task:
@@ -183,30 +223,6 @@ def _fitting(path: Path, document: Mapping[str, Any], tensors: Mapping[str, Arra
             f"{path} does not fit together:\n{fault_list(faults)}\nTrain it again, or get an unaltered copy."
         )
     return task
-
-
-def stated_sha256(path: Path) -> str | None:
-    """What a task file that was read says its content hashes to; None for one of an earlier release.
-
-    Raises:
-        OSError: it cannot be read any more.
-        ArtifactError: it was changed meanwhile.
-    """
-    with opened_regular(path, LARGEST_FILE_BYTES) as opened:
-        _, text = _header(opened)
-    stated: str | None = raw_document(text, path, KIND).get(CONTENT_KEY)
-    return stated
-
-
-def tensor_locations(path: Path) -> dict[str, TensorLocation]:
-    """Where each tensor of a safetensors file that was read lies in it.
-
-    Raises:
-        OSError: it cannot be read any more.
-        FaultyError: it was changed meanwhile.
-    """
-    with opened_regular(path, LARGEST_FILE_BYTES) as opened:
-        return _locations(_header_bytes(opened))
 
 
 @dataclass(frozen=True)

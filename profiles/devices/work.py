@@ -20,6 +20,9 @@ from mimi_edge.profiles.devices.device import ELEMENT_BYTES
 if TYPE_CHECKING:
     import onnx
 
+    from mimi_edge.export.external_data import VerifiedGraph
+    from mimi_edge.export.graphs import GraphFile
+
 FUSED = frozenset(
     {
         *("Abs", "Add", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "DequantizeLinear", "Div", "Equal"),
@@ -61,23 +64,23 @@ class Work:
         return (self.weight_elements + self.activation_elements) * ELEMENT_BYTES[precision]
 
 
-def work_of(graph: Path, batch: int = 1) -> Work:
+def work_of(graph: Path | VerifiedGraph, batch: int = 1) -> Work:
     """Counts the work of a graph at one batch, without reading its weights.
 
     Args:
-        graph: a bare or merged graph of ours.
+        graph: a bare or merged graph of ours, or where it is.
         batch: B of its images [B, 3, S, S].
 
     Raises:
         ArtifactError: the graph is damaged, refers to what it must not, or its shapes cannot be worked out.
         ConfigError: the batch is below 1.
     """
-    from mimi_edge.export.external_data import verify_graph
+    from mimi_edge.export.external_data import VerifiedGraph, verify_graph
 
     if batch < 1:
         raise ConfigError(f"A batch has at least one image, got {batch}.")
-    verify_graph(graph)
-    model = _with_shapes(graph, batch)
+    verified = graph if isinstance(graph, VerifiedGraph) else verify_graph(graph)
+    model = _with_shapes(verified.graph, batch)
     constants = _constants(model.graph)
     shapes = _shapes(model.graph)
     kernels = [
@@ -88,7 +91,7 @@ def work_of(graph: Path, batch: int = 1) -> Work:
     missing = sorted({name for node in kernels for name in (*node.input, *node.output) if name and name not in shapes})
     if missing:
         raise ArtifactError(
-            f"{graph}: the shapes of {len(missing)} values cannot be worked out at batch {batch} "
+            f"{verified.path}: the shapes of {len(missing)} values cannot be worked out at batch {batch} "
             f"({', '.join(missing[:5])}). Export the graph again with this mimi-edge."
         )
     return Work(
@@ -105,11 +108,12 @@ def work_of(graph: Path, batch: int = 1) -> Work:
     )
 
 
-def _with_shapes(graph: Path, batch: int) -> onnx.ModelProto:
+def _with_shapes(graph: GraphFile, batch: int) -> onnx.ModelProto:
     """The graph with a fixed batch and the shape of every value; weights stay where they lie."""
     import onnx
 
-    model = onnx.load(graph, load_external_data=False)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.proto)
     del model.graph.value_info[:]
     held = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
@@ -120,7 +124,9 @@ def _with_shapes(graph: Path, batch: int) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
     except Exception as error:  # the checker's own kinds, without a common base
-        raise ArtifactError(f"{graph} does not fit together at batch {batch}: {error}. Export it again.") from error
+        raise ArtifactError(
+            f"{graph.path} does not fit together at batch {batch}: {error}. Export it again."
+        ) from error
 
 
 def _shapes(graph: onnx.GraphProto) -> Shapes:

@@ -213,7 +213,7 @@ def test_check_that_fails_publishes_nothing(sources, tmp_path):
     _, folder, files = sources
 
     def refuse(staged):
-        assert open_graph(staged.graph).run(random_images(1)).shape == (1, 5)
+        assert open_graph(staged.merged.path).run(random_images(1)).shape == (1, 5)
         raise ArtifactError("no")
 
     with pytest.raises(ArtifactError, match="no"):
@@ -300,7 +300,7 @@ def test_reading_finishes_what_was_announced(sources, tmp_path, monkeypatch):
     _, folder, files = sources
     place = tmp_path / "package"
     create_or_extend(place, folder, [files["a"]])
-    monkeypatch.setattr(committing, "finish", lambda _folder, manifest: manifest)
+    monkeypatch.setattr(committing, "finish", lambda _folder, manifest, **_: manifest)
     create_or_extend(place, None, [files["new a"]])
     # Announced but not renamed: only finishing makes it whole.
     with pytest.raises(ArtifactError):

@@ -28,10 +28,9 @@ from mimi_edge.tasks.files import (
     FIRST_SCHEMA,
     METADATA_KEY,
     SCHEMA,
+    open_task,
     read_task,
-    stated_sha256,
     task_bytes,
-    tensor_locations,
     write_task,
 )
 from mimi_edge.tasks.sizes import size_bytes
@@ -141,7 +140,7 @@ def test_locations_point_at_the_weights(tmp_path: Path, store: Store) -> None:
     task, path = sample_task(store), tmp_path / "task.safetensors"
     write_task(task, path)
     content, spelled = path.read_bytes(), {"F32": np.float32, "F16": np.float16, "I8": np.int8}
-    locations = tensor_locations(path)
+    locations = open_task(path).locations
     assert locations.keys() == task.tensors.keys()
     for name, place in locations.items():
         values = np.frombuffer(content[place.offset : place.offset + place.length], spelled[place.dtype])
@@ -320,12 +319,10 @@ def test_a_file_without_a_hash_is_read_and_says_that_it_has_none(tmp_path: Path)
     task, old, new = sample_task(), tmp_path / "old.safetensors", tmp_path / "new.safetensors"
     old.write_bytes(with_description(task, lambda document: document.pop(CONTENT_KEY)))
     assert same(read_task(old), task)
-    assert stated_sha256(old) is None
+    assert open_task(old).stated_sha256 is None
     write_task(task, new)
-    assert (
-        stated_sha256(new)
-        == hashlib.sha256(new.read_bytes().replace(stated_sha256(new).encode(), b"0" * 64)).hexdigest()
-    )
+    stated = open_task(new).stated_sha256
+    assert stated == hashlib.sha256(new.read_bytes().replace(stated.encode(), b"0" * 64)).hexdigest()
 
 
 def test_a_hash_that_was_made_to_fit_another_place_is_refused(tmp_path: Path) -> None:
