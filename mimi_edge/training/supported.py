@@ -50,8 +50,7 @@ def supported() -> tuple[SupportedBackbone, ...]:
     """All of them, by family and name."""
     kinds = [field.type for field in fields(SupportedBackbone)]
     read = {"str": str, "int": int, "float": float}
-    with (files("mimi_edge.training") / FILE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
+    rows = list(csv.reader((files("mimi_edge.training") / FILE).read_text(encoding="utf-8").splitlines()))[1:]
     return tuple(
         SupportedBackbone(*(read[str(kind)](text) for kind, text in zip(kinds, row, strict=True))) for row in rows
     )
@@ -79,8 +78,9 @@ def measured(name: str) -> SupportedBackbone | None:
     from mimi_edge.errors import ConfigError
     from mimi_edge.training.backbones import sites_and_calls
     from mimi_edge.training.counting import FlopsCount, count_flops
-    from mimi_edge.training.families import family_of
+    from mimi_edge.training.families import TimmModel, family_of
 
+    module: TimmModel
     with torch.device("meta"):
         module = timm.create_model(name, num_classes=0).eval()
         try:
