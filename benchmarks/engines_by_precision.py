@@ -24,7 +24,7 @@ from mimi_edge.export.checking import measure_outputs
 from mimi_edge.export.engines.attention import FUSABLE, attention_kernels
 from mimi_edge.export.engines.bindings import Bindings
 from mimi_edge.export.engines.drafts import drafted, typed
-from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf, Labelled, TaskImages, export_engines, no_images
+from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf, TaskImages, export_engines, no_images
 from mimi_edge.export.engines.requests import BatchRange
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import Package, create_or_extend
@@ -163,8 +163,7 @@ def int8_verdict_of_the_demonstration(folder: Path) -> dict[str, Any]:
     backbone = load_backbone("builtin", "pretrained")
     package = create_or_extend(folder / "digits-package", export_backbone(backbone).folder, [task_file])
     decoded = decode_dataset(load_dataset("builtin:digits", seed=0), read_task(task_file).header.preprocessing)
-    splits = {name: Labelled(split.images, split.labels) for name, split in decoded.items()}
-    images = TaskImages(lambda: splits["train"].images[:64], lambda: splits["val"], lambda: splits["test"])
+    images = TaskImages(lambda: decoded["train"].images[:64], lambda: decoded["val"], lambda: decoded["test"])
     found: dict[str, Any] = {}
     for precision in (Precision.FP16, Precision.INT8):
         options = EngineOptions(precision, Strategy.PER_TASK, ONE)

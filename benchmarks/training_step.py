@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from mimi_edge.budgets import Budget, Cost, CostModel
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.methods import mimi
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import WarmUp, measure
@@ -180,7 +180,7 @@ def random_images(backbone: LoadedBackbone, options: argparse.Namespace, device:
     random = np.random.default_rng(options.seed)
     size, count = backbone.preprocessing.size, BATCHES_OF_IMAGES * options.batch
     pixels = random.integers(0, 256, (count, size, size, 3), np.uint8)
-    split = DecodedSplit(pixels, random.integers(0, len(CLASSES), count), ())
+    split = LabelledImages(pixels, random.integers(0, len(CLASSES), count), ())
     return on_device(split, backbone.preprocessing, device)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.checking import TOLERANCE, check_accuracy, check_outputs
 from mimi_edge.export.external_data import verified_graph
 from mimi_edge.export.onnx_runtime import OnnxModel, open_verified, runtime_version
 from mimi_edge.export.packages import BackboneFolder, Package, StagedTask, create_or_extend
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.tasks.files import TaskFile
 from mimi_edge.tasks.stores import Floats
@@ -31,16 +31,12 @@ class Reference:
     Attributes:
         logits: what torch answers with the task file's weights: normalised images [B, 3, S, S] -> [B, C]; None where
             there is no torch.
-        images: of a whole split, [n, S, S, 3] as `fit` makes them; None where there are none.
-        labels: [n], indices of classes.
-        split: name of the split, as in the task file's accuracies.
+        images: of a whole split; None where there are none.
         compared: on how many of the images logits are compared.
     """
 
     logits: Callable[[Floats], Floats] | None = None
-    images: NDArray[np.uint8] | None = None
-    labels: NDArray[np.int64] | None = None
-    split: str = "test"
+    images: LabelledImages | None = None
     compared: int = 64
 
 
@@ -131,16 +127,13 @@ def _compared_images(task: Task, reference: Reference) -> tuple[Floats, str]:
         return noise, "random noise"
     count = min(reference.compared, len(reference.images))
     chosen = np.linspace(0, len(reference.images) - 1, count).astype(np.int64)
-    return normalise(reference.images[chosen], task.header.preprocessing), f"{reference.split} split"
+    return normalise(reference.images.images[chosen], task.header.preprocessing), f"{reference.images.name} split"
 
 
 def _accuracy(model: OnnxModel, task: Task, reference: Reference, tolerance: float) -> dict[str, Any] | str:
-    expected = task.header.accuracy.get(reference.split)
-    if reference.images is None or reference.labels is None:
+    if (split := reference.images) is None:
         return "not run: no labelled images were given"
-    if expected is None:
-        return f"not run: the task file says nothing about its {reference.split} split"
-    check = check_accuracy(
-        model, reference.images, reference.labels, expected, task.header.preprocessing, tolerance=tolerance
-    )
-    return asdict(check) | {"split": reference.split, "accuracy": check.accuracy}
+    if (expected := task.header.accuracy.get(split.name)) is None:
+        return f"not run: the task file says nothing about its {split.name} split"
+    check = check_accuracy(model, split.images, split.labels, expected, task.header.preprocessing, tolerance=tolerance)
+    return asdict(check) | {"split": split.name, "accuracy": check.accuracy}

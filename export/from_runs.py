@@ -105,7 +105,6 @@ def _references(
             logits = reference_logits(backbone, task)
         if split is None:
             listener(Note(f"{task.header.name}: no --data, so its accuracy cannot be checked."))
-            return Reference(logits=logits)
-        return Reference(logits=logits, images=split.images, labels=split.labels)
+        return Reference(logits, split)
 
     return reference

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener
-from mimi_edge.images.dataset import DecodedSplit, Split, decode_split, load_dataset
+from mimi_edge.images.dataset import LabelledImages, Split, decode_split, load_dataset
 from mimi_edge.images.faults import classes_of
 from mimi_edge.images.folders import find_images
 from mimi_edge.images.reading import shown
@@ -96,7 +96,7 @@ def _unfinished(run: Run) -> ConfigError:
 
 def decoded_split(
     given: GivenTask, data: str | None, listener: Listener, *, split: str = TEST, at_most: int | None = None
-) -> DecodedSplit | None:
+) -> LabelledImages | None:
     """The images of a split as the run that made the task divided them, None where nobody knows where they are.
 
     Args:

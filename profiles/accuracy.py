@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
-from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
+from mimi_edge.profiles.reports import MeasuredAccuracy
+from mimi_edge.recalls import class_recalls
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import SplitAccuracy
 
@@ -24,7 +28,7 @@ BATCH = 32
 
 def top1_accuracy(
     run: Run,
-    split: DecodedSplit,
+    split: LabelledImages,
     preprocessing: Preprocessing,
     *,
     batch: int = BATCH,
@@ -57,7 +61,7 @@ def top1_accuracy(
 def answered_classes(
     crew: Crew,
     name: str,
-    split: DecodedSplit,
+    split: LabelledImages,
     preprocessing: Preprocessing,
     *,
     batch: int = BATCH,
@@ -95,7 +99,14 @@ def answered_classes(
     return answers
 
 
-def _count(split: DecodedSplit) -> int:
+def measured_accuracy(split: LabelledImages, answers: Sequence[int]) -> MeasuredAccuracy:
+    """What answers for all images of a split are worth."""
+    given = np.asarray(answers, np.int64)
+    recalls = class_recalls(given, split.labels, split.classes).recalls if split.classes else {}
+    return MeasuredAccuracy(split.name, len(split), int((given == split.labels).sum()), recalls)
+
+
+def _count(split: LabelledImages) -> int:
     if not len(split.images):
         raise ConfigError("Accuracy needs images, and this split has none. Give a split with images.")
     return len(split.images)

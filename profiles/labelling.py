@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener
-from mimi_edge.export.given import TEST, GivenTask, given_task, split_of
-from mimi_edge.images.decoding import decode_split
-from mimi_edge.profiles.profiling import LabelledImages
+from mimi_edge.export.given import GivenTask, decoded_split, given_task
+from mimi_edge.images.decoding import LabelledImages
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.artefacts import Artefact
@@ -58,17 +57,9 @@ def _labelled(
     given: dict[str, GivenTask], data: str | None, listener: Listener
 ) -> Iterator[tuple[str, LabelledImages]]:
     for name, found in given.items():
-        split = split_of(found, data, listener)
-        if split is None:
+        if (decoded := decoded_split(found, data, listener)) is None:
             continue
-        header = found.task.header
-        decoded = decode_split(
-            split,
-            header.preprocessing,
-            skip_bad_images=found.config is not None and found.config.skip_bad_images,
-            listener=listener,
-        )
-        yield name, LabelledImages(TEST, decoded, split, header.classes)
+        yield name, decoded
 
 
 def _given(artefacts: Sequence[Artefact], runs: Sequence[Run], data: str | None) -> dict[str, GivenTask]:

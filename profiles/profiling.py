@@ -8,8 +8,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
@@ -24,44 +22,19 @@ from mimi_edge.profiles.environment import Environment, current_environment
 from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.preparing import preparation_of_made_up, preparation_of_split
 from mimi_edge.profiles.processes import COMMAND, PATIENCE_S, Crew
-from mimi_edge.profiles.reports import MeasuredAccuracy, MeasuredArtefact, Measurement, Preparation, Report
+from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Preparation, Report
 from mimi_edge.profiles.session import Session
 from mimi_edge.profiles.storage import PackageStorage, package_storage
 from mimi_edge.profiles.teams import DEFAULT_PROCESSES, open_teams
-from mimi_edge.recalls import class_recalls
 
 if TYPE_CHECKING:
     from mimi_edge.export.reading import Package, Packages
-    from mimi_edge.images.decoding import DecodedSplit
-    from mimi_edge.images.splits import Split
+    from mimi_edge.images.decoding import LabelledImages
     from mimi_edge.profiles.devices.device import Device
     from mimi_edge.profiles.devices.roofline import Estimate
     from mimi_edge.training.run_folders import Run
 
 GIGA = 1e9
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledImages:
-    """What the accuracy of a task's artefacts is measured on.
-
-    Attributes:
-        split: `train`, `val` or `test`.
-        decoded: its images, as the task's `fit` makes them.
-        source: where they came from, to time their reading; None where that is not known.
-        classes: names of what labels stand for; empty where they are not known.
-    """
-
-    split: str
-    decoded: DecodedSplit
-    source: Split | None = None
-    classes: tuple[str, ...] = ()
-
-    def accuracy(self, answers: Sequence[int]) -> MeasuredAccuracy:
-        """What answers for all of the images are worth."""
-        labels, given = self.decoded.labels, np.asarray(answers, np.int64)
-        recalls = class_recalls(given, labels, self.classes).recalls if self.classes else {}
-        return MeasuredAccuracy(self.split, len(labels), int((given == labels).sum()), recalls)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mimi_edge.events import Advance, Listener
-from mimi_edge.profiles.accuracy import answered_classes
+from mimi_edge.profiles.accuracy import answered_classes, measured_accuracy
 from mimi_edge.profiles.artefacts import Artefact
 from mimi_edge.profiles.energy import PowerPlan, energy_of
 from mimi_edge.profiles.latency import Samples
@@ -18,7 +18,8 @@ from mimi_edge.profiles.teams import Opened
 from mimi_edge.profiles.turns import Taken, Turn, take_turns
 
 if TYPE_CHECKING:
-    from mimi_edge.profiles.profiling import LabelledImages, Plan
+    from mimi_edge.images.decoding import LabelledImages
+    from mimi_edge.profiles.profiling import Plan
 
 
 @dataclass
@@ -106,9 +107,9 @@ class Session:
             given = images.get(artefact.task or "")
             if given is None or artefact.preprocessing is None:
                 continue
-            answers = answered_classes(self.crew, name, given.decoded, artefact.preprocessing, listener=self.listener)
+            answers = answered_classes(self.crew, name, given, artefact.preprocessing, listener=self.listener)
             if answers is not None:
-                self.accuracy[name] = given.accuracy(answers)
+                self.accuracy[name] = measured_accuracy(given, answers)
 
     def ratio(self, name: str, batch: int) -> RatioTo | None:
         """To the first artefact that has samples of this batch."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf
     from mimi_edge.export.engines.shelf import ShelvedEngine
     from mimi_edge.export.given import GivenTask
+    from mimi_edge.images.decoding import LabelledImages
 
 LOOKED_AT = 64
 """Training images that are looked at for overflow or calibrated on, spread over the split."""
@@ -148,7 +149,7 @@ def _profile_command(target: Target, engines: Sequence[ShelvedEngine], *, bare: 
 
 def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener) -> ImagesOf:
     """Decodes the images of a task when they are asked for."""
-    from mimi_edge.export.engines.exporting import Labelled, TaskImages
+    from mimi_edge.export.engines.exporting import TaskImages
     from mimi_edge.export.given import decoded_split
 
     # One task at a time: a split is asked for several times, and those of all tasks together may be too much.
@@ -164,9 +165,8 @@ def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener
             return None if split is None else split.images
 
         @cache
-        def labelled(which: str) -> Labelled | None:
-            split = decoded_split(found, data, listener, split=which)
-            return None if split is None else Labelled(split.images, split.labels)
+        def labelled(which: str) -> LabelledImages | None:
+            return decoded_split(found, data, listener, split=which)
 
         return TaskImages(training, lambda: labelled("val"), lambda: labelled("test"))
 

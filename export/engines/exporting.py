@@ -29,23 +29,11 @@ from mimi_edge.export.packages import Package
 from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.export.shared.layout import Spare, layout_document
 from mimi_edge.files import sha256_of
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.tasks.task import Task
 
 MOST_RESIDENT_TASKS = 256
 """Tasks that the bank of a mixed engine can hold; memory is taken for those that are there."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Images of a split with their classes.
-
-    Attributes:
-        images: [n, S, S, 3] as `fit` makes them.
-        labels: [n], indices of classes.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
 
 
 def _none() -> None:
@@ -63,8 +51,8 @@ class TaskImages:
     """
 
     training: Callable[[], NDArray[np.uint8] | None] = _none
-    validation: Callable[[], Labelled | None] = _none
-    test: Callable[[], Labelled | None] = _none
+    validation: Callable[[], LabelledImages | None] = _none
+    test: Callable[[], LabelledImages | None] = _none
 
 
 ImagesOf = Callable[[str], TaskImages]

@@ -15,13 +15,14 @@ from mimi_edge.errors import ExportMismatchError
 from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.engines.bisecting import Bisection, bisect, candidates, mark_outputs
 from mimi_edge.export.engines.drafts import Draft, TypedGraph
-from mimi_edge.export.engines.proving import TOLERANCES, Proof, Split, not_run, prove
+from mimi_edge.export.engines.proving import TOLERANCES, Proof, not_run, prove
 from mimi_edge.export.engines.refitting import RefitRunner
 from mimi_edge.export.engines.residents import SharedRunner
 from mimi_edge.export.engines.serving import Answer, EngineKind, LoadedEngine, loaded
 from mimi_edge.export.graphs import LOGITS, load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
 from mimi_edge.export.precision.quantise import Verdict, accuracy_drop, int8_verdict
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.stores import Floats
@@ -29,7 +30,7 @@ from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
     from mimi_edge.export.engines.building import BuiltEngine
-    from mimi_edge.export.engines.exporting import EngineWork, Labelled
+    from mimi_edge.export.engines.exporting import EngineWork
 
 COMPARED = 64
 """Real images on which logits are compared, spread over the split."""
@@ -154,10 +155,8 @@ def _proof(work: EngineWork, draft: Draft, task: Task, answer: Answer) -> Proof:
     )
 
 
-def _split(name: str, images: Labelled | None, task: Task) -> Split | None:
-    if images is None:
-        return None
-    return Split(name, images.images, images.labels, task.header.accuracy.get(name))
+def _split(name: str, images: LabelledImages | None, task: Task) -> LabelledImages | None:
+    return None if images is None else replace(images, name=name, expected=task.header.accuracy.get(name))
 
 
 def _reference(work: EngineWork, task: Task) -> OnnxModel:
@@ -165,7 +164,7 @@ def _reference(work: EngineWork, task: Task) -> OnnxModel:
     return open_graph(work.package.task(task.header.name).graph, threads=work.threads)
 
 
-def compared_images(task: Task, split: Labelled | None) -> Floats:
+def compared_images(task: Task, split: LabelledImages | None) -> Floats:
     """Normalised images spread over a split, or noise where there is none."""
     if split is None or not len(split.images):
         size = task.header.preprocessing.size
@@ -269,7 +268,9 @@ def _int8(work: EngineWork, draft: Draft, graph: TypedGraph, built: BuiltEngine,
     return verdict
 
 
-def _drop(work: EngineWork, task: Task, validation: Labelled | None, run: Callable[[Floats], Floats]) -> float | None:
+def _drop(
+    work: EngineWork, task: Task, validation: LabelledImages | None, run: Callable[[Floats], Floats]
+) -> float | None:
     if validation is None:
         return None
     reference = _reference(work, task)
@@ -277,7 +278,7 @@ def _drop(work: EngineWork, task: Task, validation: Labelled | None, run: Callab
     return accuracy_drop(logits[0], logits[1], validation.labels)
 
 
-def _logits(run: Callable[[Floats], Floats], split: Labelled, task: Task) -> Floats:
+def _logits(run: Callable[[Floats], Floats], split: LabelledImages, task: Task) -> Floats:
     starts: Sequence[int] = range(0, len(split.images), BATCH)
     parts = [run(normalise(split.images[start : start + BATCH], task.header.preprocessing)) for start in starts]
     return np.concatenate(parts)

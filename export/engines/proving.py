@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ExportMismatchError, MimiEdgeError
@@ -35,9 +34,9 @@ from mimi_edge.export.checking import (
     measure_outputs,
 )
 from mimi_edge.export.engines.bisecting import Bisection
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import SplitAccuracy
 
 TOLERANCES: Mapping[Precision, float] = {
     Precision.FP32: FP32_TOLERANCE,
@@ -49,23 +48,6 @@ JUDGED_BY_ACCURACY: Mapping[Precision, float] = {Precision.FP16: 3e-2}
 """Up to which difference the accuracy may still speak for an engine."""
 
 REBUILD = "Export it again with --precision fp32, or report the layer."
-
-
-@dataclass(frozen=True)
-class Split:
-    """Labelled images.
-
-    Attributes:
-        name: of the split, such as `test`.
-        images: [n, S, S, 3] as `fit` makes them.
-        labels: [n], indices of classes.
-        expected: the accuracy that the task file has for this split; None where it has none.
-    """
-
-    name: str
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    expected: SplitAccuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -123,8 +105,8 @@ def prove(
     name: str = "the engine",
     reference_name: str = "ONNX Runtime fp32",
     preprocessing: Preprocessing | None = None,
-    report: Split | None = None,
-    judge: Callable[[], Split | None] = nobody,
+    report: LabelledImages | None = None,
+    judge: Callable[[], LabelledImages | None] = nobody,
     max_accuracy_drop: float = 0.0,
     find_worst: Callable[[], Bisection] | None = None,
 ) -> Proof:
@@ -206,7 +188,9 @@ def _judge_outputs(
     return checked, f"a tolerance of {tolerance:g}"
 
 
-def _drop(engine: Runnable, split: Split | None, preprocessing: Preprocessing | None) -> tuple[float, str] | None:
+def _drop(
+    engine: Runnable, split: LabelledImages | None, preprocessing: Preprocessing | None
+) -> tuple[float, str] | None:
     """How much accuracy the engine loses over a split, and the split's name; None where nobody can say."""
     if split is None or split.expected is None or preprocessing is None:
         return None
@@ -217,7 +201,7 @@ def _drop(engine: Runnable, split: Split | None, preprocessing: Preprocessing | 
 def _judge_int8(
     engine: Runnable,
     outputs: OutputCheck,
-    judge: Split | None,
+    judge: LabelledImages | None,
     preprocessing: Preprocessing | None,
     max_drop: float,
     name: str,
@@ -241,7 +225,7 @@ def _accuracy(
     engine: Runnable,
     precision: Precision,
     tolerance: float,
-    report: Split | None,
+    report: LabelledImages | None,
     preprocessing: Preprocessing | None,
     name: str,
 ) -> dict[str, Any] | str:

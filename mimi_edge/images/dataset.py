@@ -16,7 +16,7 @@ from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.decoding import DecodedSplit, copies_in, decode_dataset, decode_split
+from mimi_edge.images.decoding import LabelledImages, copies_in, decode_dataset, decode_split
 from mimi_edge.images.faults import classes_of, require_usable
 from mimi_edge.images.finding import listed
 from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of, without_classes
@@ -26,7 +26,7 @@ from mimi_edge.images.written import Assignment, split_document, written_assignm
 
 __all__ = [
     "Dataset",
-    "DecodedSplit",
+    "LabelledImages",
     "Split",
     "copies_in",
     "decode_dataset",

@@ -18,6 +18,7 @@ from mimi_edge.images.finding import listed
 from mimi_edge.images.preprocessing import Preprocessing, fit
 from mimi_edge.images.reading import UnusableImageError
 from mimi_edge.images.splits import Dataset, Labels, Split
+from mimi_edge.tasks.task import SplitAccuracy
 
 MOST_WORKERS = 8
 """Threads; more of them cost memory before they gain time."""
@@ -27,20 +28,31 @@ PROGRESS_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class DecodedSplit:
-    """A split in memory.
+class LabelledImages:
+    """Images of a split in memory, with their classes: what is trained on, compared, proved and measured.
 
     Attributes:
         images: [n, S, S, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them.
         labels: [n] indices into the dataset's classes.
         skipped: origins of the images that could not be used, in order.
         digests: what stands for the pixels of each image; empty where nobody asked what they are.
+        name: of the split.
+        classes: names of what labels stand for; empty where they are not known.
+        source: where they were read; None where that is not known.
+        expected: the accuracy that a task file states for this split; None where it states none.
     """
 
     images: NDArray[np.uint8]
     labels: Labels
-    skipped: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
+    name: str = "test"
+    classes: tuple[str, ...] = ()
+    source: Split | None = None
+    expected: SplitAccuracy | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 def decode_split(
@@ -50,7 +62,7 @@ def decode_split(
     skip_bad_images: bool = False,
     listener: Listener = silent,
     workers: int | None = None,
-) -> DecodedSplit:
+) -> LabelledImages:
     """Reads every image of a split and makes it the backbone's size, in the order of the split.
 
     Args:
@@ -81,7 +93,15 @@ def decode_split(
     if bad:
         _require_all_classes(split, good)
         listener(Note(f"Skipped {len(bad)} of {len(split)} {split.name} images: {listed(_origins(split, bad))}."))
-    return DecodedSplit(images[: len(good)], split.labels[good], _origins(split, bad), tuple(digests))
+    return LabelledImages(
+        images[: len(good)],
+        split.labels[good],
+        _origins(split, bad),
+        tuple(digests),
+        name=split.name,
+        classes=split.classes,
+        source=split,
+    )
 
 
 def decode_dataset(
@@ -90,13 +110,13 @@ def decode_dataset(
     *,
     skip_bad_images: bool = False,
     listener: Listener = silent,
-) -> dict[str, DecodedSplit]:
+) -> dict[str, LabelledImages]:
     """Decodes all splits; bad images of all of them come in one error, and images that are the same in Notes.
 
     Raises:
         ConfigError: as of `decode_split`.
     """
-    decoded: dict[str, DecodedSplit] = {}
+    decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
         outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener)
@@ -111,12 +131,12 @@ def decode_dataset(
     return decoded
 
 
-def copies_in(dataset: Dataset, decoded: Mapping[str, DecodedSplit]) -> Copies:
+def copies_in(dataset: Dataset, decoded: Mapping[str, LabelledImages]) -> Copies:
     """Which images of a dataset are the same, once they are decoded."""
     return find_copies({name: _seen(dataset.splits[name], part) for name, part in decoded.items()})
 
 
-def _seen(split: Split, decoded: DecodedSplit) -> list[SeenImage]:
+def _seen(split: Split, decoded: LabelledImages) -> list[SeenImage]:
     skipped = set(decoded.skipped)
     origins = (origin for origin in split.origins if origin not in skipped)
     return [
@@ -127,7 +147,7 @@ def _seen(split: Split, decoded: DecodedSplit) -> list[SeenImage]:
 
 def _decoded_or_fault(
     split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener
-) -> DecodedSplit | str:
+) -> LabelledImages | str:
     try:
         return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener)
     except ConfigError as error:

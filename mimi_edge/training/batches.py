@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
 
@@ -49,7 +49,7 @@ class DeviceImages:
         return (pixels.float() - self.mean) / self.std
 
 
-def on_device(split: DecodedSplit, preprocessing: Preprocessing, device: torch.device) -> DeviceImages:
+def on_device(split: LabelledImages, preprocessing: Preprocessing, device: torch.device) -> DeviceImages:
     """Brings a decoded split to the device, once; on a CPU the images stay where they were decoded."""
     channels = (3, 1, 1)
     return DeviceImages(

@@ -21,7 +21,7 @@ from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
-from mimi_edge.images.dataset import DecodedSplit, copies_in, decode_dataset, split_document
+from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
@@ -223,7 +223,7 @@ def _note_threads(run: Run, progress: Progress) -> None:
 
 
 def _images_on_device(
-    decoded: Mapping[str, DecodedSplit], prepared: Prepared, device: torch.device
+    decoded: Mapping[str, LabelledImages], prepared: Prepared, device: torch.device
 ) -> dict[str, DeviceImages]:
     return {name: on_device(split, prepared.backbone.preprocessing, device) for name, split in decoded.items()}
 

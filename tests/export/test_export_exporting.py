@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mimi_edge.errors import ExportMismatchError
 from mimi_edge.export import exporting
 from mimi_edge.export.exporting import Reference, export_onnx
 from mimi_edge.export.packages import read_package
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import SplitAccuracy
@@ -32,7 +34,9 @@ def trained(workplace):
         store=Store.FP16,
         accuracy={"test": SplitAccuracy(int(right) / COUNT, COUNT)},
     )
-    reference = Reference(lambda batch: torch_logits(backbone, task, batch), images, labels, compared=16)
+    reference = Reference(
+        lambda batch: torch_logits(backbone, task, batch), LabelledImages(images, labels), compared=16
+    )
     return folder, task_file(folder, task), reference
 
 
@@ -53,11 +57,11 @@ def test_checked_package_says_what_was_checked(trained, tmp_path):
 
 
 def _wrong_logits(reference):
-    return Reference(lambda batch: reference.logits(batch) * np.float32(1.01), reference.images, reference.labels)
+    return Reference(lambda batch: reference.logits(batch) * np.float32(1.01), reference.images)
 
 
 def _wrong_labels(reference):
-    return Reference(reference.logits, reference.images, (reference.labels + 1) % 5)
+    return Reference(reference.logits, LabelledImages(reference.images.images, (reference.images.labels + 1) % 5))
 
 
 @pytest.mark.parametrize("spoil", [_wrong_logits, _wrong_labels])
@@ -90,7 +94,7 @@ def test_what_cannot_be_checked_is_recorded(trained, tmp_path, monkeypatch):
         [path], package.folder, backbone_graph_dir=None, references=lambda _: Reference(reference.logits)
     )
     assert package.task("sample").check["outputs"]["kind"] == "random noise"
-    other = Reference(None, reference.images, reference.labels, split="val")
+    other = Reference(None, replace(reference.images, name="val"))
     package = export_onnx([path], package.folder, backbone_graph_dir=None, references=lambda _: other)
     assert "says nothing about its val split" in package.task("sample").check["accuracy"]
     monkeypatch.setattr(exporting, "runtime_version", lambda: None)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
-from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.profiles.accuracy import top1_accuracy
 
@@ -16,7 +16,7 @@ CLASSES = 3
 def split_of(count, seed=0):
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, 4, 4, 3), np.uint8)
-    return DecodedSplit(images, random.integers(0, CLASSES, count), ())
+    return LabelledImages(images, random.integers(0, CLASSES, count), ())
 
 
 def linear(seed=0):

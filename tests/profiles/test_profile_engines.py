@@ -19,11 +19,11 @@ from mimi_edge.errors import ConfigError  # noqa: E402
 from mimi_edge.export.engines.exporting import EngineOptions, export_engines  # noqa: E402
 from mimi_edge.export.engines.requests import BatchRange  # noqa: E402
 from mimi_edge.export.onnx_runtime import open_graph  # noqa: E402
-from mimi_edge.images.decoding import DecodedSplit  # noqa: E402
+from mimi_edge.images.decoding import LabelledImages  # noqa: E402
 from mimi_edge.images.preprocessing import normalise  # noqa: E402
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts  # noqa: E402
 from mimi_edge.profiles.latency import WarmUp  # noqa: E402
-from mimi_edge.profiles.profiling import LabelledImages, Plan, profile  # noqa: E402
+from mimi_edge.profiles.profiling import Plan, profile  # noqa: E402
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_gpu_worker.py"))
 PLAN = Plan((1, 3), rounds=3, processes=1, warm_up=WarmUp(window=2, most_rounds=2), command=lambda _: WORKER)
@@ -43,7 +43,7 @@ def package(tmp_path_factory):
 def images():
     random = np.random.default_rng(3)
     pixels = random.integers(0, 256, (20, SIZE, SIZE, 3), np.uint8)
-    return DecodedSplit(pixels, random.integers(0, 3, 20), ())
+    return LabelledImages(pixels, random.integers(0, 3, 20), ())
 
 
 def test_a_package_on_tensorrt_is_the_engines_of_its_tasks(package):
@@ -55,7 +55,7 @@ def test_a_package_on_tensorrt_is_the_engines_of_its_tasks(package):
     ]
     digits, *others = found
     found = [replace(digits, unproved="there was no GPU"), *others]
-    report = profile(found, PLAN, {"digits": LabelledImages("test", split)})
+    report = profile(found, PLAN, {"digits": split})
     assert not report.failed, report.failed
     unproved = [mark for mark in report.environment.marks if "NOT PROVED" in mark]
     assert [("digits" in mark, "there was no GPU" in mark) for mark in unproved] == [(True, True)]

@@ -16,7 +16,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.images.decoding import DecodedSplit
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.profiles import profiling
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts
@@ -25,7 +25,7 @@ from mimi_edge.profiles.board.power import PowerReading
 from mimi_edge.profiles.energy import PowerPlan
 from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.processes import COMMAND, Crew, start
-from mimi_edge.profiles.profiling import LabelledImages, Plan, profile, profile_sources
+from mimi_edge.profiles.profiling import Plan, profile, profile_sources
 from mimi_edge.profiles.reports import report_document, report_from_document
 
 FAKE = Path(__file__).parent / "fake_worker.py"
@@ -41,7 +41,7 @@ def package(tmp_path_factory):
 def split_of(count):
     random = np.random.default_rng(count)
     images = random.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-    return DecodedSplit(images, random.integers(0, len(CLASSES), count), ())
+    return LabelledImages(images, random.integers(0, len(CLASSES), count), ())
 
 
 SPLIT = split_of(50)
@@ -56,7 +56,7 @@ def heard():
 def report(package, heard):
     """Two batches of a whole package, with the images of one task."""
     wanted = replace(ONE_THREAD, listener=heard.append)
-    images = {"digits": LabelledImages("test", SPLIT, classes=CLASSES)}
+    images = {"digits": replace(SPLIT, classes=CLASSES)}
     return profile_sources([package.folder], wanted, Plan((1, 3), rounds=6, processes=2, warm_up=WARM_UP), images)
 
 
@@ -188,7 +188,7 @@ def processor_ns(pid):
 )
 def test_a_crash_of_one_is_reported_and_the_others_go_on(package, place, stage):
     plan = quick(command=fakes(digits=(place, "segv")), batches=(1, 2))
-    images = {name: LabelledImages("test", SPLIT) for name in ("digits", "latency")}
+    images = dict.fromkeys(("digits", "latency"), SPLIT)
     report = faked(package, plan, images=images)
     (failed,) = report.failed
     assert (failed.name, failed.failure.stage, failed.failure.exit_code) == ("digits", stage, -signal.SIGSEGV)
@@ -312,7 +312,7 @@ def test_numbers_without_a_meaning_are_refused(make, named):
 
 def test_images_of_another_task_are_refused(package):
     with pytest.raises(ConfigError, match=r"cats.*digits, latency"):
-        faked(package, quick(), images={"cats": LabelledImages("test", SPLIT)})
+        faked(package, quick(), images={"cats": SPLIT})
 
 
 def test_a_backend_that_is_not_installed_is_refused_before_anything_starts(package, monkeypatch):

@@ -17,11 +17,12 @@ from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError
 from mimi_edge.events import Note
 from mimi_edge.export.engines import exporting, proofs
 from mimi_edge.export.engines.attention import attention_kernels
-from mimi_edge.export.engines.exporting import EngineOptions, Labelled, TaskImages, export_engines
+from mimi_edge.export.engines.exporting import EngineOptions, TaskImages, export_engines
 from mimi_edge.export.engines.requests import BatchRange
 from mimi_edge.export.engines.shelf import read_shelf
 from mimi_edge.export.packages import create_or_extend, read_package
 from mimi_edge.export.serving import serving
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Store
 
@@ -65,7 +66,7 @@ def grey_levels(name):
 
 def images_of(name):
     labels = np.zeros(6, np.int64)
-    return TaskImages(lambda: grey_levels(name), lambda: Labelled(grey_levels(name), labels), lambda: None)
+    return TaskImages(lambda: grey_levels(name), lambda: LabelledImages(grey_levels(name), labels), lambda: None)
 
 
 @pytest.mark.parametrize(("strategy", "mixed"), STRATEGIES)

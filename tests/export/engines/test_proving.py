@@ -10,8 +10,9 @@ from running_samples import CLASSES, built, images, own_graph, reference, task_w
 from mimi_edge.choices import Precision
 from mimi_edge.errors import EngineBuildError, ExportMismatchError
 from mimi_edge.export.engines.bisecting import Bisection, Seen
-from mimi_edge.export.engines.proving import TOLERANCES, Split, not_run, prove
+from mimi_edge.export.engines.proving import TOLERANCES, not_run, prove
 from mimi_edge.export.engines.running import EngineRunner
+from mimi_edge.images.decoding import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.tasks.task import SplitAccuracy
 
@@ -47,7 +48,7 @@ def split(name="test", count=40, right=None):
     labels = best.copy()
     labels[: count // 4] = (labels[: count // 4] + 1) % CLASSES
     share = 1 - (count // 4) / count if right is None else right
-    return Split(name, pixels, labels, SplitAccuracy(share, count))
+    return LabelledImages(pixels, labels, name=name, expected=SplitAccuracy(share, count))
 
 
 def test_a_proof_says_everything_that_was_compared():

@@ -177,12 +177,12 @@ def test_training_prediction_and_profiling_see_the_same(
 
 @given(st.integers(0, 2**31), st.sampled_from([(MEAN, STD), ((0.5,) * 3, (0.5,) * 3), ((0.0,) * 3, (1.0,) * 3)]))
 def test_torch_normalises_as_numpy_does(seed: int, channels: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
-    from mimi_edge.images.decoding import DecodedSplit
+    from mimi_edge.images.decoding import LabelledImages
     from mimi_edge.training.batches import on_device
 
     setting = Preprocessing(16, 16, "bicubic", *channels)  # type: ignore[arg-type]
     images = np.stack([pixels("noise", 16, 16, seed), np.arange(768, dtype=np.uint8).reshape(16, 16, 3)])
-    placed = on_device(DecodedSplit(images, np.zeros(2, np.int64), ()), setting, torch.device("cpu"))
+    placed = on_device(LabelledImages(images, np.zeros(2, np.int64), ()), setting, torch.device("cpu"))
     np.testing.assert_allclose(
         placed.normalised(placed.images).numpy(), normalise(images, setting), rtol=0, atol=ROUNDING
     )
