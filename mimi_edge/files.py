@@ -169,10 +169,14 @@ def copy_hashed(source: Path, target: Path) -> str:
         OSError: it cannot be read, is a folder, a pipe or a device, or the disk is full.
     """
     digest = hashlib.sha256()
-    with opened_regular(source) as opened, target.open("wb") as written:
-        while chunk := opened.read(CHUNK_BYTES):
-            digest.update(chunk)
-            written.write(chunk)
+    try:
+        with opened_regular(source) as opened, target.open("wb") as written:
+            while chunk := opened.read(CHUNK_BYTES):
+                digest.update(chunk)
+                written.write(chunk)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a full disk names no file
+        raise
     return digest.hexdigest()
 
 

@@ -232,10 +232,9 @@ def test_a_reader_that_is_killed_keeps_nobody_out(package):
 def test_an_interrupted_change_is_finished_before_it_is_read_and_not_by_a_reader_of_a_reader(versions, package):
     from mimi_edge.export import committing
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(committing, "finish", lambda _folder, manifest: manifest)
-    install_from(versions[1][0], package)
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(committing, "finish", lambda _folder, manifest, **_: manifest)
+        install_from(versions[1][0], package)
     with opened_package(package) as outer, opened_package(package) as inner:
         assert inner == outer
     assert verify(package).faults == ()
