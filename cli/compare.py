@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.builtin import DEFAULT_DATA
-from mimi_edge.choices import COMPARED_METHODS, TRIED_RATES, Store
+from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
@@ -58,6 +58,12 @@ def command(
         typer.Option(help="Of each of MiMi's trainings; others get as many passes in one.", rich_help_panel="Task"),
     ] = 12,
     batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel="Task")] = 64,
+    score: Annotated[
+        str, typer.Option(help="As of train, for the methods that are pruned.", rich_help_panel="Task")
+    ] = SCORE_NAMES[0],
+    scope: Annotated[
+        Scope, typer.Option(help="As of train, for the methods that are pruned.", rich_help_panel="Task")
+    ] = Scope.GLOBAL,
     rounds: Annotated[
         int, typer.Option(min=0, help="Samples of each graph's latency; 0 measures none.", rich_help_panel="Task")
     ] = 100,
@@ -86,6 +92,8 @@ def command(
         epochs=epochs,
         batch_size=batch_size,
         rounds=rounds,
+        score=score,
+        scope=scope,
     )
     with watching() as heard, stop_requests(heard) as should_stop:
         listener = outliving_the_terminal(heard)

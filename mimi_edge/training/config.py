@@ -289,6 +289,9 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         "--one-shot": config.one_shot,
         "--stage-shares": bool(config.stage_shares),
         "--target-accuracy": config.target_accuracy is not None,
+        "--score": config.score != TrainingConfig.score,
+        "--scope": config.scope is not TrainingConfig.scope,
+        "--rho": config.rho != TrainingConfig.rho,
     }
     pruned = [method.name for method in METHODS.values() if method.prunes]
     if any(given.values()) and config.method in METHODS and config.method not in pruned:

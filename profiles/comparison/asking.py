@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
-from mimi_edge.choices import COMPARED_METHODS, TRIED_RATES, Store
+from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.documents import DocumentKind
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import MEGABYTE
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
+from mimi_edge.texts import excerpt
 from mimi_edge.training.config import PRETRAINED
 
 KIND = DocumentKind(
@@ -41,6 +42,8 @@ class ComparisonConfig:
         epochs: of each of MiMi's trainings; other methods get as many passes in one.
         batch_size: images in a step.
         rounds: samples of latency for each merged graph; 0 measures none.
+        score: importance score of the methods that are pruned.
+        scope: whether their sites compete: `global` or `local`.
     """
 
     methods: tuple[str, ...] = COMPARED_METHODS
@@ -54,6 +57,8 @@ class ComparisonConfig:
     epochs: int = 12
     batch_size: int = 64
     rounds: int = 100
+    score: str = SCORE_NAMES[0]
+    scope: Scope = Scope.GLOBAL
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
@@ -63,7 +68,7 @@ class ComparisonConfig:
 
 def comparison_document(config: ComparisonConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    return asdict(config) | {"store": config.store.value}
+    return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
 
 
 def differences(ours: ComparisonConfig, theirs: ComparisonConfig) -> list[str]:
@@ -119,5 +124,9 @@ def _faults(config: ComparisonConfig) -> Iterator[str]:
     for option, values in numbers.items():
         if not values or not all(0 < value < MEGABYTE for value in values) or len(set(values)) < len(values):
             yield f"{option}: expected numbers larger than zero, each once, got {', '.join(map(str, values)) or 'none'}"
+    if config.score not in SCORE_NAMES:
+        yield f"--score must be one of {', '.join(SCORE_NAMES)}, got {excerpt(config.score)}"
+    if config.scope is Scope.STAGES:
+        yield "--scope stages needs shares, which are of one backbone and budget: compare takes global or local"
     if config.rounds < 0:
         yield f"--rounds must not be negative, got {config.rounds}"

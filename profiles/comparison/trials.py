@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.documents import document_bytes, raw_document, typed_document
@@ -141,6 +141,7 @@ def _train_entry(
 def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate: float, seed: int) -> TrainingConfig:
     """One training of a comparison."""
     budget = Budget(size_bytes=ANY_SIZE) if entry.budget_mb is None else budget_from_units(entry.budget_mb, None)
+    pruning: dict[str, Any] = {"score": config.score, "scope": config.scope} if entry.method.prunes else {}
     return TrainingConfig(
         budget=budget,
         data=config.data,
@@ -153,6 +154,7 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         learning_rate=rate,
         seed=seed,
         method=entry.method.name,
+        **pruning,
     )
 
 

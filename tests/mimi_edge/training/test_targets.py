@@ -179,6 +179,8 @@ def test_a_run_that_lost_its_report_ends_with_the_same_task_again(
         ({"budget": Budget(), "one_shot": True}, "--one-shot goes straight to a budget"),
         ({"method": "lora"}, "--target-accuracy: --method lora is not pruned"),
         ({"method": "lora", "target_accuracy": None, "one_shot": True}, "--one-shot: --method lora is not pruned"),
+        ({"method": "lora", "target_accuracy": None, "score": "snip"}, "--score: --method lora is not pruned"),
+        ({"method": "lora", "target_accuracy": None, "scope": Scope.LOCAL}, "--scope: --method lora is not pruned"),
         ({"scope": Scope.STAGES}, "needs --stage-shares"),
         ({"scope": Scope.STAGES, "stage_shares": (1.0,)}, "at least two stages"),
         ({"scope": Scope.STAGES, "stage_shares": (1.0, 0.0)}, "larger than zero, got 1,0"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_package import make_task
 
 from mimi_edge.budgets import Cost
+from mimi_edge.choices import Scope
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
 from mimi_edge.export.locking import locked
 from mimi_edge.profiles.comparison.asking import ComparisonConfig, entries_of
@@ -85,6 +87,19 @@ def test_every_method_gets_as_many_tries_and_passes(tmp_path: Path) -> None:
     assert {config.epochs for config in laboratory.configs.values() if config.method == "mimi"} == {SMALL.epochs}
     assert {config.epochs for config in laboratory.configs.values() if config.method != "mimi"} == {4 * SMALL.epochs}
     assert {config.seed for name, config in laboratory.configs.items() if "lr0.1" in name} == {0}
+
+
+def test_score_and_scope_are_for_the_methods_that_are_pruned(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    laboratory.compare(tmp_path / "out", replace(SMALL, score="snip", scope=Scope.LOCAL))
+    asked = {(config.method, config.score, config.scope) for config in laboratory.configs.values()}
+    assert asked == {
+        ("mimi", "snip", Scope.LOCAL),
+        ("lora", "mimi", Scope.GLOBAL),
+        ("linear", "mimi", Scope.GLOBAL),
+    }
+    with pytest.raises(ConfigError, match="score: snip there, mimi here"):
+        laboratory.compare(tmp_path / "out")
 
 
 def test_a_method_without_a_size_is_shown_once_at_the_size_it_has(tmp_path: Path) -> None:
@@ -180,6 +195,8 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
         ({"seeds": 0}, "--seeds"),
         ({"learning_rates": (0.1, 0.1)}, "--lrs"),
         ({"rounds": -1}, "--rounds"),
+        ({"score": "best"}, "--score must be one of"),
+        ({"scope": Scope.STAGES}, "--scope stages"),
     ],
 )
 def test_nonsense_is_refused(changes: dict[str, object], fault: str) -> None:
