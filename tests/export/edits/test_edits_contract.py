@@ -244,7 +244,7 @@ def test_a_graph_of_an_earlier_release_takes_tasks_of_mimi_alone(exported, tmp_p
     backbone, graph = exported("vit")
     shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
     model = load_graph(tmp_path / "backbone.onnx")
-    describe(model, replace(graph.info, parameters={}, takes_tokens=(), takes_prompts=False))
+    describe(model, replace(graph.info, parameters=None, takes_tokens=(), takes_prompts=False))
     save_graph(model, tmp_path / "backbone.onnx")
     for method in ("mimi", "lora"):
         write_task(random_task(case_of(backbone, METHODS[method])), tmp_path / f"{method}.safetensors")
