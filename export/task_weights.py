@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from mimi_edge.export.passes.surgery import Array, new_constant
 from mimi_edge.tasks.files import TensorLocation, tensor_locations
-from mimi_edge.tasks.stores import SCALE
+from mimi_edge.tasks.stores import SCALE, Bits
 from mimi_edge.tasks.task import scaled_axis
 
 DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
@@ -33,6 +34,12 @@ class TaskWeights:
         if name not in self._values:
             self._values[name] = self._decoded(name)
         return self._values[name]
+
+    def bits(self, name: str) -> Bits:
+        """A tensor of packed bits, one number for each: it is read, and no value of the graph."""
+        place = self._locations[name]
+        packed = np.fromfile(self._file, np.uint8, place.length, offset=place.offset)
+        return np.unpackbits(packed)
 
     def add(self, node: ir.Node) -> ir.Value:
         """Another node that depends on constants alone; gives its output."""
