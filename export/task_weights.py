@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from mimi_edge.export.passes.surgery import Array, new_constant
 from mimi_edge.tasks.files import TaskFile, TensorLocation
-from mimi_edge.tasks.stores import SCALE
+from mimi_edge.tasks.stores import SCALE, Bits
 from mimi_edge.tasks.task import scaled_axis
 
 DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
@@ -24,6 +25,7 @@ class TaskWeights:
     def __init__(self, graph: ir.Graph, file: TaskFile, place: Path) -> None:
         """What was read, and where the same file lies beside the graph."""
         self._graph = graph
+        self._task = file.task
         self._file = place
         self._locations = file.locations
         self._conversions: list[ir.Node] = []
@@ -34,6 +36,10 @@ class TaskWeights:
         if name not in self._values:
             self._values[name] = self._decoded(name)
         return self._values[name]
+
+    def bits(self, name: str) -> Bits:
+        """A tensor of packed bits, one number for each: it is read, and no value of the graph."""
+        return np.unpackbits(np.asarray(self._task.tensors[name], np.uint8))
 
     def add(self, node: ir.Node) -> ir.Value:
         """Another node that depends on constants alone; gives its output."""

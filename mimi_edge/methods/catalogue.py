@@ -18,6 +18,7 @@ from mimi_edge.methods import (
     prompts,
     repadapter,
     sidetune,
+    sparse_adapter,
     ssf,
 )
 from mimi_edge.methods.method import Method
@@ -32,6 +33,7 @@ METHODS: Mapping[str, Method] = {
         adapter_plus.METHOD,
         hypercomplex.PHM,
         hypercomplex.COMPACTER,
+        sparse_adapter.METHOD,
         lora.METHOD,
         fact.TT,
         fact.TK,

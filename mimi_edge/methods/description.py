@@ -35,13 +35,32 @@ class Filled:
     value: float
 
 
+@dataclass(frozen=True)
+class Places:
+    """Packed bits, the first place the highest of the first byte: which places of a long row hold a number.
+
+    They are chosen once, before training begins, and never trained.
+
+    Attributes:
+        of: the tensor that has the numbers, as many as there are bits set.
+        count: how many places there are.
+        by: what says which weights stay: `snip`, `magnitude` or `random`.
+    """
+
+    of: str
+    count: int
+    by: str
+
+
+MASK = ".mask"
+"""Ending of the names of tensors of packed bits."""
 ZEROS = Filled(0.0)
 ONES = Filled(1.0)
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a task file: a vector or a matrix.
+    """A tensor of a task file: a vector, a matrix, or packed bits.
 
     Attributes:
         name: of it.
@@ -51,12 +70,17 @@ class StoredTensor:
 
     name: str
     shape: Shape
-    first: Normal | Uniform | Filled | Weight
+    first: Normal | Uniform | Filled | Places | Weight
 
     @property
     def numbers(self) -> int:
-        """How many it holds."""
-        return math.prod(self.shape)
+        """How many it holds; bits are none."""
+        return math.prod(self.shape) if self.trained else 0
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained; where numbers stand is not."""
+        return not isinstance(self.first, Places)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ class Operation:
 
     Attributes:
         kind: `add`, `mul` (both broadcast), `dot` (matrix product), `kron`, `concat` (along axis 0), `reshape`,
-            `transpose` (of a matrix), or `part` (some rows).
+            `transpose` (of a matrix), `part` (some rows), or `scatter` (numbers at places, zeros between them).
         operands: what it works on.
-        sizes: the shape of `reshape`; begin and end of `part`.
+        sizes: the shape of `reshape`; begin and end of `part` and of `scatter`.
     """
 
     kind: str
@@ -55,7 +55,7 @@ class Operation:
 Weight = Stored | Frozen | Constant | Operation
 Leaf = Stored | Frozen | Constant
 Arithmetic = Mapping[str, Callable[..., Any]]
-"""An operation of each kind on values of one library; `reshape` and `part` also take the sizes."""
+"""An operation of each kind on values of one library; `reshape`, `part` and `scatter` also take the sizes."""
 
 
 def add(left: Weight, right: Weight) -> Operation:
@@ -101,6 +101,18 @@ def part(weight: Weight, begin: int, end: int) -> Operation:
 def piece(weight: Weight, number: int, rows: int) -> Operation:
     """One of several pieces of so many rows that lie one below the other."""
     return part(weight, number * rows, (number + 1) * rows)
+
+
+def scatter(numbers: Weight, mask: Stored, begin: int, end: int) -> Operation:
+    """Places begin to end, the end not included, of a long row of places: a vector, mostly of zeros.
+
+    Args:
+        numbers: of all places that hold one, in their order, in any shape.
+        mask: a tensor of packed bits that says which places those are.
+        begin: the first place.
+        end: the place behind the last.
+    """
+    return Operation("scatter", (numbers, mask), (begin, end))
 
 
 def scaled(weight: Weight, scale: float) -> Weight:
@@ -166,4 +178,5 @@ _SHAPES: Arithmetic = {
     "reshape": _reshape,
     "transpose": lambda shape: shape[::-1],
     "part": lambda shape, sizes: (sizes[1] - sizes[0], *shape[1:]),
+    "scatter": lambda _, __, sizes: (sizes[1] - sizes[0],),
 }

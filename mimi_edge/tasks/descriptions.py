@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
+import numpy as np
+
 from mimi_edge.errors import ArtifactError
 from mimi_edge.methods.catalogue import METHODS, method_named
-from mimi_edge.methods.description import Description
+from mimi_edge.methods.description import Description, Places
 from mimi_edge.methods.method import Method
 from mimi_edge.methods.network import Network
 from mimi_edge.methods.weights import Shape
@@ -55,12 +58,21 @@ def description_of(task: Task, network: Network) -> Description:
     full = method.describe(network, settings)
     shapes = adapted_shapes(task)
     described = full.resized(full.sizes_in(shapes))
-    if faults := list(_faults(described.shapes, shapes)):
+    if faults := list(_faults(described.shapes, shapes)) or list(_faults_of_masks(described, task)):
         raise ArtifactError(
             f"The task {task.header.name!r} does not fit what {method.title} stores for this backbone:\n"
             f"{fault_list(faults, 10)}\nTrain it again, or get an unaltered copy."
         )
     return described
+
+
+def _faults_of_masks(described: Description, task: Task) -> Iterator[str]:
+    for tensor in described.tensors:
+        if isinstance(tensor.first, Places):
+            marked = np.unpackbits(task.tensors[tensor.name].astype(np.uint8))
+            expected = math.prod(described.shapes[tensor.first.of])
+            if marked[tensor.first.count :].any() or marked.sum() != expected:
+                yield f"tensor {tensor.name}: expected {expected} marked places of {tensor.first.count}"
 
 
 def adapted_shapes(task: Task) -> dict[str, Shape]:

@@ -57,7 +57,7 @@ METADATA_KEY = "mimi_edge"
 LENGTH_PREFIX_BYTES = 8
 LARGEST_HEADER_BYTES = 100_000_000
 """What the safetensors format itself allows."""
-OUTLINED = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
+OUTLINED = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}
 """Types of numbers in a task file, in safetensors' spelling."""
 SUFFIX = ".safetensors"
 LARGEST_FILE_BYTES = 2_000_000_000
@@ -91,7 +91,7 @@ KNOWN_KEYS = frozenset({"schema", *(one.name for one in fields(_Description))} -
 
 @dataclass(frozen=True)
 class TensorLocation:
-    """Where a tensor lies in its file: dtype in safetensors' spelling (`F32`, `F16`, `I8`), byte offset and length."""
+    """Where a tensor lies in its file: dtype (`F32`, `F16`, `I8`, `U8`), byte offset and length."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -386,7 +386,7 @@ def _adapted(task: Task, sites: Mapping[str, tuple[int, int]]) -> dict[str, Shap
 
 
 def _tensor_faults(name: str, values: Array, shape: tuple[int, ...], store: Store) -> list[str]:
-    dtype = tensor_dtype(shape, store)
+    dtype = tensor_dtype(name, shape, store)
     faults = []
     if values.shape != shape:
         faults.append(f"tensor {name}: expected shape {list(shape)}, got {list(values.shape)}")

@@ -17,7 +17,14 @@ from mimi_edge.tasks.task import HeadWeights, Shape, Task, TaskHeader, encode_we
 
 ALIGNMENT = 8
 """The table of tensors is filled up with spaces to a multiple of so many bytes."""
-_DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16", np.dtype(np.int8): "I8"}
+_DTYPES = {
+    np.dtype(np.float32): "F32",
+    np.dtype(np.float16): "F16",
+    np.dtype(np.int8): "I8",
+    np.dtype(np.uint8): "U8",
+}
+"""In the order in which safetensors lays them down."""
+_ORDER = {dtype: number for number, dtype in enumerate(_DTYPES)}
 
 
 def size_bytes(header: TaskHeader, adapted: Mapping[str, Shape]) -> int:
@@ -59,9 +66,9 @@ def _fixed_bytes(header: TaskHeader) -> int:
 
 def _tensor_table(shapes: Mapping[str, Shape], header: TaskHeader) -> tuple[int, int]:
     """Bytes of the entries of all tensors, and of the tensors; offsets count, so the order is that of the file."""
-    dtypes = {name: tensor_dtype(shape, header.store) for name, shape in shapes.items()}
+    dtypes = {name: tensor_dtype(name, shape, header.store) for name, shape in shapes.items()}
     table, offset = 0, 0
-    for name in sorted(shapes, key=lambda name: (-dtypes[name].itemsize, name)):
+    for name in sorted(shapes, key=lambda name: (_ORDER[dtypes[name]], name)):
         end = offset + math.prod(shapes[name]) * dtypes[name].itemsize
         entry = {"dtype": _DTYPES[dtypes[name]], "shape": shapes[name], "data_offsets": (offset, end)}
         table += len(f",{json_text(name)}:{json_text(entry)}".encode())

@@ -11,6 +11,7 @@ from mimi_edge.choices import Store as Store  # noqa: PLC0414  (others take it f
 from mimi_edge.errors import ArtifactError
 
 Array = NDArray[np.generic]
+Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SCALE = ".scale"

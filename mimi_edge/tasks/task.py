@@ -10,9 +10,10 @@ import numpy as np
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.bottlenecks import DOWN as DOWN  # noqa: PLC0414  (others take it from here)
 from mimi_edge.methods.bottlenecks import UP as UP  # noqa: PLC0414
+from mimi_edge.methods.description import MASK
 from mimi_edge.methods.method import Setting
 from mimi_edge.methods.weights import Shape as Shape  # noqa: PLC0414
-from mimi_edge.tasks.stores import SCALE, Array, Floats, Store, decode_matrix, encode_matrix, encode_vector
+from mimi_edge.tasks.stores import SCALE, Array, Bits, Floats, Store, decode_matrix, encode_matrix, encode_vector
 
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
@@ -103,7 +104,7 @@ class Task:
         header: everything but the weights.
         tensors: by name, in the stored format: `head.weight` [C, F], `head.bias` [C] and the method's own, which for
             MiMi are `<site>.down` [M, N] and `<site>.up` [N, M]; where the store is int8 also `<matrix>.scale`, a
-            number for each neuron of `.down` and for each row of any other matrix.
+            number for each neuron of `.down` and for each row of any other matrix; `<name>.mask` are packed bits.
     """
 
     header: TaskHeader
@@ -116,8 +117,8 @@ class Task:
 
     @property
     def numbers(self) -> int:
-        """How many numbers its adapters and its head are; scales of int8 are not among them."""
-        return sum(values.size for name, values in self.tensors.items() if not name.endswith(SCALE))
+        """How many numbers its adapters and its head are; scales of int8 and masks are not among them."""
+        return sum(values.size for name, values in self.tensors.items() if not name.endswith((SCALE, MASK)))
 
     @property
     def neurons(self) -> dict[str, int]:
@@ -157,8 +158,10 @@ def scaled_axis(name: str) -> int:
     return 1 if name.endswith(DOWN) else 0
 
 
-def tensor_dtype(shape: Shape, store: Store) -> np.dtype[np.generic]:
-    """Of a tensor of a task: matrices are kept as the store says, vectors are too small to be worth it."""
+def tensor_dtype(name: str, shape: Shape, store: Store) -> np.dtype[np.generic]:
+    """Of a tensor of a task: matrices as the store says, vectors are too small to be worth it, masks are bits."""
+    if name.endswith(MASK):
+        return np.dtype(np.uint8)
     return store.weight_dtype if len(shape) == 2 else store.bias_dtype
 
 
@@ -179,8 +182,13 @@ def encode_tensors(weights: Mapping[str, Floats], store: Store) -> dict[str, Arr
 
 def decode_tensors(tensors: Mapping[str, Array]) -> dict[str, Floats]:
     """The weights of a task in fp32, by name: what `encode_tensors` kept."""
-    scales = {name + SCALE for name in tensors}
-    return {name: decode_matrix(name, tensors, scaled_axis(name)) for name in tensors if name not in scales}
+    others = {name + SCALE for name in tensors} | masks_in(tensors).keys()
+    return {name: decode_matrix(name, tensors, scaled_axis(name)) for name in tensors if name not in others}
+
+
+def masks_in(tensors: Mapping[str, Array]) -> dict[str, Bits]:
+    """The packed bits among the tensors of a task, by name."""
+    return {name: values.astype(np.uint8) for name, values in tensors.items() if name.endswith(MASK)}
 
 
 def encode_weights(adapters: Mapping[str, AdapterWeights], head: HeadWeights, store: Store) -> dict[str, Array]:

@@ -27,7 +27,7 @@ from mimi_edge.training.loop import EpochLoss, Progress, make_optimizer
 NAME = CHECKPOINT_FILE
 _KEY = "mimi_edge_checkpoint"
 _SHA256 = "sha256"
-_WEIGHT = "weight/"
+_WEIGHT, _MASK = "weight/", "mask/"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LOSS_SUM = "loss/sum"
 
@@ -47,6 +47,7 @@ def save_checkpoint(path: Path, model: EditedModel, optimizer: torch.optim.AdamW
             if moment in state:
                 tensors[f"{moment}/{name}"] = state[moment]
         updates = float(state.get("step", updates))
+    tensors |= {_MASK + name: torch.from_numpy(mask) for name, mask in model.masks().items()}
     document = _document(progress) | {"updates": updates}
     on_cpu = {name: value.cpu().contiguous() for name, value in tensors.items()}
     # As bytes first: safetensors has errors of its own for a full disk.
@@ -127,6 +128,8 @@ def _restored(
                     "step": torch.tensor(written.updates),
                     **{moment: value.to(device) for moment, value in moments.items() if value is not None},
                 }
+    for name in model.masks():
+        model.put_mask(name, tensors[_MASK + name].numpy())
     return model, optimizer, _progress(written, tensors.get(_LOSS_SUM, torch.zeros(())).to(device))
 
 

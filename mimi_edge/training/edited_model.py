@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimi_edge.methods.description import Description, Filled, Normal, Sizes, StoredTensor, Uniform
+from mimi_edge.methods.description import MASK, Description, Filled, Normal, Places, Sizes, StoredTensor, Uniform
 from mimi_edge.methods.edits import Branch, Edit, Hidden, Prompts, Replace, Side, Tokens
 from mimi_edge.methods.weights import Arithmetic, Frozen, Leaf, Stored, Weight, evaluate
-from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT
+from mimi_edge.tasks.stores import Array, Bits, Floats, Store
+from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, decode_tensors, encode_tensors, masks_in
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens, watching_branch
 
@@ -28,6 +30,7 @@ TORCH: Arithmetic = {
     "reshape": lambda weight, sizes: weight.reshape(sizes),
     "transpose": lambda weight: weight.t(),
     "part": lambda weight, rows: weight[rows[0] : rows[1]],
+    "scatter": lambda numbers, places, ends: _scattered(numbers, places, *ends),
 }
 """The operations of `mimi_edge.methods.weights` on torch's tensors."""
 
@@ -55,7 +58,11 @@ class EditedModel(nn.Module):
         self._blocks = backbone.blocks
         self._pass = backbone.resumed_pass
         self.stored = nn.ParameterDict()
+        self._places = nn.Module()
         for tensor in description.tensors:
+            if isinstance(tensor.first, Places):
+                self._mark(tensor.name, _any_places(tensor.first, description, generator))
+                continue
             self.stored[_key(tensor.name)] = nn.Parameter(self._first(tensor, generator))
         self.head = nn.Linear(backbone.identity.features, classes)
         bound = 1 / math.sqrt(backbone.identity.features)
@@ -75,9 +82,31 @@ class EditedModel(nn.Module):
         tensor: nn.Parameter = self.stored[_key(name)]
         return tensor
 
+    def first_values(self, name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+        """What a tensor of the method would begin with, had it this shape."""
+        tensor = next(one for one in self.description.tensors if one.name == name)
+        return self._first(replace(tensor, shape=shape), torch.Generator().manual_seed(seed))
+
     def put(self, name: str, parameter: nn.Parameter) -> None:
         """Puts a tensor of another size in the place of one."""
         self.stored[_key(name)] = parameter
+
+    def masks(self) -> dict[str, Bits]:
+        """Which places hold a number, as packed bits, by the name they have in a task file; nothing trains them."""
+        return {tensor.name: self._mask(tensor) for tensor in self.description.tensors if not tensor.trained}
+
+    def put_mask(self, name: str, mask: Bits) -> None:
+        """Says anew which places hold a number."""
+        places = torch.from_numpy(np.flatnonzero(np.unpackbits(mask)))
+        self._mark(name, places.to(self.head.weight.device))
+
+    def _mask(self, tensor: StoredTensor) -> Bits:
+        bits = np.zeros(8 * tensor.shape[0], np.uint8)
+        bits[self._places.get_buffer(_key(tensor.name)).cpu().numpy()] = 1
+        return np.packbits(bits)
+
+    def _mark(self, name: str, places: Tensor) -> None:
+        self._places.register_buffer(_key(name), places)
 
     def resize(self, sizes: Sizes) -> None:
         """Follows a description whose axes got shorter: edits and tensors that it no longer has are taken out."""
@@ -152,6 +181,20 @@ class EditedModel(nn.Module):
             for name, parameter in self.trained_parameters().items()
         }
 
+    def tensors(self, store: Store) -> dict[str, Array]:
+        """All that a task file keeps of the model, as it keeps it.
+
+        Raises:
+            ArtifactError: a weight is not finite, or too large for the store.
+        """
+        return encode_tensors(self.weights(), store) | self.masks()
+
+    def load_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Becomes what a task file keeps."""
+        self.load_weights(decode_tensors(tensors))
+        for name, mask in masks_in(tensors).items():
+            self.put_mask(name, mask)
+
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Floats]) -> None:
         """Fills the model, whose tensors must be the same, with weights."""
@@ -168,7 +211,8 @@ class EditedModel(nn.Module):
 
     def _leaf(self, leaf: Leaf) -> Tensor:
         if isinstance(leaf, Stored):
-            return self.tensor(leaf.name)
+            is_mask = leaf.name.endswith(MASK)
+            return self._places.get_buffer(_key(leaf.name)) if is_mask else self.tensor(leaf.name)
         if isinstance(leaf, Frozen):
             return self._own[leaf.name]
         return torch.tensor(leaf.values, device=self.head.weight.device).reshape(leaf.shape)
@@ -220,8 +264,23 @@ class EditedModel(nn.Module):
                 return empty.uniform_(-bound, bound, generator=generator)
             case Filled(value):
                 return empty.fill_(value)
+            case Places():
+                raise AssertionError(f"{tensor.name} has places, and no numbers")
         first: Tensor = evaluate(tensor.first, lambda leaf: self._own[_frozen(leaf)], TORCH)
         return first.detach().clone().cpu()
+
+
+def _any_places(first: Places, description: Description, generator: torch.Generator) -> Tensor:
+    """As many as there are numbers, any of them: until somebody chooses."""
+    kept = math.prod(description.shapes[first.of])
+    return torch.randperm(first.count, generator=generator)[:kept].sort().values
+
+
+def _scattered(numbers: Tensor, places: Tensor, begin: int, end: int) -> Tensor:
+    """Numbers at their places, of which only those from begin to end are made, [end - begin]."""
+    first, last = torch.searchsorted(places, torch.tensor((begin, end), device=places.device)).tolist()
+    own = numbers.reshape(-1)[first:last]
+    return torch.zeros(end - begin, dtype=own.dtype, device=own.device).index_put((places[first:last] - begin,), own)
 
 
 def _frozen(leaf: Leaf) -> str:

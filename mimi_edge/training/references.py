@@ -9,7 +9,7 @@ import torch
 from mimi_edge.errors import ArtifactError
 from mimi_edge.tasks.descriptions import description_of
 from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import Task, decode_tensors
+from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.edited_model import EditedModel
 
@@ -29,7 +29,7 @@ def adapted_with(backbone: LoadedBackbone, task: Task) -> EditedModel:
             f"{backbone.identity.sha256[:12]}. Give the --weights that it was trained with."
         )
     model = EditedModel(backbone, description_of(task, backbone.network), len(task.header.classes))
-    model.load_weights(decode_tensors(task.tensors))
+    model.load_tensors(task.tensors)
     return model
 
 

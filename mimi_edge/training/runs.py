@@ -28,7 +28,7 @@ from mimi_edge.recalls import ClassRecalls, class_recalls
 from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
-from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors, encode_tensors
+from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
 from mimi_edge.texts import json_text
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
 from mimi_edge.training.checkpoints import load_checkpoint
@@ -48,6 +48,7 @@ from mimi_edge.training.config import (
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.gathering import LossOfBatch
 from mimi_edge.training.keeping import Keeper
 from mimi_edge.training.loop import (
     Hooks,
@@ -64,6 +65,7 @@ from mimi_edge.training.loop import (
 from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
+from mimi_edge.training.sparsifying import choose_places
 from mimi_edge.training.targets import Outcome, holds
 
 CHECKPOINT_SECONDS = 15.0
@@ -239,6 +241,7 @@ def _state(run: Run) -> tuple[EditedModel, torch.optim.AdamW, Progress]:
         return model, optimizer, progress
     classes = len(prepared.dataset.classes)
     model = EditedModel(prepared.backbone, prepared.description, classes, config.seed).to(run.device)
+    choose_places(model, _exact_loss(run, model, Place(0, 0, 0)), config.seed)
     return model, make_optimizer(model, config), Progress()
 
 
@@ -266,7 +269,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
         train_round(model, optimizer, inputs, run.prepared.config, progress, hooks)
         _measure_as_stored(run, model, optimizer, progress, keeper)
         if progress.place.round + 1 < trainings and _holds(run, progress):
-            _prune_once(run, model, optimizer, progress, inputs)
+            _prune_once(run, model, optimizer, progress)
         progress.place = Place(progress.place.round + 1, 0, 0)
         keeper.save(model, optimizer, progress)
 
@@ -278,7 +281,7 @@ def _measure_as_stored(
     if run.prepared.config.target_accuracy is None:
         return
     exact, store = model.weights(), run.prepared.costs.header.store
-    model.load_weights(decode_tensors(encode_tensors(exact, store)))
+    model.load_weights(decode_tensors(model.tensors(store)))
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -308,20 +311,25 @@ def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInput
     )
 
 
-def _prune_once(
-    run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, inputs: RoundInputs
-) -> None:
-    prepared, config, place = run.prepared, run.prepared.config, progress.place
-    order = epoch_order(len(inputs.train), config.seed, place)
-    # Scores are compared to the last bit: in fp32, from the images on, whatever the training computes in.
-    exact = replace(inputs, prefix=None, autocast=autocast(run.device, "fp32"))
+def _exact_loss(run: Run, model: EditedModel, place: Place) -> LossOfBatch:
+    """The loss of a training batch, by number, for scores: they are compared to the last bit."""
+    config, images = run.prepared.config, run.images
+    order = epoch_order(len(images["train"]), config.seed, place)
+    # In fp32, from the images on, whatever the training computes in.
+    exact = RoundInputs(images["train"], images["val"], None, autocast(run.device, "fp32"), ())
 
     def loss_of_batch(number: int) -> torch.Tensor:
         start = number * config.batch_size % len(order)
         index = order[start : start + config.batch_size].to(run.device)
         return batch_loss(model, exact, index, config, Place(place.round, place.epoch, number))
 
+    return loss_of_batch
+
+
+def _prune_once(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    prepared, config, place = run.prepared, run.prepared.config, progress.place
     limit = prepared.schedule.limits[place.round]
+    loss_of_batch = _exact_loss(run, model, place)
     selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch, prepared.stages)
     everywhere = {axis: selection.neurons.get(axis, 0) for axis in prepared.start}
     following = None if selection.next is None else asdict(selection.next)
@@ -389,8 +397,8 @@ def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple
 def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassRecalls]]:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
-    task = Task(header, encode_tensors(model.weights(), header.store))
-    model.load_weights(decode_tensors(task.tensors))
+    task = Task(header, model.tensors(header.store))
+    model.load_tensors(task.tensors)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()

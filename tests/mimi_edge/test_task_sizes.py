@@ -49,7 +49,7 @@ def test_shapes_and_types_are_those_of_the_tensors(store: Store) -> None:
     tensors = pruned_task(model, {"a": 3, "b": 0}).tensors
     shapes = tensor_shapes(model.header, bottleneck_shapes({"a": 5}, {"a": 3}))
     assert shapes == {name: values.shape for name, values in tensors.items()}
-    assert {name: tensor_dtype(shape, store) for name, shape in shapes.items()} == {
+    assert {name: tensor_dtype(name, shape, store) for name, shape in shapes.items()} == {
         name: values.dtype for name, values in tensors.items()
     }
 

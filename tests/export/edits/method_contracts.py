@@ -75,7 +75,7 @@ def random_task(case: Case, store: Store = Store.FP32, seed: int = 0) -> Task:
     for name, parameter in model.trained_parameters().items():
         change = torch.randn(parameter.shape, generator=generator) * 0.2
         weights[name] = (parameter.detach() + change).numpy().astype(np.float32)
-    return Task(case.header(store), encode_tensors(weights, store))
+    return Task(case.header(store), encode_tensors(weights, store) | model.masks())
 
 
 def images(backbone: LoadedBackbone, count: int = 3) -> Floats:

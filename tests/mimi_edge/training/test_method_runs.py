@@ -15,7 +15,7 @@ from mimi_edge.training.config import config_document, config_from_document
 from mimi_edge.training.preparing import prepare
 from mimi_edge.training.runs import resume_training, run_training
 
-METHODS = ("lora", "vpt-deep", "bitfit", "sidetune", "full")
+METHODS = ("lora", "vpt-deep", "bitfit", "sidetune", "full", "sparse-adapter")
 
 
 def after(steps: int) -> Callable[[], bool]:
@@ -48,6 +48,8 @@ def test_a_stopped_run_ends_with_the_same_bytes(method: str, pictures: Path, tmp
         ("vpt-deep", "tokens", 2_500),
         ("phm", "neurons", 7_500),
         ("phm", "neurons", 9_000),
+        ("sparse-adapter", "neurons", 3_500),
+        ("sparse-adapter", "neurons", 4_500),
     ],
 )
 def test_the_budget_chooses_the_largest_size_that_fits(method: str, size: str, budget: int, pictures: Path) -> None:
@@ -74,6 +76,7 @@ def test_the_budget_chooses_the_largest_size_that_fits(method: str, size: str, b
         ("lora", {"rank": 0}, "--rank must lie between 1 and"),
         ("lora", {"rank": 2.5}, "--rank must be of type int"),
         ("bitfit", {"tables": "perhaps"}, "--tables must be one of no, yes"),
+        ("sparse-adapter", {"mask": "best"}, "--mask must be one of snip, magnitude, random"),
         ("linear", {"rank": 1}, "It has no settings"),
         ("lorra", {}, "--method must be one of mimi, adapters"),
     ],
