@@ -15,9 +15,6 @@ from mimi_edge.errors import ConfigError
 if TYPE_CHECKING:
     from mimi_edge.training.supported import SupportedBackbone
 
-MEGABYTE = 1000**2
-BYTES_A_NUMBER = {Store.FP32: 4, Store.FP16: 2, Store.INT8: 1}
-
 
 @explained
 def command(
@@ -30,20 +27,22 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Show the backbones that --backbone takes: size, operations, sites, and what the budget leaves for adapters."""
+    from mimi_edge.budgets import budget_from_units
     from mimi_edge.training.supported import supported
 
+    budget_bytes = budget_from_units(budget_mb, None).size_bytes or 0
     letters = wanted.lower()
     found = [one for one in supported() if letters in one.name.lower() or letters in one.family.lower()]
     if not found:
         families = ", ".join(dict.fromkeys(one.family for one in supported()))
         raise ConfigError(f"No supported backbone has {wanted!r} in its name or family. Families: {families}.")
-    documents = [_document(one, budget_mb, classes, store) for one in found]
+    documents = [_document(one, budget_bytes, classes, store) for one in found]
     document_or(as_json, {"backbones": documents}, lambda: _show(documents, budget_mb, classes))
 
 
-def _document(one: SupportedBackbone, budget_mb: float, classes: int, store: Store) -> dict[str, Any]:
-    left = int(budget_mb * MEGABYTE) - _bytes_of_head(one, classes, store)
-    neurons = max(0, left) / (2 * one.widths * BYTES_A_NUMBER[store])
+def _document(one: SupportedBackbone, budget_bytes: int, classes: int, store: Store) -> dict[str, Any]:
+    left = budget_bytes - _bytes_of_head(one, classes, store)
+    neurons = max(0, left) / (2 * one.widths * store.weight_dtype.itemsize)
     return asdict(one) | {"left_bytes": left, "neurons_per_site": round(neurons, 2)}
 
 

@@ -69,6 +69,7 @@ def given_task(source: Path | Run) -> GivenTask:
     Raises:
         ConfigError: there is no finished task.
     """
+    from mimi_edge.training.config import CONFIG_FILE
     from mimi_edge.training.run_folders import Run, is_run, open_run
 
     if isinstance(source, Run):
@@ -76,7 +77,7 @@ def given_task(source: Path | Run) -> GivenTask:
     folder = source if source.is_dir() else source.parent
     if not is_run(folder):
         if source.is_dir():
-            raise ConfigError(f"{source} is no run folder (it has no config.json). Give a run folder or a task file.")
+            raise ConfigError(f"{source} is no run folder (it has no {CONFIG_FILE}). Give a run folder or a task file.")
         return GivenTask(source)
     run = open_run(folder)
     if not source.exists():
@@ -163,6 +164,26 @@ def _require_its_classes(given: GivenTask, where: str, found: Sequence[str], tas
     )
 
 
+def opened_runs(runs: Sequence[Path | Run]) -> tuple[Run, ...]:
+    """Finished runs, or those in folders.
+
+    Raises:
+        ConfigError: a folder holds no finished run.
+    """
+    return tuple(map(_opened, runs))
+
+
+def _opened(run: Path | Run) -> Run:
+    if (found := given_task(run).run) is None:
+        raise ConfigError(f"{run} is no run folder. Give --run the folder that mimi-edge train made.")
+    return found
+
+
+def given_of_runs(runs: Sequence[Run]) -> dict[str, GivenTask]:
+    """The tasks of finished runs, by name."""
+    return {run.config.name: _task_of(run) for run in runs}
+
+
 def given_of_package(
     package: Package, tasks: Sequence[str], runs: Sequence[Path], data: str | None
 ) -> dict[str, GivenTask]:
@@ -171,12 +192,7 @@ def given_of_package(
     Raises:
         ConfigError: a folder is no run, or the data cannot belong to one task.
     """
-    given: dict[str, GivenTask] = {}
-    for folder in runs:
-        found = given_task(folder)
-        if found.config is None:
-            raise ConfigError(f"{folder} is no run folder. Give --run the folder that mimi-edge train made.")
-        given[found.config.name] = found
+    given = given_of_runs(opened_runs(runs))
     if data is not None:
         names = tasks or list(package.tasks)
         if len(names) != 1 or runs:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from mimi_edge.export.passes.surgery import Array, new_constant
 from mimi_edge.tasks.files import TaskFile, TensorLocation
-from mimi_edge.tasks.stores import SCALE, Bits
+from mimi_edge.tasks.stores import SCALE
 from mimi_edge.tasks.task import scaled_axis
 
 DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
@@ -30,6 +31,7 @@ class TaskWeights:
         self._locations = file.locations
         self._conversions: list[ir.Node] = []
         self._values: dict[str, ir.Value] = {}
+        self._places: dict[str, NDArray[np.intp]] = {}
 
     def tensor(self, name: str) -> ir.Value:
         """A tensor in fp32; int8 has one scale for each index along one of its axes."""
@@ -37,9 +39,11 @@ class TaskWeights:
             self._values[name] = self._decoded(name)
         return self._values[name]
 
-    def bits(self, name: str) -> Bits:
-        """A tensor of packed bits, one number for each: it is read, and no value of the graph."""
-        return np.unpackbits(np.asarray(self._task.tensors[name], np.uint8))
+    def places(self, name: str) -> NDArray[np.intp]:
+        """Which bits of a tensor of packed bits are set, ascending; it is read once, and no value of the graph."""
+        if name not in self._places:
+            self._places[name] = np.flatnonzero(np.unpackbits(np.asarray(self._task.tensors[name], np.uint8)))
+        return self._places[name]
 
     def add(self, node: ir.Node) -> ir.Value:
         """Another node that depends on constants alone; gives its output."""

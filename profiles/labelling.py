@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener
-from mimi_edge.export.given import GivenTask, decoded_split, given_task
+from mimi_edge.export.given import GivenTask, decoded_split, given_of_runs
 from mimi_edge.images.decoding import LabelledImages
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.artefacts import Artefact
     from mimi_edge.training.run_folders import Run
-
-
-def opened_runs(runs: Sequence[Path | Run]) -> tuple[Run, ...]:
-    """Finished runs, or those in folders.
-
-    Raises:
-        ConfigError: a folder holds no finished run.
-    """
-    return tuple(_opened(one) for one in runs)
-
-
-def _opened(run: Path | Run) -> Run:
-    if (found := given_task(run).run) is None:
-        raise ConfigError(f"{run} is no run folder. Give --run the folder that mimi-edge train made.")
-    return found
 
 
 def weights_of(runs: Sequence[Run]) -> str | None:
@@ -64,7 +48,7 @@ def _labelled(
 
 def _given(artefacts: Sequence[Artefact], runs: Sequence[Run], data: str | None) -> dict[str, GivenTask]:
     """Those tasks whose images are known, because their run was given, or `--data` for the one task."""
-    given = {run.config.name: GivenTask(run.task_path, run) for run in runs}
+    given = given_of_runs(runs)
     files = {one.task: one.task_file for one in artefacts if one.task is not None}
     if unknown := [name for name in given if name not in files]:
         raise ConfigError(

@@ -111,8 +111,9 @@ def profile_sources(
         ConfigError: what is asked makes no sense.
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
+    from mimi_edge.export.given import opened_runs
     from mimi_edge.export.reading import undisturbed
-    from mimi_edge.profiles.labelling import labelled_images, opened_runs, weights_of
+    from mimi_edge.profiles.labelling import labelled_images, weights_of
 
     wanted = wanted or Wanted()
     check_backend(wanted.backend)

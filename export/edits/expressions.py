@@ -11,7 +11,6 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.export.graphs import Kept, KeptParameter
 from mimi_edge.export.passes.surgery import new_node
 from mimi_edge.export.task_weights import TaskWeights
-from mimi_edge.methods.description import MASK
 from mimi_edge.methods.weights import Constant, Frozen, Leaf, Operation, Shape, Stored, Weight, shape_of
 
 
@@ -101,7 +100,9 @@ class Expressions:
                 return self.node("Transpose", value, perm=[1, 0]) if self.kept(name).kept is Kept.TRANSPOSED else value
 
     def _operation(self, weight: Operation) -> ir.Value:
-        values = [self.value(operand) for operand in weight.operands if not _is_mask(operand)]
+        if weight.kind == "scatter":
+            return self._scattered(weight)
+        values = [self.value(operand) for operand in weight.operands]
         simple: Mapping[str, Callable[[], ir.Value]] = {
             "add": lambda: self.node("Add", *values),
             "mul": lambda: self.node("Mul", *values),
@@ -110,7 +111,6 @@ class Expressions:
             "reshape": lambda: self._reshaped(values[0], weight.sizes),
             "transpose": lambda: self.node("Transpose", values[0], perm=[1, 0]),
             "part": lambda: self._part(values[0], *weight.sizes),
-            "scatter": lambda: self._scattered(values[0], weight),
             "kron": lambda: self._kron(values, *map(self.shape, weight.operands)),
         }
         return simple[weight.kind]()
@@ -126,25 +126,20 @@ class Expressions:
         product = self.node("Mul", spread, self._reshaped(values[1], (1, right[0], 1, right[1])))
         return self._reshaped(product, (left[0] * right[0], left[1] * right[1]))
 
-    def _scattered(self, numbers: ir.Value, weight: Operation) -> ir.Value:
+    def _scattered(self, weight: Operation) -> ir.Value:
         """Where numbers stand is known here, so that the graph has their places and no bits."""
+        numbers, mask = weight.operands
+        if not isinstance(mask, Stored):
+            raise AssertionError(f"places are those of a stored mask, not of {mask}")
         begin, end = weight.sizes
-        places = np.flatnonzero(self._weights.bits(_mask_of(weight)))
+        places = self._weights.places(mask.name)
         first, last = np.searchsorted(places, (begin, end)).tolist()
         zeros = self.node("ConstantOfShape", self.integers(end - begin))
         if first == last:
             return zeros
-        own = self._part(self._reshaped(numbers, (-1,)), first, last)
+        own = self._part(self._reshaped(self.value(numbers), (-1,)), first, last)
         return self.node("ScatterElements", zeros, self.integers(*(places[first:last] - begin)), own, axis=0)
 
     def _name(self) -> str:
         self._count += 1
         return f"task.{self._count}"
-
-
-def _is_mask(weight: Weight) -> bool:
-    return isinstance(weight, Stored) and weight.name.endswith(MASK)
-
-
-def _mask_of(weight: Operation) -> str:
-    return next(leaf.name for leaf in weight.operands if isinstance(leaf, Stored) and _is_mask(leaf))

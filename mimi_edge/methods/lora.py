@@ -39,7 +39,7 @@ def _layer(layer: Layer, changed: list[Rows], settings: LoraSettings) -> Descrip
     for rows in changed:
         if done < rows.first:
             parts.append(part(Frozen(layer.weight), done, rows.first))
-        name = f"{layer.name}.{'q' if rows.first == 0 and rows.end < layer.outputs else 'v'}"
+        name = f"{layer.name}.{rows.of}"
         into, out_of = f"{name}.lora_a", f"{name}.lora_b"
         tensors += [
             StoredTensor(into, (rank, layer.inputs), Normal(FIRST_STD)),

@@ -55,9 +55,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a layer's weight [outputs, inputs]: `first` up to `end`."""
+    """Rows of a layer's weight [outputs, inputs]: `first` up to `end`, which give queries (`q`) or values (`v`)."""
 
     layer: Layer
+    of: str
     first: int
     end: int
 
@@ -173,13 +174,11 @@ def norm_before(attention: str) -> str:
 
 def _queries_and_values(name: str, layer: Layer, width: int) -> tuple[Rows, ...]:
     """Of a layer that gives what its name says, values as wide as what the layer behind attention reads."""
-    queries = Rows(layer, 0, (layer.outputs - width) // 2 if name == "qkv" else layer.outputs)
-    values = Rows(layer, layer.outputs - width, layer.outputs)
-    if name == "qkv" and layer.outputs < 3 * width:
-        return (values,)  # of an attention that gets its queries from elsewhere
-    if name == "qk":
-        return (Rows(layer, 0, layer.outputs // 2),)
-    return {"qkv": (queries, values), "q": (queries,), "kv": (values,), "v": (values,)}[name]
+    values = Rows(layer, "v", layer.outputs - width, layer.outputs)
+    if name in ("kv", "v") or (layer.outputs < 3 * width and name == "qkv"):  # whose queries come from elsewhere
+        return (values,)
+    queries = {"qkv": (layer.outputs - width) // 2, "qk": layer.outputs // 2, "q": layer.outputs}[name]
+    return (Rows(layer, "q", 0, queries), *((values,) if name == "qkv" else ()))
 
 
 def _stage(block: str) -> int:

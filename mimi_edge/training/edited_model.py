@@ -61,7 +61,7 @@ class EditedModel(nn.Module):
         self._places = nn.Module()
         for tensor in description.tensors:
             if isinstance(tensor.first, Places):
-                self._mark(tensor.name, _any_places(tensor.first, description, generator))
+                self.mark(tensor.name, _any_places(tensor.first, description, generator))
                 continue
             self.stored[_key(tensor.name)] = nn.Parameter(self._first(tensor, generator))
         self.head = nn.Linear(backbone.identity.features, classes)
@@ -98,14 +98,15 @@ class EditedModel(nn.Module):
     def put_mask(self, name: str, mask: Bits) -> None:
         """Says anew which places hold a number."""
         places = torch.from_numpy(np.flatnonzero(np.unpackbits(mask)))
-        self._mark(name, places.to(self.head.weight.device))
+        self.mark(name, places.to(self.head.weight.device))
 
     def _mask(self, tensor: StoredTensor) -> Bits:
         bits = np.zeros(8 * tensor.shape[0], np.uint8)
         bits[self._places.get_buffer(_key(tensor.name)).cpu().numpy()] = 1
         return np.packbits(bits)
 
-    def _mark(self, name: str, places: Tensor) -> None:
+    def mark(self, name: str, places: Tensor) -> None:
+        """Says which places hold a number, by where they are, ascending."""
         self._places.register_buffer(_key(name), places)
 
     def resize(self, sizes: Sizes) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from typing import Any, NoReturn
 
 import torch
@@ -40,7 +42,7 @@ class Call:
 def watched_calls(module: nn.Module, images: Tensor) -> dict[str, Call]:
     """The calls of a network's modules, by name, in one pass over images [B, 3, S, S]."""
     calls: dict[str, Call] = {}
-    moments = iter(range(2**62))
+    moments = count()
 
     def begins(name: str) -> Any:
         def note(*_: object) -> None:
@@ -74,8 +76,7 @@ class ResumedPass:
     Args:
         module: the network, in evaluation mode: [B, 3, S, S] -> [B, F].
         calls: of its modules.
-        links: names of the modules at which a pass may start, in the order in which they run. The module behind them
-            all is added.
+        links: names of the modules at which a pass may start, in the order in which they run.
         input_size: S.
     """
 
@@ -86,23 +87,23 @@ class ResumedPass:
     _answers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     _exact: dict[int, bool] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        """Adds the module behind the last link."""
+    @cached_property
+    def starts(self) -> tuple[str, ...]:
+        """Where a pass can start, from the first start on: at the links, and at the module behind them all."""
         last = max((self.calls[link].end for link in self.links), default=0)
-        behind = {call.begin: name for name, call in self.calls.items() if call.begin > last and call.once}
-        if behind:
-            object.__setattr__(self, "links", (*self.links, behind[min(behind)]))
+        behind = [name for name, call in self.calls.items() if call.begin > last and call.once]
+        return (*self.links, *sorted(behind, key=lambda name: self.calls[name].begin)[:1])
 
     @property
     def features(self) -> int:
         """The start with nothing left to run."""
-        return len(self.links) + 1
+        return len(self.starts) + 1
 
     def start_before(self, name: str) -> int:
         """The last start before a module, or before the module that has a parameter, runs."""
         while name and name not in self.calls:
             name = name.rpartition(".")[0]
-        return sum(self.calls[link].begin <= self.calls[name].begin for link in self.links)
+        return sum(self.calls[start].begin <= self.calls[name].begin for start in self.starts)
 
     def exact_start(self, start: int) -> int:
         """The last start up to one from which a pass gives exactly what a whole one gives."""
@@ -118,7 +119,7 @@ class ResumedPass:
             if start == self.features:
                 features: Tensor = self.module(images)
                 return features
-            tokens: Tensor = self._input_of(self.links[start - 1], images)
+            tokens: Tensor = self._input_of(self.starts[start - 1], images)
             return tokens
 
     def run_from(self, tokens: Tensor, start: int, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -143,7 +144,7 @@ class ResumedPass:
         if start == 0:
             yield tokens
             return
-        link, batch = self.links[start - 1], len(tokens)
+        link, batch = self.starts[start - 1], len(tokens)
         with ExitStack() as undo:
             for name, answer in self._answers_before(link).items():
                 undo.enter_context(_answering(self.module.get_submodule(name), _for_batch(answer, batch)))
@@ -198,7 +199,7 @@ class ResumedPass:
     def _tried(self, start: int) -> bool:
         some, generator = self._nothing(), torch.Generator().manual_seed(0)
         images = torch.randn(TRIED_IMAGES, *some.shape[1:], generator=generator).to(some.device)
-        tokens: Any = self._input_of(self.links[start - 1], images)
+        tokens: Any = self._input_of(self.starts[start - 1], images)
         if not isinstance(tokens, Tensor) or len(tokens) != TRIED_IMAGES:
             return False
         whole = self.module(images)

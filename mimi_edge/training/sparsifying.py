@@ -33,15 +33,12 @@ def _choose(model: EditedModel, mask: StoredTensor, places: Places, loss_of_batc
     kept = model.tensor(places.of)
     everywhere = nn.Parameter(model.first_values(places.of, (1, places.count), seed).to(kept.device))
     model.put(places.of, everywhere)
-    model.put_mask(mask.name, np.packbits(np.ones(places.count, np.uint8)))
+    model.mark(mask.name, torch.arange(places.count, device=kept.device))
     scores = _scores(places, everywhere, loss_of_batch, seed)
     # Of places that are alike the first stay, on every device: sorted there and here, ties would differ.
-    best = np.sort(np.argsort(-scores, kind="stable")[: kept.numel()])
-    marked = np.zeros(8 * mask.shape[0], np.uint8)
-    marked[best] = 1
-    model.put_mask(mask.name, np.packbits(marked))
-    chosen = everywhere.detach().reshape(-1)[torch.from_numpy(best).to(kept.device)]
-    model.put(places.of, nn.Parameter(chosen.reshape(kept.shape)))
+    best = torch.from_numpy(np.sort(np.argsort(-scores, kind="stable")[: kept.numel()])).to(kept.device)
+    model.mark(mask.name, best)
+    model.put(places.of, nn.Parameter(everywhere.detach().reshape(-1)[best].reshape(kept.shape)))
 
 
 def _scores(places: Places, weights: nn.Parameter, loss_of_batch: LossOfBatch, seed: int) -> Floats:

@@ -48,11 +48,19 @@ class SupportedBackbone:
 @cache
 def supported() -> tuple[SupportedBackbone, ...]:
     """All of them, by family and name."""
-    kinds = [field.type for field in fields(SupportedBackbone)]
-    read = {"str": str, "int": int, "float": float}
-    rows = list(csv.reader((files("mimi_edge.training") / FILE).read_text(encoding="utf-8").splitlines()))[1:]
+    lines = (files("mimi_edge.training") / FILE).read_text(encoding="utf-8").splitlines()
     return tuple(
-        SupportedBackbone(*(read[str(kind)](text) for kind, text in zip(kinds, row, strict=True))) for row in rows
+        SupportedBackbone(
+            name=row["name"],
+            family=row["family"],
+            pixels=int(row["pixels"]),
+            parameters=int(row["parameters"]),
+            gflops=float(row["gflops"]),
+            sites=int(row["sites"]),
+            features=int(row["features"]),
+            widths=int(row["widths"]),
+        )
+        for row in csv.DictReader(lines)
     )
 
 

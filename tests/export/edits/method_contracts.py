@@ -82,3 +82,8 @@ def images(backbone: LoadedBackbone, count: int = 3) -> Floats:
     """Normalised images."""
     side = backbone.preprocessing.size
     return np.random.default_rng(1).standard_normal((count, 3, side, side)).astype(np.float32)
+
+
+def differ(left: Floats, right: Floats) -> float:
+    """Largest difference as a share of the largest value."""
+    return float(np.abs(left - right).max() / np.abs(right).max())

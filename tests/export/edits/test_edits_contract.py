@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from export_samples import FAMILIES
-from method_contracts import CLASSES, Case, case_of, images, random_task
+from method_contracts import CLASSES, Case, case_of, differ, images, random_task
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -73,11 +73,6 @@ def bare_logits(case: Case, task: Task, shown: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         features = case.backbone.module(torch.from_numpy(shown)).numpy()
     return features @ head["head.weight"].T + head["head.bias"]
-
-
-def differ(left: np.ndarray, right: np.ndarray) -> float:
-    """Largest difference as a share of the largest value."""
-    return float(np.abs(left - right).max() / np.abs(right).max())
 
 
 @each_pair

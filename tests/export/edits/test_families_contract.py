@@ -10,11 +10,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from export_samples import FAMILIES as TRIED_ELSEWHERE
-from method_contracts import CLASSES, Case, case_of, images, random_task
+from method_contracts import CLASSES, Case, case_of, differ, images, random_task
 from tiny_families import TINY, tiny_family
 
 from mimi_edge.choices import Backend, Precision
@@ -63,10 +62,6 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
         return made[family]
 
     return get
-
-
-def differ(left: Floats, right: Floats) -> float:
-    return float(np.abs(left - right).max() / np.abs(right).max())
 
 
 def why_refused(backbone: LoadedBackbone, method: str) -> str:
