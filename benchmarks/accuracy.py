@@ -21,7 +21,7 @@ from typing import Any
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.sites import Neurons, uniform_neurons
 from mimi_edge.training.config import TrainingConfig
-from mimi_edge.training.preparing import Prepared, prepare
+from mimi_edge.training.prepared_run import Prepared, prepare
 from mimi_edge.training.runs import TrainingReport, run_training
 
 PROBE, DIRECT, MIMI = METHODS = ("linear probe", "direct", "MiMi")

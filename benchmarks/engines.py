@@ -27,12 +27,12 @@ from graphs import exported
 from on_gpu import Gpu, bare, built_as_trtexec_would, launched, peers, sizes_of
 
 from mimi_edge.choices import Backend, Precision, Strategy
-from mimi_edge.export.engines.building import BuiltEngine
-from mimi_edge.export.engines.drafts import Draft, TypedGraph, drafted, typed
-from mimi_edge.export.engines.mixing import MixedRunner
-from mimi_edge.export.engines.refitting import RefitRunner
-from mimi_edge.export.engines.requests import BatchRange
-from mimi_edge.export.engines.residents import SharedRunner
+from mimi_edge.export.engines.building.build import BuiltEngine
+from mimi_edge.export.engines.building.drafts import Draft, TypedGraph, drafted, typed
+from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.running.mixed import MixedRunner
+from mimi_edge.export.engines.running.refit import RefitRunner
+from mimi_edge.export.engines.running.shared import SharedRunner
 from mimi_edge.export.graphs import BackboneGraph
 from mimi_edge.export.packages import Package, create_or_extend
 from mimi_edge.export.precision.half import to_half

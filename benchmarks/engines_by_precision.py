@@ -20,14 +20,15 @@ from on_gpu import Gpu, launched
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.export.checking import measure_outputs
-from mimi_edge.export.engines.attention import FUSABLE, attention_kernels
-from mimi_edge.export.engines.bindings import Bindings
-from mimi_edge.export.engines.drafts import drafted, typed
-from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf, TaskImages, export_engines, no_images
-from mimi_edge.export.engines.requests import BatchRange
+from mimi_edge.export.engines.building.drafts import drafted, typed
+from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.building.work import EngineOptions, ImagesOf, TaskImages, no_images
+from mimi_edge.export.engines.export import export_engines
+from mimi_edge.export.engines.proof.attention import FUSABLE, attention_kernels
+from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import Package, create_or_extend
+from mimi_edge.export.parity import measure_outputs
 from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.profiles.latency import measure, measured_ratio, ratio_of_medians, summarise
 from mimi_edge.tasks.files import write_task

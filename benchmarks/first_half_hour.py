@@ -117,9 +117,9 @@ def what_is_here(_course: Course) -> Result:
     """Device, driver, CUDA, and the TensorRT that is found."""
     from dataclasses import asdict
 
-    from mimi_edge.export.engines.bindings import load_bindings
-    from mimi_edge.export.engines.cuda import open_cuda
-    from mimi_edge.export.engines.cuda_library import why_no_driver
+    from mimi_edge.export.engines.running.cuda import open_cuda
+    from mimi_edge.export.engines.running.cuda_library import why_no_driver
+    from mimi_edge.export.engines.tensorrt.bindings import load_bindings
     from mimi_edge.profiles.environment import current_environment
 
     bindings, device = load_bindings(), open_cuda().device
@@ -135,7 +135,9 @@ def what_is_here(_course: Course) -> Result:
 
 def without_a_gpu(_course: Course) -> Result:
     """What is said where the GPU is hidden; the process must end by itself, and with a sentence."""
-    hidden = "import os; os.environ['CUDA_VISIBLE_DEVICES'] = ''; from mimi_edge.export.engines.bindings import *; "
+    hidden = (
+        "import os; os.environ['CUDA_VISIBLE_DEVICES'] = ''; from mimi_edge.export.engines.tensorrt.bindings import *; "
+    )
     found = said_by(["-c", f"{hidden}load_bindings().builder()"])
     last = found["said"].strip().splitlines()[-1:]
     return {"ended_by_itself": found["exit_code"] == 1, "exit_code": found["exit_code"], "said": last}

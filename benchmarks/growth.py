@@ -20,7 +20,7 @@ from pathlib import Path
 from common import parser, random_task
 from graphs import exported
 
-from mimi_edge.export.archives.installing import install_from
+from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.manifest import TaskEntry, read_manifest, write_manifest
 from mimi_edge.export.packages import create_or_extend, opened_package, read_package, roll_back
 from mimi_edge.export.serving import serving

@@ -25,10 +25,10 @@ from forms import two_dimensional_adapters
 from graphs import exported, with_task
 
 from mimi_edge.choices import Backend
+from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import BackboneGraph, load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import PROVIDERS, open_graph
-from mimi_edge.export.writing import save_graph
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import Runnable
 from mimi_edge.tasks.files import write_task

@@ -13,12 +13,12 @@ import onnx_ir as ir
 
 from mimi_edge.choices import Backend, Precision
 from mimi_edge.export.engine_graphs import engine_graph
-from mimi_edge.export.engines.bindings import Bindings, load_bindings
-from mimi_edge.export.engines.building import BuiltEngine, build_engine
-from mimi_edge.export.engines.cuda import Cuda, open_cuda
-from mimi_edge.export.engines.requests import BatchRange, BuildRequest
-from mimi_edge.export.engines.running import EngineRunner
-from mimi_edge.export.engines.timing_caches import timing_cache_file
+from mimi_edge.export.engines.building.build import BuiltEngine, build_engine
+from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
+from mimi_edge.export.engines.building.timing_caches import timing_cache_file
+from mimi_edge.export.engines.running.cuda import Cuda, open_cuda
+from mimi_edge.export.engines.running.one_task import EngineRunner
+from mimi_edge.export.engines.tensorrt.bindings import Bindings, load_bindings
 from mimi_edge.export.graphs import LOGITS, load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights

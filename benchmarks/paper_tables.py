@@ -28,8 +28,8 @@ from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import BackboneIdentity, TaskHeader
 from mimi_edge.training.backbones import sites_and_calls
-from mimi_edge.training.counting import FlopsCount, count_flops
 from mimi_edge.training.families import family_of
+from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.networks import network_of
 
 BACKBONE = "swin_tiny_patch4_window7_224"

@@ -29,9 +29,9 @@ from decompositions import decompose_gelu, decompose_layer_norm
 from graphs import exported, with_task
 
 from mimi_edge.choices import Backend
+from mimi_edge.export.engine_passes import PASSES, Pass, default_passes, tune
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.tuning import PASSES, Pass, default_passes, tune
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import Runnable, Samples
 from mimi_edge.tasks.stores import Floats

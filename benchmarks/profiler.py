@@ -33,7 +33,7 @@ from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
 from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, ratio_of_medians, summarise
 from mimi_edge.profiles.processes import COMMAND, Crew
-from mimi_edge.profiles.profiling import Plan, profile
+from mimi_edge.profiles.profiler import Plan, profile
 from mimi_edge.profiles.ratios import ratio
 from mimi_edge.profiles.teams import DEFAULT_PROCESSES
 from mimi_edge.profiles.turns import take_turns

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from mimi_edge.budgets import Budget, Cost, CostModel
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.images.decoding import LabelledImages
+from mimi_edge.images.decode import LabelledImages
 from mimi_edge.methods import mimi
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import WarmUp, measure

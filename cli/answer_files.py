@@ -97,6 +97,6 @@ def answer_file(path: Path, top: int) -> Iterator[AnswerFile]:
 
 
 def _text(path: Path) -> str:
-    from mimi_edge.images.reading import shown
+    from mimi_edge.images.read_image import shown
 
     return shown(path)

@@ -14,17 +14,17 @@ from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_table
-from mimi_edge.cli.stopping import outliving_the_terminal, stop_requests
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
+from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.training.asking import absolute
-from mimi_edge.training.choosing import chosen_backbone
+from mimi_edge.training.asked_config import absolute
+from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM
 
 if TYPE_CHECKING:
-    from mimi_edge.profiles.comparison.comparing import Comparison
+    from mimi_edge.profiles.comparison.compare import Comparison
 
 ALL = "all"
 
@@ -78,7 +78,7 @@ def command(
     Every method gets the same passes over the images and as many tries at its learning rate. Stopped at any moment, the
     same command goes on.
     """
-    from mimi_edge.profiles.comparison.asking import ComparisonConfig
+    from mimi_edge.profiles.comparison.config import ComparisonConfig
 
     config = ComparisonConfig(
         methods=tuple(METHODS) if methods == ALL else _names(methods),
@@ -98,7 +98,7 @@ def command(
     with watching() as heard, stop_requests(heard) as should_stop:
         listener = outliving_the_terminal(heard)
         listener(Advance("loading torch", 0, None))
-        from mimi_edge.profiles.comparison.comparing import compare, measured_with_profile
+        from mimi_edge.profiles.comparison.compare import compare, measured_with_profile
         from mimi_edge.profiles.comparison.trials import train_or_go_on
         from mimi_edge.training.devices import use_threads
 
@@ -134,7 +134,7 @@ def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
 
 
 def _show(found: Comparison) -> None:
-    from mimi_edge.profiles.comparison.comparing import CHART_FILES, CSV_FILE, JSON_FILE, MARKDOWN_FILE
+    from mimi_edge.profiles.comparison.compare import CHART_FILES, CSV_FILE, JSON_FILE, MARKDOWN_FILE
     from mimi_edge.profiles.comparison.results import comparison_table
 
     table = comparison_table(found.config, found.lines)

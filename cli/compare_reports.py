@@ -13,8 +13,8 @@ from mimi_edge.cli.output import document_or, explained, say, show_facts, show_t
 from mimi_edge.errors import GateError
 
 if TYPE_CHECKING:
-    from mimi_edge.profiles.comparing import Change, Comparison
     from mimi_edge.profiles.gates import Verdict
+    from mimi_edge.profiles.report_comparison import Change, Comparison
 
 LATENCIES = ("latency_p50", "latency_p90", "latency_p99", "latency_mean")
 HEADINGS = ("p50", "p90", "p99", "mean")
@@ -39,8 +39,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Compare two reports taken under the same conditions: ratios of B to A with intervals, and limits on them."""
-    from mimi_edge.profiles.comparing import compare, comparison_document, read_report
     from mimi_edge.profiles.gates import judge, parsed_limits, verdict_document
+    from mimi_edge.profiles.report_comparison import compare, comparison_document, read_report
 
     limits = parsed_limits(fail_if or [])
     comparison = compare(read_report(a), read_report(b), force=force)
@@ -53,7 +53,7 @@ def command(
 
 
 def _show(comparison: Comparison, verdicts: Sequence[Verdict]) -> None:
-    from mimi_edge.profiles.comparing import changes_by_place
+    from mimi_edge.profiles.report_comparison import changes_by_place
 
     for words in (*comparison.warnings, *comparison.failed):
         say(words)

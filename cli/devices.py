@@ -15,7 +15,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.devices.catalogue import add_device, all_devices, find_device
 from mimi_edge.profiles.devices.device import PRECISIONS, Device
 from mimi_edge.profiles.devices.quantities import BANDWIDTH, SIZE, in_words
-from mimi_edge.profiles.devices.reading import OPERATION_KINDS, read_device
+from mimi_edge.profiles.devices.read_device import OPERATION_KINDS, read_device
 from mimi_edge.profiles.devices.roofline import (
     BOUNDS,
     LABEL,

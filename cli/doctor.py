@@ -9,7 +9,7 @@ import typer
 
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import Advice, document_or, explained, show_advice, show_facts
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.doctor.diagnosis import Diagnosis

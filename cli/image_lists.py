@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mimi_edge.cli.output import say
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.finding import image_files, left_out_note, listed
-from mimi_edge.images.reading import shown
+from mimi_edge.images.find_files import image_files, left_out_note, listed
+from mimi_edge.images.read_image import shown
 
 STDIN = "-"
 LIST_MARK = "@"

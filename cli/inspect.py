@@ -18,7 +18,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.sites import network_order
 
 if TYPE_CHECKING:
-    from mimi_edge.export.engines.shelf import ShelvedEngine
+    from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
 
 GRAPH_SUFFIX = ".onnx"
 REPORT_SUFFIX = ".json"
@@ -125,9 +125,9 @@ def _task(path: Path) -> Inspected:
 
 
 def _package(path: Path) -> Inspected:
-    from mimi_edge.export.engines.shelf import read_shelf
+    from mimi_edge.export.engines.shelf.shelf import read_shelf
+    from mimi_edge.export.open_packages import undisturbed
     from mimi_edge.export.packages import read_package
-    from mimi_edge.export.reading import undisturbed
     from mimi_edge.tasks.files import read_outline
 
     with undisturbed([path]):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.cli.output import show_facts, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ArtifactError
 
 Inspected = tuple[dict[str, Any], Callable[[], None]]
@@ -28,7 +28,7 @@ def archive(path: Path) -> Inspected:
     Raises:
         ArtifactError: it is damaged, or none.
     """
-    from mimi_edge.export.archives.reading import examine
+    from mimi_edge.export.archives.read import examine
 
     with watching() as listener:
         found = examine(path, listener)
@@ -109,7 +109,7 @@ def report(path: Path) -> Inspected:
     Raises:
         ArtifactError: it is damaged, or none.
     """
-    from mimi_edge.profiles.comparing import read_report
+    from mimi_edge.profiles.report_comparison import read_report
     from mimi_edge.profiles.reports import report_document
 
     found = read_report(path)

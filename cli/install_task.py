@@ -11,7 +11,7 @@ import typer
 
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(
             f"Expected an archive or a task file, and then the package; got {', '.join(map(str, paths))}. For "
             f"instance: mimi-edge install-task {quote(str(paths[0]))} package"
         )
-    from mimi_edge.export.archives.installing import install_from
+    from mimi_edge.export.archives.install import install_from
 
     source, package = paths
     with watching() as listener:

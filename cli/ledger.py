@@ -75,8 +75,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _measured(report: Path | None) -> ProcessMemory:
-    from mimi_edge.profiles.comparing import read_report
     from mimi_edge.profiles.fleet import NOTHING_MEASURED, measured_memory
+    from mimi_edge.profiles.report_comparison import read_report
 
     return NOTHING_MEASURED if report is None else measured_memory(read_report(report))
 

@@ -16,7 +16,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.texts import excerpt
-from mimi_edge.training.asking import asked_config
+from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,

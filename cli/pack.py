@@ -11,11 +11,11 @@ import typer
 from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.files import check_place
 
 if TYPE_CHECKING:
-    from mimi_edge.export.archives.packing import Packed
+    from mimi_edge.export.archives.pack import Packed
 
 
 @explained
@@ -37,7 +37,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Pack a package into one archive, the same bytes each time. Engines stay: a device builds its own."""
-    from mimi_edge.export.archives.packing import pack
+    from mimi_edge.export.archives.pack import pack
 
     source = package_or_default(package)
     out = output or Path(f"{source.resolve().name}{'-tasks' if delta else ''}.tar")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.durations import duration
 from mimi_edge.events import Advance
 
 if TYPE_CHECKING:
-    from mimi_edge.training.planning import Plan
+    from mimi_edge.training.plan import Plan
 
 
 @explained
@@ -23,7 +23,7 @@ def command(asked: AskedConfig, threads: Threads = None, as_json: AsJson = False
     with watching() as listener:
         listener(Advance("loading torch", 0, None))
         from mimi_edge.training.devices import use_threads
-        from mimi_edge.training.planning import plan_training
+        from mimi_edge.training.plan import plan_training
 
         use_threads(threads)
         plan = plan_training(config, listener=listener)

@@ -13,7 +13,7 @@ import typer
 from mimi_edge.choices import Backend
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import MimiEdgeError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Heard:
             self.file.answer(one)
 
     def failure(self, path: Path, error: MimiEdgeError) -> None:
-        from mimi_edge.images.reading import shown
+        from mimi_edge.images.read_image import shown
 
         reason = str(getattr(error, "reason", error))
         before = self.failures.get(shown(path))

@@ -12,7 +12,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.cli.defaults import say_next
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError, MimiEdgeError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def command(
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
     from mimi_edge.profiles.artefacts import Wanted
-    from mimi_edge.profiles.profiling import Plan, check_backend, profile_sources
+    from mimi_edge.profiles.profiler import Plan, check_backend, profile_sources
     from mimi_edge.profiles.rendering.formats import check_reports, write_reports
     from mimi_edge.profiles.reports import report_document
 

@@ -73,7 +73,7 @@ def _runs(package: Package, tasks: Sequence[str] | None) -> tuple[Path, ...]:
 
 def _backend(package: Package, tasks: Sequence[str] | None) -> Backend:
     """That of the engines, where all tasks have one for the GPU that is here."""
-    from mimi_edge.export.engines.shelf import read_shelf
+    from mimi_edge.export.engines.shelf.shelf import read_shelf
 
     shelved = {engine.sidecar.backend for engine in read_shelf(package.folder).values()}
     for backend in (one for one in ENGINES if one in shelved):
@@ -87,8 +87,8 @@ def _backend(package: Package, tasks: Sequence[str] | None) -> Backend:
 
 def _why_not(package: Package, tasks: Sequence[str] | None, backend: Backend) -> str | None:
     """Why the engines of a package cannot be measured here, None where they can."""
-    from mimi_edge.export.engines.cuda import open_cuda
-    from mimi_edge.export.engines.serving import engines_for
+    from mimi_edge.export.engines.running.cuda import open_cuda
+    from mimi_edge.export.engines.running.loaded import engines_for
 
     try:
         here = open_cuda().device.name

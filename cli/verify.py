@@ -11,11 +11,11 @@ import typer
 from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import explained, fail, show_facts, show_json
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from mimi_edge.export.archives.verifying import Verdict
+    from mimi_edge.export.archives.verify import Verdict
 
 
 @explained
@@ -33,7 +33,7 @@ def command(
 
     Hashes inside an archive show damage, not who made it; --sha256 compares with one that came by another way.
     """
-    from mimi_edge.export.archives.verifying import in_words, verify
+    from mimi_edge.export.archives.verify import in_words, verify
 
     source = package_or_default(path)
     with watching() as listener:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mimi_edge.errors import ArtifactError, ExportMismatchError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.export.cache import CACHE_VARIABLE, VanishedError, content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.graph_files import WRITTEN_AS, save_with_weights
 from mimi_edge.export.graphs import (
     BACKBONE_GRAPH,
     BACKBONE_WEIGHTS,
@@ -42,7 +43,6 @@ from mimi_edge.export.passes.drop_unused import drop_unused
 from mimi_edge.export.passes.fold_constants import fold_constants
 from mimi_edge.export.passes.strip_metadata import strip_metadata
 from mimi_edge.export.passes.write_kernel_shapes import write_kernel_shapes
-from mimi_edge.export.writing import WRITTEN_AS, save_with_weights
 from mimi_edge.sites import Site
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def _hidden_files() -> Iterator[list[Path]]:
 
 
 def _write(model: ir.Model, folder: Path, made: list[Path], embedded_limit_bytes: int) -> Path:
-    from mimi_edge.export.writing import graph_proto
+    from mimi_edge.export.graph_files import graph_proto
 
     proto = graph_proto(model)
     large = [tensor for tensor in proto.graph.initializer if len(tensor.raw_data) >= SMALL_BYTES]

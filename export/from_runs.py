@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.export.exporting import Reference, References, export_onnx
 from mimi_edge.export.given import GivenTask, decoded_split, given_task, shared_backbone
+from mimi_edge.export.make_package import Reference, References, export_onnx
 from mimi_edge.parts import TRAIN, install_line
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from mimi_edge.events import Listener
 from mimi_edge.images.dataset import LabelledImages, Split, decode_split, load_dataset
 from mimi_edge.images.faults import classes_of
 from mimi_edge.images.folders import find_images
-from mimi_edge.images.reading import shown
+from mimi_edge.images.read_image import shown
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import Task
 

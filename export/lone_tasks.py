@@ -64,7 +64,7 @@ def torch_logits(given: GivenTask, threads: int | None, listener: Listener) -> C
         ArtifactError: the backbone that can be loaded is not the one that the task belongs to.
         MimiEdgeError: the backbone's weights are not to be had.
     """
-    from mimi_edge.training.answering import load_torch, torch_answer
+    from mimi_edge.training.torch_answers import load_torch, torch_answer
 
     name, config = given.task.header.backbone.name, given.config
     listener(Note(f"{given.path} has no graph: torch answers, with the backbone {name}."))

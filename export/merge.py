@@ -159,7 +159,7 @@ def _graph_task(file: TaskFile) -> GraphTask:
 
 
 def _save(model: ir.Model, out: Path) -> Merged:
-    from mimi_edge.export.writing import graph_bytes
+    from mimi_edge.export.graph_files import graph_bytes
 
     content = graph_bytes(model)
     write_whole(out, content)

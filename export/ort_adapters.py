@@ -22,12 +22,12 @@ from mimi_edge.choices import Backend
 from mimi_edge.documents import DocumentKind, read_document
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
-from mimi_edge.export.checking import TOLERANCE
 from mimi_edge.export.external_data import is_plain_name, verify_graph
 from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
 from mimi_edge.export.manifest import FileEntry, file_entry
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
 from mimi_edge.export.packages import Package, PackagedTask
+from mimi_edge.export.parity import TOLERANCE
 from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.preprocessing import Preprocessing
@@ -240,10 +240,10 @@ def _check_free(out: Path) -> None:
 
 def _write(package: Package, chosen: Sequence[PackagedTask], folder: Path, runtime: Any, padded: bool) -> OrtAdapterSet:
     """Puts weights, graph and adapter files into a folder."""
+    from mimi_edge.export.graph_files import save_graph
     from mimi_edge.export.shared.inputs import task_tensors
     from mimi_edge.export.shared.layout import layout_of
     from mimi_edge.export.shared.overridable import overridable_model
-    from mimi_edge.export.writing import save_graph
 
     read = {task.name: read_task(task.task_file) for task in chosen}
     layout = layout_of(list(read.values()))

@@ -16,15 +16,7 @@ from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.export.archives.keeping import before, stage_kept
-from mimi_edge.export.committing import (
-    backbone_entries,
-    committing,
-    create_from,
-    extend,
-    finish,
-    sweep,
-)
+from mimi_edge.export.archives.earlier_version import before, stage_kept
 from mimi_edge.export.external_data import verified_graph
 from mimi_edge.export.graphs import (
     BACKBONE_GRAPH,
@@ -33,7 +25,7 @@ from mimi_edge.export.graphs import (
     open_graph_file,
     read_backbone_graph,
 )
-from mimi_edge.export.locking import locked
+from mimi_edge.export.locks import locked
 from mimi_edge.export.manifest import (
     MANIFEST,
     FileEntry,
@@ -45,12 +37,20 @@ from mimi_edge.export.manifest import (
     read_manifest,
 )
 from mimi_edge.export.merge import Merged, merge_opened
-from mimi_edge.export.reading import BACKBONE_FILES, GRAPH_SUFFIX, package_of, settled
-from mimi_edge.export.reading import Package as Package  # noqa: PLC0414  (others take these from here)
-from mimi_edge.export.reading import PackagedTask as PackagedTask  # noqa: PLC0414
-from mimi_edge.export.reading import opened_package as opened_package  # noqa: PLC0414
-from mimi_edge.export.reading import read_package as read_package  # noqa: PLC0414
+from mimi_edge.export.open_packages import BACKBONE_FILES, GRAPH_SUFFIX, package_of, settled
+from mimi_edge.export.open_packages import Package as Package  # noqa: PLC0414  (others take these from here)
+from mimi_edge.export.open_packages import PackagedTask as PackagedTask  # noqa: PLC0414
+from mimi_edge.export.open_packages import opened_package as opened_package  # noqa: PLC0414
+from mimi_edge.export.open_packages import read_package as read_package  # noqa: PLC0414
 from mimi_edge.export.staging import staging_folder
+from mimi_edge.export.transactions import (
+    backbone_entries,
+    committing,
+    create_from,
+    extend,
+    finish,
+    sweep,
+)
 from mimi_edge.files import copy_hashed
 from mimi_edge.tasks.files import SUFFIX, TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity

@@ -13,7 +13,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
-from mimi_edge.export.preparing import Prepared, ready, ready_batches
+from mimi_edge.export.prefetch import Prepared, ready, ready_batches
 from mimi_edge.export.serving import ServedTask, Serving, serving
 
 STAGE = "predict"

@@ -19,10 +19,10 @@ from mimi_edge.events import Listener, silent
 from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
 from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.export.prediction import BATCH
-from mimi_edge.export.preparing import ready_batches
+from mimi_edge.export.prefetch import ready_batches
 from mimi_edge.export.serving import ONNX_BACKENDS, ServedTask, Serving, serving
 from mimi_edge.images.preprocessing import Preprocessing, fit, normalise
-from mimi_edge.images.reading import UnusableImageError, as_rgb, read_rgb
+from mimi_edge.images.read_image import UnusableImageError, as_rgb, read_rgb
 from mimi_edge.tasks.stores import Floats
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export import lone_tasks
 from mimi_edge.export.graphs import LOGITS, GraphInfo
-from mimi_edge.export.reading import Package, opened_graph, opened_package
+from mimi_edge.export.open_packages import Package, opened_graph, opened_package
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.stores import Floats
 
 if TYPE_CHECKING:
-    from mimi_edge.export.engines.serving import Answer
+    from mimi_edge.export.engines.running.loaded import Answer
 
 ARCHIVE_SUFFIX = ".mimi"
 ENGINE_BACKENDS = (Backend.TRT, Backend.TRT_RTX)
@@ -165,7 +165,7 @@ def _graph(path: Path, tasks: Sequence[str] | None, backend: Backend, threads: i
 
 def _of_one_file(path: Path, backend: Backend, threads: int | None) -> ServedTask | None:
     """The task of a one-file export; None of a graph with its weights beside it."""
-    from mimi_edge.export.embedding import open_embedded
+    from mimi_edge.export.one_file import open_embedded
 
     whole = open_embedded(path, threads=threads, backend=backend)
     return (
@@ -238,7 +238,7 @@ def _engines(
 ) -> Serving:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no package. Engines answer for a package's tasks: give its folder.")
-    from mimi_edge.export.engines.serving import engines_for, opened
+    from mimi_edge.export.engines.running.loaded import engines_for, opened
 
     held = _Held(folder, tasks, graphs=True)
     groups = {engine: held.tasks} if engine is not None else {}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mimi_edge.export.locking import locked
+from mimi_edge.export.locks import locked
 from mimi_edge.files import name_unwritten, sync, umask
 
 SUFFIX = ".part"

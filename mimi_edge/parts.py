@@ -51,7 +51,7 @@ LIBRARIES = (
     Library("jtop", ("jetson-stats",), JETSON),
     Library("pillow_heif", ("pillow-heif",), HEIC, ("PIL",)),
 )
-"""Those of TensorRT are not here: `mimi_edge.export.engines.libraries` knows them."""
+"""Those of TensorRT are not here: `mimi_edge.export.engines.tensorrt.libraries` knows them."""
 
 
 def library_of(module: str) -> Library | None:

@@ -1,7 +1,7 @@
 """How important a neuron is: named scores of which the highest stay.
 
 `mimi` is the score of arXiv 2311.03873; the others are what its ablation holds it against. A score is a small function
-of one adapter, and says what must be gathered for it on training batches (`mimi_edge.training.gathering` does).
+of one adapter, and says what must be gathered for it on training batches (`mimi_edge.training.score_statistics` does).
 """
 
 from __future__ import annotations

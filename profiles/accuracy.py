@@ -10,7 +10,7 @@ import numpy as np
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
-from mimi_edge.images.decoding import LabelledImages
+from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.profiles.reports import MeasuredAccuracy
 from mimi_edge.recalls import class_recalls

@@ -14,16 +14,16 @@ from mimi_edge.choices import Backend, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.profiles.opening import ENGINE, GRAPH, TORCH, Opening
+from mimi_edge.profiles.open_artefact import ENGINE, GRAPH, TORCH, Opening
 from mimi_edge.tasks.files import SUFFIX as TASK_SUFFIX
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import BackboneIdentity, SplitAccuracy, Task
 
 if TYPE_CHECKING:
-    from mimi_edge.export.engines.sidecars import Sidecar
+    from mimi_edge.export.engines.shelf.sidecars import Sidecar
     from mimi_edge.export.external_data import VerifiedGraph
     from mimi_edge.export.graphs import GraphInfo
-    from mimi_edge.export.reading import Package, Packages
+    from mimi_edge.export.open_packages import Package, Packages
 
 BACKBONE = "backbone"
 GRAPH_SUFFIX = ".onnx"
@@ -104,7 +104,7 @@ class Wanted:
 
 def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, ...]:
     """Opens the packages that sources are or lie in, and finds everything in them; as of `artefacts_of`."""
-    from mimi_edge.export.reading import undisturbed
+    from mimi_edge.export.open_packages import undisturbed
 
     with undisturbed(sources) as packages:
         return artefacts_of(sources, wanted, packages)
@@ -164,7 +164,7 @@ def _of_source(source: Path, chosen: Sequence[Package], packages: Packages, want
         yield from _of_package(next(one for one in chosen if one.folder == source), wanted)
     elif source.suffix == GRAPH_SUFFIX:
         from mimi_edge.export.external_data import verify_graph
-        from mimi_edge.export.reading import opened_graph
+        from mimi_edge.export.open_packages import opened_graph
 
         _check_runs_graphs(source, wanted.backend)
         with opened_graph(source):
@@ -230,7 +230,7 @@ def _torch_opening(backbone: BackboneIdentity, task: str | None, task_file: Path
 
 
 def _shelf(package: Package, names: Sequence[str], wanted: Wanted) -> Iterator[Artefact]:
-    from mimi_edge.export.engines.serving import engines_for
+    from mimi_edge.export.engines.running.loaded import engines_for
 
     if not names:
         raise ConfigError(f"{package.folder} has no task, and engines answer for tasks. Export a task first.")
@@ -321,7 +321,7 @@ def _lone_task(path: Path, task: Task, wanted: Wanted) -> Artefact:
 
 
 def _of_engine(path: Path, chosen: Sequence[Package], packages: Packages, wanted: Wanted) -> Iterator[Artefact]:
-    from mimi_edge.export.engines.shelf import open_engine
+    from mimi_edge.export.engines.shelf.shelf import open_engine
 
     _, sidecar = open_engine(path, trust=wanted.trust)
     package = _package_of(path, sidecar, chosen, packages)
@@ -339,7 +339,7 @@ def _of_engine(path: Path, chosen: Sequence[Package], packages: Packages, wanted
 
 def _package_of(path: Path, sidecar: Sidecar, chosen: Sequence[Package], packages: Packages) -> Package | None:
     """The package whose shelf an engine is on, else the one of its backbone among the sources."""
-    from mimi_edge.export.engines.shelf import FOLDER
+    from mimi_edge.export.engines.shelf.shelf import FOLDER
 
     around = path.resolve().parent
     if around.name == FOLDER and packages.at(around.parent) is not None:
@@ -400,7 +400,7 @@ def _lone_engine(path: Path, sidecar: Sidecar, wanted: Wanted) -> Artefact:
 
 
 def _sidecar_path(path: Path) -> Path:
-    from mimi_edge.export.engines.sidecars import sidecar_name
+    from mimi_edge.export.engines.shelf.sidecars import sidecar_name
 
     return path.with_name(sidecar_name(path.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.profiles.board.finding import Board
+from mimi_edge.profiles.board.find_board import Board
 from mimi_edge.profiles.board.power import PowerMeter, idle_watts, sample
 from mimi_edge.profiles.processes import Crew
 from mimi_edge.profiles.reports import EnergyUse

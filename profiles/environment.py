@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
-    from mimi_edge.profiles.board.finding import Board, BoardState
+    from mimi_edge.profiles.board.find_board import Board, BoardState
 
 PACKAGES = (
     "mimi-edge",

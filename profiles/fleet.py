@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.methods.strategies import why_not_shared
-from mimi_edge.profiles.comparing import memory_bytes
 from mimi_edge.profiles.inventory import (
     ADAPTERS,
     ADAPTERS_SHARED,
@@ -36,6 +35,7 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     Line,
 )
+from mimi_edge.profiles.report_comparison import memory_bytes
 from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.files import read_outline
 from mimi_edge.tasks.sizes import size_bytes
@@ -43,7 +43,7 @@ from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
-    from mimi_edge.export.engines.shelf import ShelvedEngine
+    from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
     from mimi_edge.export.ort_adapters import OrtAdapterSet
     from mimi_edge.export.packages import Package
     from mimi_edge.profiles.reports import MeasuredArtefact, Report
@@ -135,7 +135,7 @@ def fleet_ledger(
         ConfigError: the package has no task.
         OSError: a folder cannot be read.
     """
-    from mimi_edge.export.engines.shelf import read_shelf
+    from mimi_edge.export.engines.shelf.shelf import read_shelf
 
     if not package.tasks:
         raise ConfigError(f"{package.folder} has no task, so there is nothing to add up. Export one into it first.")
@@ -303,7 +303,7 @@ def _engine_lines(
 
 def _kind_of(engine: ShelvedEngine) -> str:
     """Engines of one strategy and precision belong together, whichever task each is of."""
-    from mimi_edge.export.engines.shelf import engine_name
+    from mimi_edge.export.engines.shelf.shelf import engine_name
 
     sidecar = engine.sidecar
     return engine_name(sidecar.strategy, sidecar.precision, mixed=sidecar.mixed)
@@ -325,7 +325,7 @@ def _built(parts: _Parts, kind: str, engines: Sequence[ShelvedEngine], measured:
 
 def _engine_bytes(engine: ShelvedEngine) -> int:
     """Engine and sidecar as they lie."""
-    from mimi_edge.export.engines.sidecars import sidecar_name
+    from mimi_edge.export.engines.shelf.sidecars import sidecar_name
 
     beside: Path = engine.path.with_name(sidecar_name(engine.path.name))
     return engine.path.stat().st_size + beside.stat().st_size
@@ -337,7 +337,7 @@ def _resident(parts: _Parts, precision: Precision) -> int:
 
 
 def _not_built(parts: _Parts, strategy: Strategy, precision: Precision, measured: ProcessMemory) -> Line:
-    from mimi_edge.export.engines.shelf import engine_name
+    from mimi_edge.export.engines.shelf.shelf import engine_name
 
     weights = parts.weights * BYTES_OF[precision] // FP32_BYTES
     if strategy is Strategy.PER_TASK:

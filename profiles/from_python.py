@@ -48,7 +48,7 @@ def profile(
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
     from mimi_edge.profiles.artefacts import Wanted
-    from mimi_edge.profiles.profiling import Plan, profile_sources
+    from mimi_edge.profiles.profiler import Plan, profile_sources
 
     wanted = Wanted(
         backend=backend_named(backend),

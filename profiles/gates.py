@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.profiles.comparing import METRICS, Change, Comparison
+from mimi_edge.profiles.report_comparison import METRICS, Change, Comparison
 
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*([<>])\s*([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*")
 

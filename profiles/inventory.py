@@ -46,7 +46,7 @@ def package_inventory(package: Package) -> dict[str, int]:
     Raises:
         OSError: a folder cannot be read.
     """
-    from mimi_edge.export.engines.shelf import FOLDER
+    from mimi_edge.export.engines.shelf.shelf import FOLDER
     from mimi_edge.export.manifest import KEPT
     from mimi_edge.export.manifest import MANIFEST as MANIFEST_FILE
 

@@ -18,8 +18,8 @@ from mimi_edge.profiles.teams import Opened
 from mimi_edge.profiles.turns import Taken, Turn, take_turns
 
 if TYPE_CHECKING:
-    from mimi_edge.images.decoding import LabelledImages
-    from mimi_edge.profiles.profiling import Plan
+    from mimi_edge.images.decode import LabelledImages
+    from mimi_edge.profiles.profiler import Plan
 
 
 @dataclass

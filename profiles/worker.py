@@ -29,7 +29,7 @@ from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.memory import DeviceMemory
-    from mimi_edge.profiles.opening import Run
+    from mimi_edge.profiles.open_artefact import Run
     from mimi_edge.tasks.stores import Floats
 
 OUT_OF_ORDER = "A worker was asked to run before it was told to open and to be ready. This is a fault in mimi-edge."
@@ -56,7 +56,7 @@ class Worker:
     def open(self, request: Mapping[str, Any], _: BinaryIO) -> dict[str, Any]:
         """Loads the runtime, notes what that takes, then opens the artefact."""
         from mimi_edge.profiles.memory import device_memory, forget_peak, host_memory
-        from mimi_edge.profiles.opening import Opening, load_runtime, opened
+        from mimi_edge.profiles.open_artefact import Opening, load_runtime, opened
 
         opening = Opening.of(request["opening"])
         self.device = device_memory()

@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _why_no_gpu() -> str | None:
     """By the CUDA runtime: a Jetson has one, and no torch."""
-    from mimi_edge.export.engines.cuda import why_no_gpu
+    from mimi_edge.export.engines.running.cuda import why_no_gpu
 
     why = why_no_gpu()
     return None if why is None else f"needs an NVIDIA GPU: {why}"
@@ -64,7 +64,7 @@ def _why_no_gpu() -> str | None:
 def _why_no_trt() -> str | None:
     from mimi_edge.choices import Backend
     from mimi_edge.errors import MimiEdgeError
-    from mimi_edge.export.engines.bindings import load_bindings
+    from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
     try:
         load_bindings(Backend.TRT)

@@ -22,13 +22,13 @@ from mimi_edge.export.graphs import BACKBONE_GRAPH, METADATA_KEY, read_graph_inf
 from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.export.packages import read_package
 from mimi_edge.images.written import written_split
-from mimi_edge.profiles.comparing import compare, read_report
-from mimi_edge.profiles.devices.reading import read_device
+from mimi_edge.profiles.devices.read_device import read_device
 from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.fleet import measured_memory
 from mimi_edge.profiles.latency import Ratio, Samples
 from mimi_edge.profiles.ledger import ledger_from_document
 from mimi_edge.profiles.rendering.tables import report_tables
+from mimi_edge.profiles.report_comparison import compare, read_report
 from mimi_edge.profiles.reports import (
     EnergyUse,
     MeasuredAccuracy,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.cli.defaults import say_next
 from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
 
 if TYPE_CHECKING:
-    from mimi_edge.export.embedding import Embedded
+    from mimi_edge.export.one_file import Embedded
 
 STAGE = "write one file a task"
 GRAPH_SUFFIX = ".onnx"
@@ -37,7 +37,7 @@ def export(
         ConfigError: several packages were given, or one file's name for several tasks.
     """
     from mimi_edge.cli.formats.targets import only_target
-    from mimi_edge.export.embedding import embed
+    from mimi_edge.export.one_file import embed
     from mimi_edge.export.packages import opened_package
 
     target = only_target(sources, making, as_json=as_json)

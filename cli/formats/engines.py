@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.cli.defaults import PACKAGE, say_next
 from mimi_edge.cli.output import document_or, show_facts
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from mimi_edge.cli.formats.onnx import Making
     from mimi_edge.cli.formats.targets import Target
     from mimi_edge.events import Listener
-    from mimi_edge.export.engines.exporting import EngineOptions, ImagesOf
-    from mimi_edge.export.engines.shelf import ShelvedEngine
+    from mimi_edge.export.engines.building.work import EngineOptions, ImagesOf
+    from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
     from mimi_edge.export.given import GivenTask
-    from mimi_edge.images.decoding import LabelledImages
+    from mimi_edge.images.decode import LabelledImages
 
 LOOKED_AT = 64
 """Training images that are looked at for overflow or calibrated on, spread over the split."""
@@ -50,8 +50,8 @@ def engine_options(asked: AskedEngines) -> EngineOptions:
     Raises:
         ConfigError: the options contradict each other.
     """
-    from mimi_edge.export.engines.exporting import EngineOptions
-    from mimi_edge.export.engines.requests import BatchRange
+    from mimi_edge.export.engines.building.requests import BatchRange
+    from mimi_edge.export.engines.building.work import EngineOptions
 
     if asked.backend not in (None, Backend.TRT, Backend.TRT_RTX):
         raise ConfigError(f"Engines come from trt or trt-rtx; got --backend {asked.backend.value}.")
@@ -109,8 +109,8 @@ def export(
 
 
 def _built(target: Target, options: EngineOptions, making: Making, tasks: Sequence[str] | None) -> list[ShelvedEngine]:
-    from mimi_edge.cli.stopping import stop_requests
-    from mimi_edge.export.engines.exporting import export_engines
+    from mimi_edge.cli.stop_requests import stop_requests
+    from mimi_edge.export.engines.export import export_engines
     from mimi_edge.export.given import given_of_package
     from mimi_edge.export.packages import opened_package
     from mimi_edge.profiles.latency import measured_ratio
@@ -149,7 +149,7 @@ def _profile_command(target: Target, engines: Sequence[ShelvedEngine], *, bare: 
 
 def _images(given: Mapping[str, GivenTask], data: str | None, listener: Listener) -> ImagesOf:
     """Decodes the images of a task when they are asked for."""
-    from mimi_edge.export.engines.exporting import TaskImages
+    from mimi_edge.export.engines.building.work import TaskImages
     from mimi_edge.export.given import decoded_split
 
     # One task at a time: a split is asked for several times, and those of all tasks together may be too much.

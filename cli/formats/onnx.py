@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.cli.defaults import PACKAGE, RUNS, newest_run, say_next
 from mimi_edge.cli.output import document_or, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 
 if TYPE_CHECKING:
     from mimi_edge.export.given import GivenTask

@@ -9,7 +9,7 @@ from typing import Any
 from mimi_edge.cli.defaults import say_next
 from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 
 
 def export(

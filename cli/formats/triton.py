@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, say, show_table
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 
 
 def export(

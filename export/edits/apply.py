@@ -9,9 +9,9 @@ from mimi_edge.export.edits.expressions import Expressions
 from mimi_edge.export.edits.heads import append_hidden, append_side
 from mimi_edge.export.edits.replacements import prepared_replacement
 from mimi_edge.export.edits.tokens import insert_prompts, insert_tokens
+from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import GraphInfo
 from mimi_edge.export.task_weights import TaskWeights
-from mimi_edge.export.writing import raise_opset
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.edits import Branch, Edit, Hidden, Prompts, Replace, Side, Tokens
 from mimi_edge.methods.network import Network

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mimi_edge.export.edits.branches import ACTIVATIONS, BranchValues, insert_branch
-from mimi_edge.export.writing import raise_opset
+from mimi_edge.export.graph_files import raise_opset
 
 
 @dataclass(frozen=True)

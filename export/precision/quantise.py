@@ -137,7 +137,7 @@ def quantise(
         MimiEdgeError: ONNX Runtime is not installed.
         OSError: the disk is full.
     """
-    from mimi_edge.export.writing import save_graph
+    from mimi_edge.export.graph_files import save_graph
 
     if out.resolve().parent != graph.resolve().parent:
         raise ConfigError(f"{out} must lie in one folder with {graph}, whose weights it uses; expected {graph.parent}.")

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.edits.branches import ACTIVATIONS
+from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import LOGITS, GraphInfo, graph_info, load_graph
 from mimi_edge.export.passes.append_head import AppendHead
 from mimi_edge.export.passes.insert_adapters import InsertAdapters
@@ -29,7 +30,6 @@ from mimi_edge.export.shared.layout import SharedLayout, layout_document
 from mimi_edge.export.shared.nodes import add_input, node, reshape
 from mimi_edge.export.shared.prefix import Prefix, PrefixCut, after_adapters, prefix_of
 from mimi_edge.export.shared.shapes import Shapes, shapes_of
-from mimi_edge.export.writing import raise_opset
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP
 
 METADATA_KEY = "mimi_edge_shared"

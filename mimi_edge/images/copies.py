@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mimi_edge.images.finding import listed
+from mimi_edge.images.find_files import listed
 
 DIGEST_BYTES = 16
 NAMED = 5

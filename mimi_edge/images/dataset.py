@@ -16,11 +16,11 @@ from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.decoding import LabelledImages, copies_in, decode_dataset, decode_split
+from mimi_edge.images.decode import LabelledImages, copies_in, decode_dataset, decode_split
 from mimi_edge.images.faults import classes_of, require_usable
-from mimi_edge.images.finding import listed
+from mimi_edge.images.find_files import listed
 from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of, without_classes
-from mimi_edge.images.reading import read_rgb, shown
+from mimi_edge.images.read_image import read_rgb, shown
 from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
 from mimi_edge.images.written import Assignment, split_document, written_assignment, written_split
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
-from mimi_edge.images.finding import FoundImages, left_out_note, listed
+from mimi_edge.images.find_files import FoundImages, left_out_note, listed
 from mimi_edge.images.folders import EVERYTHING, Tree
 from mimi_edge.images.formats import suffixes
 from mimi_edge.images.mistakes import disguised_splits, outer_folder
-from mimi_edge.images.reading import shown
+from mimi_edge.images.read_image import shown
 from mimi_edge.images.splits import SPLITS
 
 OPTION = "--min-images"

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimi_edge.images.finding import sorted_out, visible_folders
+from mimi_edge.images.find_files import sorted_out, visible_folders
 from mimi_edge.images.formats import suffix_of
-from mimi_edge.images.reading import shown
+from mimi_edge.images.read_image import shown
 
 DELIMITERS = ",;\t|"
 TABLES = (".csv", ".tsv")

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mimi_edge.images.finding import FoundImages, listed
-from mimi_edge.images.reading import shown
+from mimi_edge.images.find_files import FoundImages, listed
+from mimi_edge.images.read_image import shown
 
 SPLIT_HINTS = {
     "train": ("train", "learn"),

@@ -10,7 +10,7 @@ from typing import Any
 from mimi_edge.documents import FaultyError, typed
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
-from mimi_edge.images.finding import listed
+from mimi_edge.images.find_files import listed
 from mimi_edge.images.splits import SPLITS, Dataset
 from mimi_edge.texts import fault_list
 

@@ -27,7 +27,7 @@ from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import fault_list
-from mimi_edge.training.choosing import SUITED
+from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import Family, TimmModel, block_names, family_of, names_like, sub_layer_names
 from mimi_edge.training.networks import network_of

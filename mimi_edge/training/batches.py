@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimi_edge.images.decoding import LabelledImages
+from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
 

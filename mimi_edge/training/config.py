@@ -88,7 +88,7 @@ class TrainingConfig:
         score: name of the importance score.
         scope: whether sites compete.
         activation: phi.
-        flops_count: `full` or `paper`, see `mimi_edge.training.counting`.
+        flops_count: `full` or `paper`, see `mimi_edge.training.flops`.
         augment: one of AUGMENTATIONS.
         precision: `bf16` autocast, `fp32`, or `auto`: bf16 where the hardware has it.
         device: `auto`, or a torch device.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
-from mimi_edge.training.asking import asked_config
+from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import PRETRAINED, TrainingConfig
 

@@ -13,8 +13,8 @@ from mimi_edge.selection import Selection, Stages, ranking, select
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
-from mimi_edge.training.gathering import LossOfBatch, gather
-from mimi_edge.training.stripping import strip
+from mimi_edge.training.score_statistics import LossOfBatch, gather
+from mimi_edge.training.strip import strip
 
 
 def prune(

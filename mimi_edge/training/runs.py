@@ -48,8 +48,7 @@ from mimi_edge.training.config import (
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.edited_model import EditedModel
-from mimi_edge.training.gathering import LossOfBatch
-from mimi_edge.training.keeping import Keeper
+from mimi_edge.training.keeper import Keeper
 from mimi_edge.training.loop import (
     Hooks,
     Progress,
@@ -62,10 +61,11 @@ from mimi_edge.training.loop import (
     share_right,
     train_round,
 )
-from mimi_edge.training.preparing import MEASURED_SPLITS, Prepared, prepare, with_image_counts
+from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
-from mimi_edge.training.sparsifying import choose_places
+from mimi_edge.training.score_statistics import LossOfBatch
+from mimi_edge.training.sparsity import choose_places
 from mimi_edge.training.targets import Outcome, holds
 
 CHECKPOINT_SECONDS = 15.0

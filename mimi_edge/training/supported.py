@@ -85,8 +85,8 @@ def measured(name: str) -> SupportedBackbone | None:
 
     from mimi_edge.errors import ConfigError
     from mimi_edge.training.backbones import sites_and_calls
-    from mimi_edge.training.counting import FlopsCount, count_flops
     from mimi_edge.training.families import TimmModel, family_of
+    from mimi_edge.training.flops import FlopsCount, count_flops
 
     module: TimmModel
     with torch.device("meta"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.durations import duration
 from mimi_edge.files import MEGABYTE
-from mimi_edge.profiles.comparison.asking import ComparisonConfig, comparison_document
+from mimi_edge.profiles.comparison.config import ComparisonConfig, comparison_document
 from mimi_edge.profiles.comparison.trials import Trained
 from mimi_edge.profiles.rendering.tables import Table
 from mimi_edge.tasks.files import read_outline

@@ -14,7 +14,7 @@ from mimi_edge.errors import BudgetInfeasibleError, ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.methods.catalogue import method_named
-from mimi_edge.profiles.comparison.asking import (
+from mimi_edge.profiles.comparison.config import (
     KIND,
     ComparisonConfig,
     Entry,
@@ -65,7 +65,7 @@ def comparison_folder(config: ComparisonConfig, folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process works in it, or it is of another comparison.
     """
-    from mimi_edge.export.locking import locked
+    from mimi_edge.export.locks import locked
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -163,7 +163,7 @@ def trainings_of_mimi(config: ComparisonConfig, entry: Entry) -> int:
 
     A method that has the size it has gets the passes of the smallest budget, which are the most.
     """
-    from mimi_edge.training.preparing import prepare
+    from mimi_edge.training.prepared_run import prepare
 
     budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
     mimi = Entry(method_named("mimi"), budget)

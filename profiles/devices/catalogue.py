@@ -9,7 +9,7 @@ from pathlib import Path
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.profiles.devices.device import Device
-from mimi_edge.profiles.devices.reading import check_device, read_device
+from mimi_edge.profiles.devices.read_device import check_device, read_device
 
 BUILT_IN = Path(__file__).parent / "data"
 VARIABLE = "MIMI_EDGE_DEVICES"

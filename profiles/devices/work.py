@@ -1,6 +1,6 @@
 """What one pass of a graph has to do: operations, numbers moved, kernels started. Read off the graph; nothing runs.
 
-Operations are those of `mimi_edge.training.counting` in its `full` form: 2 x multiply-accumulates of matrix products
+Operations are those of `mimi_edge.training.flops` in its `full` form: 2 x multiply-accumulates of matrix products
 and convolutions. Elementwise and shape operators are taken to be fused into their neighbours, so they start no kernel
 and move nothing. Every other operator is a kernel that reads its inputs and writes its outputs once, and every weight
 is read once. A cache that holds activations, or a kernel that fuses whole attention, moves less than this.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mimi_edge.events import Listener, silent
 from mimi_edge.profiles.doctor.abilities import abilities
-from mimi_edge.profiles.doctor.asking import LIMIT_S, Answers, ask_all
+from mimi_edge.profiles.doctor.ask import LIMIT_S, Answers, ask_all
 from mimi_edge.profiles.doctor.findings import Ability, Finding, State, sorted_findings
 from mimi_edge.profiles.doctor.judges.libraries import judge_libraries
 from mimi_edge.profiles.doctor.judges.machine import judge_machine

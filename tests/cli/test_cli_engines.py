@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cli_world import Packaged, Trained, apart, ended, here, started
 
-from mimi_edge.export.engines.cuda_library import why_no_driver
-from mimi_edge.export.engines.shelf import read_shelf
+from mimi_edge.export.engines.running.cuda_library import why_no_driver
+from mimi_edge.export.engines.shelf.shelf import read_shelf
 
 RTX = ("--format", "trt", "--backend", "trt-rtx", "--compute-capability", "8.9")
 
@@ -76,7 +76,7 @@ def test_a_build_that_is_stopped_leaves_the_good_engine(package: Path) -> None:
         "--precision",
         "fp32",
         folder=package.parent,
-        signal_at=("mimi_edge.export.engines.exporting", signal.SIGINT),
+        signal_at=("mimi_edge.export.engines.export", signal.SIGINT),
     )
     ended(process).ended(130)
     assert {name: one.sidecar for name, one in read_shelf(package).items()} == before

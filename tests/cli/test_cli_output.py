@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from cli_world import Packaged, Trained, apart, ended, started
 
-from mimi_edge.cli import output, watching
+from mimi_edge.cli import output, progress
 from mimi_edge.events import Advance, Note
 
 ON_A_TERMINAL = """
 from mimi_edge.cli.output import say_on
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.events import Advance, Note
 with watching() as listener:
     listener(Advance("reading train images", 0, 10))
@@ -75,7 +75,7 @@ def test_progress_fits_the_terminal(columns: int) -> None:
 
 HOSTILE = """
 from mimi_edge.cli.output import say
-from mimi_edge.cli.watching import watching
+from mimi_edge.cli.progress import watching
 from mimi_edge.events import Advance, Note
 name = "a\\x1b]0;owned\\x07b\\x9b31m\\u202ec"
 with watching() as listener:
@@ -101,7 +101,7 @@ def test_without_colour_there_is_none() -> None:
 def test_away_from_a_terminal_short_stages_are_silent_and_figures_are_said_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with watching.watching() as listener:
+    with progress.watching() as listener:
         for done in range(11):
             listener(Advance("reading train images", done, 10))
         for step in range(101):
@@ -116,8 +116,8 @@ def test_away_from_a_terminal_a_long_stage_is_heard_of(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(watching.time, "monotonic", lambda: next(clock))
-    with watching.watching() as listener:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.watching() as listener:
         for done in range(31):
             listener(Advance("reading", done, 30))
     assert capsys.readouterr().err.splitlines() == [

@@ -87,16 +87,16 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(
 def test_what_was_measured_is_shown_where_a_report_fails_at_the_end(
     packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mimi_edge.profiles import profiling
+    from mimi_edge.profiles import profiler
 
-    original = profiling.profile
+    original = profiler.profile
 
     def in_the_way(*args: object, **options: object) -> object:
         measured = original(*args, **options)  # type: ignore[arg-type]
         (tmp_path / "late.json").mkdir()
         return measured
 
-    monkeypatch.setattr(profiling, "profile", in_the_way)
+    monkeypatch.setattr(profiler, "profile", in_the_way)
     reports = ("--report", tmp_path / "late.json", "--report", tmp_path / "good.md")
     outcome = here("profile", packaged.folder, *QUICK, *reports, "--json").ended(1)
     assert [one["name"] for one in outcome.document["artefacts"]] == ["backbone", "pictures"]
@@ -107,17 +107,17 @@ def test_what_was_measured_is_shown_where_a_report_fails_at_the_end(
 def test_a_package_that_is_gone_when_it_was_measured_costs_the_ledger_only(
     packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mimi_edge.profiles import profiling
+    from mimi_edge.profiles import profiler
 
     shutil.copytree(packaged.folder, tmp_path / "package")
-    original = profiling.profile
+    original = profiler.profile
 
     def vanishing(*args: object, **options: object) -> object:
         measured = original(*args, **options)  # type: ignore[arg-type]
         (tmp_path / "package" / "manifest.json").unlink()
         return measured
 
-    monkeypatch.setattr(profiling, "profile", vanishing)
+    monkeypatch.setattr(profiler, "profile", vanishing)
     outcome = here("profile", tmp_path / "package", *QUICK).ended(0)
     assert "no ledger" in outcome.err
     assert "p50 ms" in outcome.out

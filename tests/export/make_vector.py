@@ -16,7 +16,7 @@ from PIL import Image
 from mimi_edge.export.answers import softmax
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.images.preprocessing import Preprocessing, fit, normalise
-from mimi_edge.images.reading import read_rgb
+from mimi_edge.images.read_image import read_rgb
 from mimi_edge.sites import Site
 
 SIZE, RESIZE = 8, 10

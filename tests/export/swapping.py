@@ -54,7 +54,7 @@ def swapper(package: Path, first: Path, second: Path) -> Iterator[Swapper]:
 
 
 def main(package: Path, versions: list[Path]) -> None:
-    from mimi_edge.export.archives.installing import install_from
+    from mimi_edge.export.archives.install import install_from
 
     at = 0
     for _ in sys.stdin:

@@ -17,7 +17,7 @@ from export_samples import (
 )
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export import committing
+from mimi_edge.export import transactions
 from mimi_edge.export.graphs import describe, load_graph, read_backbone_graph
 from mimi_edge.export.manifest import check_task_name
 from mimi_edge.export.onnx_runtime import open_graph
@@ -300,7 +300,7 @@ def test_reading_finishes_what_was_announced(sources, tmp_path, monkeypatch):
     _, folder, files = sources
     place = tmp_path / "package"
     create_or_extend(place, folder, [files["a"]])
-    monkeypatch.setattr(committing, "finish", lambda _folder, manifest, **_: manifest)
+    monkeypatch.setattr(transactions, "finish", lambda _folder, manifest, **_: manifest)
     create_or_extend(place, None, [files["new a"]])
     # Announced but not renamed: only finishing makes it whole.
     with pytest.raises(ArtifactError):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_package import make_backbone, make_task
 
-from mimi_edge.export.exporting import Reference, export_onnx
 from mimi_edge.export.graphs import BACKBONE_GRAPH
+from mimi_edge.export.make_package import Reference, export_onnx
 from mimi_edge.tasks.files import write_task
 
 _heard: list[list[str]] = []

@@ -15,14 +15,14 @@ from tiny_package import SIZE, make_backbone, make_task
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Note
 from mimi_edge.export import onnx_runtime
-from mimi_edge.export.archives.installing import install_from
-from mimi_edge.export.archives.packing import pack
-from mimi_edge.export.archives.verifying import verify
-from mimi_edge.export.locking import locked, reading
+from mimi_edge.export.archives.install import install_from
+from mimi_edge.export.archives.pack import pack
+from mimi_edge.export.archives.verify import verify
+from mimi_edge.export.locks import locked, reading
 from mimi_edge.export.manifest import MANIFEST
+from mimi_edge.export.open_packages import undisturbed
 from mimi_edge.export.packages import create_or_extend, opened_package, roll_back
 from mimi_edge.export.prediction import predict
-from mimi_edge.export.reading import undisturbed
 from mimi_edge.export.serving import serving
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.fleet import fleet_ledger
@@ -170,9 +170,9 @@ def test_predicting_and_installing_over_and_over_has_no_wrong_answer_and_no_refu
 
 
 def test_who_changes_a_package_waits_for_its_readers_and_says_so(versions, package, monkeypatch):
-    from mimi_edge.export import locking
+    from mimi_edge.export import locks
 
-    monkeypatch.setattr(locking, "PATIENT_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "PATIENT_SECONDS", 0.0)
     said = []
     with swapper(package, versions[0][0], versions[1][0]) as other:
         with opened_package(package):
@@ -230,10 +230,10 @@ def test_a_reader_that_is_killed_keeps_nobody_out(package):
 
 
 def test_an_interrupted_change_is_finished_before_it_is_read_and_not_by_a_reader_of_a_reader(versions, package):
-    from mimi_edge.export import committing
+    from mimi_edge.export import transactions
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(committing, "finish", lambda _folder, manifest, **_: manifest)
+        patch.setattr(transactions, "finish", lambda _folder, manifest, **_: manifest)
         install_from(versions[1][0], package)
     with opened_package(package) as outer, opened_package(package) as inner:
         assert inner == outer
@@ -243,12 +243,12 @@ def test_an_interrupted_change_is_finished_before_it_is_read_and_not_by_a_reader
 def test_where_there_are_no_locks_work_goes_on(versions, package, image, monkeypatch):
     import errno
 
-    from mimi_edge.export import locking
+    from mimi_edge.export import locks
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locking.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with opened_package(package):
         assert predicted(package, image)
     install_from(versions[1][0], package)

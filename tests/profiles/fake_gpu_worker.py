@@ -9,7 +9,8 @@ sys.path.append(str(Path(__file__).parents[1] / "export" / "engines"))
 
 import fake_runtime  # noqa: E402
 
-from mimi_edge.export.engines import bindings, cuda  # noqa: E402
+from mimi_edge.export.engines.running import cuda  # noqa: E402
+from mimi_edge.export.engines.tensorrt import bindings  # noqa: E402
 from mimi_edge.profiles.worker import main  # noqa: E402
 
 machine = fake_runtime.machine()

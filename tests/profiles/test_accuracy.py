@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
-from mimi_edge.images.decoding import LabelledImages
+from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.profiles.accuracy import top1_accuracy
 

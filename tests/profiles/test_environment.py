@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from mimi_edge.profiles import environment
-from mimi_edge.profiles.board.finding import Board, BoardState
+from mimi_edge.profiles.board.find_board import Board, BoardState
 from mimi_edge.profiles.environment import (
     busy_marks,
     cpu_model,

@@ -12,10 +12,10 @@ from tiny_package import make_task as make_real_task
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export.engines.requests import BatchRange
-from mimi_edge.export.engines.shelf import engine_name, publish
-from mimi_edge.export.engines.sidecars import Sidecar
-from mimi_edge.export.engines.tensors import EngineTensor
+from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.shelf.shelf import engine_name, publish
+from mimi_edge.export.engines.shelf.sidecars import Sidecar
+from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.export.ort_adapters import export_ort_adapters
 from mimi_edge.export.packages import create_or_extend, read_package
 from mimi_edge.files import sha256_of

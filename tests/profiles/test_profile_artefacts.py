@@ -9,7 +9,7 @@ from tiny_package import SIZE, make_package
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.artefacts import Wanted, file_sizes, find_artefacts
-from mimi_edge.profiles.opening import ENGINE, GRAPH, TORCH, Opening
+from mimi_edge.profiles.open_artefact import ENGINE, GRAPH, TORCH, Opening
 from mimi_edge.profiles.storage import folder_bytes, package_storage
 
 TASKS = {"digits": (3, 0, 1), "latency": (1, 2, 2)}

@@ -16,14 +16,15 @@ from tiny_package import PREPROCESSING, SIZE, make_package  # noqa: E402
 
 from mimi_edge.choices import Backend, Precision, Strategy  # noqa: E402
 from mimi_edge.errors import ConfigError  # noqa: E402
-from mimi_edge.export.engines.exporting import EngineOptions, export_engines  # noqa: E402
-from mimi_edge.export.engines.requests import BatchRange  # noqa: E402
+from mimi_edge.export.engines.building.requests import BatchRange  # noqa: E402
+from mimi_edge.export.engines.building.work import EngineOptions  # noqa: E402
+from mimi_edge.export.engines.export import export_engines  # noqa: E402
 from mimi_edge.export.onnx_runtime import open_graph  # noqa: E402
-from mimi_edge.images.decoding import LabelledImages  # noqa: E402
+from mimi_edge.images.decode import LabelledImages  # noqa: E402
 from mimi_edge.images.preprocessing import normalise  # noqa: E402
 from mimi_edge.profiles.artefacts import Wanted, find_artefacts  # noqa: E402
 from mimi_edge.profiles.latency import WarmUp  # noqa: E402
-from mimi_edge.profiles.profiling import Plan, profile  # noqa: E402
+from mimi_edge.profiles.profiler import Plan, profile  # noqa: E402
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_gpu_worker.py"))
 PLAN = Plan((1, 3), rounds=3, processes=1, warm_up=WarmUp(window=2, most_rounds=2), command=lambda _: WORKER)

@@ -22,8 +22,8 @@ from report_samples import (
 )
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.profiles.comparing import condition_differences
 from mimi_edge.profiles.latency import Share
+from mimi_edge.profiles.report_comparison import condition_differences
 from mimi_edge.profiles.reports import (
     EnergyUse,
     MeasuredAccuracy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines.libraries import FLAVOURS, JETSON, Flavour
+from mimi_edge.export.engines.tensorrt.libraries import FLAVOURS, JETSON, Flavour
 from mimi_edge.installation import pip_line
 from mimi_edge.parts import GPU, TRT
 from mimi_edge.profiles.doctor.findings import Finding, State, first_sentence

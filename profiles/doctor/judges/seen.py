@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimi_edge.parts import LIBRARIES, Library, install_line, library_of
-from mimi_edge.profiles.doctor.asking import IMPORT, Answer, Answers, Failure
+from mimi_edge.profiles.doctor.ask import IMPORT, Answer, Answers, Failure
 from mimi_edge.profiles.doctor.findings import first_sentence
 
 NOTHING = Answer()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines.libraries import FLAVOURS
+from mimi_edge.export.engines.tensorrt.libraries import FLAVOURS
 
 LIBRARIES = {Backend.TRT: "libnvinfer.so", Backend.TRT_RTX: "libtensorrt_rtx.so"}
 WHEELS = {Backend.TRT: "tensorrt", Backend.TRT_RTX: "tensorrt-rtx"}
@@ -26,7 +26,7 @@ def bindings(name: str) -> Iterator[Mapping[str, Any]]:
     yield {"installed": installed(backend), "wheels": wheels(backend)}
     if not installed(backend):
         return
-    from mimi_edge.export.engines.bindings import load_bindings
+    from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
     yield {"version": load_bindings(backend).version}
     yield {"library": library_version(LIBRARIES[backend])}
@@ -36,7 +36,7 @@ def builder(name: str) -> Iterator[Mapping[str, Any]]:
     """Whether a builder can be made."""
     backend = Backend(name)
     if installed(backend):
-        from mimi_edge.export.engines.bindings import load_bindings
+        from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
         loaded = load_bindings(backend)
         keep = loaded.builder()
@@ -47,7 +47,7 @@ def runtime(name: str) -> Iterator[Mapping[str, Any]]:
     """Whether a runtime can be made."""
     backend = Backend(name)
     if installed(backend):
-        from mimi_edge.export.engines.bindings import load_bindings
+        from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
         yield {"made": load_bindings(backend).runtime() is not None}
 

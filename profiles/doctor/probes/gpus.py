@@ -18,7 +18,7 @@ SMI_LIMIT_S = 30
 
 def driver() -> Iterator[Mapping[str, Any]]:
     """Whether the driver is in the kernel, and its library within reach: a container may have one without the other."""
-    from mimi_edge.export.engines.cuda_library import driver_library
+    from mimi_edge.export.engines.running.cuda_library import driver_library
 
     yield {
         "kernel": KERNEL_DRIVER.exists(),
@@ -30,8 +30,8 @@ def driver() -> Iterator[Mapping[str, Any]]:
 def cuda() -> Iterator[Mapping[str, Any]]:
     """Whether work can run on a GPU, and if not, why."""
     from mimi_edge.errors import MimiEdgeError
-    from mimi_edge.export.engines.cuda import open_cuda
-    from mimi_edge.export.engines.cuda_library import install_words, libraries
+    from mimi_edge.export.engines.running.cuda import open_cuda
+    from mimi_edge.export.engines.running.cuda_library import install_words, libraries
 
     if next(libraries(), None) is None:
         yield {

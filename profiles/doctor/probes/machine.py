@@ -54,7 +54,7 @@ def power() -> Iterator[Mapping[str, Any]]:
     """How joules are measured here, or why they cannot be."""
     from mimi_edge.errors import MimiEdgeError
     from mimi_edge.profiles.board import jetson as a_jetson
-    from mimi_edge.profiles.board.finding import find_board
+    from mimi_edge.profiles.board.find_board import find_board
     from mimi_edge.profiles.board.jtop_meter import open_jtop
 
     found = find_board()

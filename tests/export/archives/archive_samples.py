@@ -16,9 +16,9 @@ from tiny_package import IDENTITY, make_package, make_task
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.archives.contents import SUMS
-from mimi_edge.export.archives.installing import install_from
+from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.archives.tar import END, member_header, padding
-from mimi_edge.export.archives.verifying import verify
+from mimi_edge.export.archives.verify import verify
 from mimi_edge.export.packages import Package
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import BackboneIdentity

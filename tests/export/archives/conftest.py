@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from archive_samples import sample_package
 
-from mimi_edge.export.archives.packing import pack
+from mimi_edge.export.archives.pack import pack
 from mimi_edge.export.packages import Package
 
 

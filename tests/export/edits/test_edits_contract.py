@@ -20,12 +20,12 @@ from method_contracts import CLASSES, Case, case_of, differ, images, random_task
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.engine_passes import default_passes, tune
+from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import describe, load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.shared.layout import layout_of
-from mimi_edge.export.tuning import default_passes, tune
-from mimi_edge.export.writing import save_graph
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.methods.description import Description
@@ -36,10 +36,10 @@ from mimi_edge.tasks.files import read_task, write_task
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_tensors
-from mimi_edge.training.counting import FlopsCount, count_flops
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.references import reference_logits
-from mimi_edge.training.stripping import strip
+from mimi_edge.training.strip import strip
 
 REFUSED = {("vpt-shallow", "swin"), ("vpt-shallow", "swinv2"), ("vpt-deep", "swinv2")}
 STARTS_ELSEWHERE = {"phm", "compacter", "sparse-adapter", "vpt-shallow", "vpt-deep", "mlp-head", "sidetune"}

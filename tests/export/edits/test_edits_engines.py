@@ -10,13 +10,13 @@ from method_contracts import case_of, random_task
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.export.engine_graphs import engine_graph
-from mimi_edge.export.engines.bindings import load_bindings
-from mimi_edge.export.engines.building import build_engine
-from mimi_edge.export.engines.requests import BatchRange, BuildRequest
+from mimi_edge.export.engine_passes import default_passes, tune
+from mimi_edge.export.engines.building.build import build_engine
+from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
+from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.precision.half import to_half
-from mimi_edge.export.tuning import default_passes, tune
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store

@@ -19,12 +19,12 @@ from tiny_families import TINY, tiny_family
 from mimi_edge.choices import Backend, Precision
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.backbone_graph import export_backbone
+from mimi_edge.export.engine_passes import default_passes, tune
+from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import BackboneGraph, load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.half import to_half
-from mimi_edge.export.tuning import default_passes, tune
-from mimi_edge.export.writing import save_graph
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.tasks.files import read_task, write_task
 from mimi_edge.tasks.sizes import size_bytes
@@ -33,7 +33,7 @@ from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.families import FAMILIES
 from mimi_edge.training.references import reference_logits
-from mimi_edge.training.stripping import strip
+from mimi_edge.training.strip import strip
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 0.02

@@ -10,10 +10,10 @@ import onnx_ir as ir
 from fake_tensorrt import World, fake_module
 
 from mimi_edge.choices import Backend, Precision, Strategy
-from mimi_edge.export.engines.bindings import Bindings, bindings_of
-from mimi_edge.export.engines.requests import BatchRange
-from mimi_edge.export.engines.sidecars import Sidecar
-from mimi_edge.export.engines.tensors import EngineTensor
+from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.shelf.sidecars import Sidecar
+from mimi_edge.export.engines.tensorrt.bindings import Bindings, bindings_of
+from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.export.manifest import FileEntry, Manifest, TaskEntry, write_manifest
 from mimi_edge.tasks.task import BackboneIdentity
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from mimi_edge.export.engines.cuda import Cuda
-from mimi_edge.export.engines.cuda_library import SIGNATURES
+from mimi_edge.export.engines.running.cuda import Cuda
+from mimi_edge.export.engines.running.cuda_library import SIGNATURES
 
 ALIGNMENT = 256
 GARBAGE = 0xFF

@@ -24,9 +24,10 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import BEHAVIOUR, World, _host_memory, _made, fake_module
 
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines import bindings, cuda
-from mimi_edge.export.engines.bindings import DTYPES, Bindings, bindings_of
-from mimi_edge.export.engines.cuda_library import NO_DRIVER
+from mimi_edge.export.engines.running import cuda
+from mimi_edge.export.engines.running.cuda_library import NO_DRIVER
+from mimi_edge.export.engines.tensorrt import bindings
+from mimi_edge.export.engines.tensorrt.bindings import DTYPES, Bindings, bindings_of
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from mimi_edge.export.engines.bindings import Bindings
+from mimi_edge.export.engines.tensorrt.bindings import Bindings
 
 SITES = ("blocks.0.mlp", "blocks.1.mlp")
 TOKENS, WIDTH, NEURONS, CLASSES = 3, 16, 4, 5

@@ -19,10 +19,10 @@ from fake_tensorrt import BEHAVIOUR, VERSIONS, World, fake_module, surface, surf
 from mimi_edge import installation
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError, MimiEdgeError
-from mimi_edge.export.engines import bindings as bindings_module
-from mimi_edge.export.engines import libraries
-from mimi_edge.export.engines.bindings import bindings_of, load_bindings
-from mimi_edge.export.engines.cuda_library import why_no_driver
+from mimi_edge.export.engines.running.cuda_library import why_no_driver
+from mimi_edge.export.engines.tensorrt import bindings as bindings_module
+from mimi_edge.export.engines.tensorrt import libraries
+from mimi_edge.export.engines.tensorrt.bindings import bindings_of, load_bindings
 
 ALL = (*VERSIONS, "rtx-1.7")
 
@@ -149,8 +149,8 @@ def test_a_driver_is_looked_for_before_tensorrt_ends_the_process(version, start)
     script = f"""
 import fake_tensorrt
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines.bindings import bindings_of
-from mimi_edge.export.engines.cuda_library import why_no_driver
+from mimi_edge.export.engines.tensorrt.bindings import bindings_of
+from mimi_edge.export.engines.running.cuda_library import why_no_driver
 module = fake_tensorrt.fake_module({version!r}, world=fake_tensorrt.World(driver=False))
 loaded = bindings_of(module, Backend.TRT, why_no_driver=lambda: why_no_driver(lambda: None))
 {start.replace("Builder", "module.Builder")}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimi_edge.export.engines.progress import TOTAL, BuildProgress
+from mimi_edge.export.engines.building.progress import TOTAL, BuildProgress
 
 TREES = st.recursive(
     st.tuples(st.integers(0, 4), st.just([])),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.export.engines.requests import LARGEST_SIZE, BatchRange, BuildRequest
+from mimi_edge.export.engines.building.requests import LARGEST_SIZE, BatchRange, BuildRequest
 
 
 @given(st.lists(st.integers(1, LARGEST_SIZE), min_size=3, max_size=3).map(sorted))

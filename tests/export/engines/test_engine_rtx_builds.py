@@ -16,16 +16,16 @@ from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import EngineBuildError, MimiEdgeError, StoppedError
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.engine_graphs import engine_graph
-from mimi_edge.export.engines.bindings import Bindings, load_bindings
-from mimi_edge.export.engines.building import BuiltEngine, build_engine
-from mimi_edge.export.engines.explaining import explain_build
-from mimi_edge.export.engines.requests import BatchRange, BuildRequest
+from mimi_edge.export.engine_passes import default_passes, tune
+from mimi_edge.export.engines.building.build import BuiltEngine, build_engine
+from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
+from mimi_edge.export.engines.tensorrt.bindings import Bindings, load_bindings
+from mimi_edge.export.engines.tensorrt.messages import explain_build
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.shared.graph import shared_model
 from mimi_edge.export.shared.layout import layout_of
-from mimi_edge.export.tuning import default_passes, tune
 from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import load_backbone
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
-from mimi_edge.export.engines.requests import BatchRange
-from mimi_edge.export.engines.sidecars import (
+from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.shelf.sidecars import (
     DTYPES,
     FIELDS,
     parse_sidecar,
@@ -21,7 +21,7 @@ from mimi_edge.export.engines.sidecars import (
     sidecar_bytes,
     sidecar_name,
 )
-from mimi_edge.export.engines.tensors import EngineTensor
+from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 
 NAMES = st.text(min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)

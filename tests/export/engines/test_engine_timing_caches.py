@@ -9,8 +9,8 @@ from engine_samples import fake_bindings
 from fake_tensorrt import VERSIONS, World
 
 from mimi_edge.events import Note
-from mimi_edge.export.engines import timing_caches
-from mimi_edge.export.engines.timing_caches import CacheUse, attach, keep, timing_cache_file
+from mimi_edge.export.engines.building import timing_caches
+from mimi_edge.export.engines.building.timing_caches import CacheUse, attach, keep, timing_cache_file
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.export.engines import cuda_library
-from mimi_edge.export.engines.cuda import Cuda, CudaError, open_cuda, why_no_gpu
+from mimi_edge.export.engines.running import cuda_library
+from mimi_edge.export.engines.running.cuda import Cuda, CudaError, open_cuda, why_no_gpu
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from running_samples import BATCHES, SITES, built, images, own_graph, reference,
 
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Note
-from mimi_edge.export.engines.cuda import CudaError
-from mimi_edge.export.engines.running import EngineRunner
+from mimi_edge.export.engines.running.cuda import CudaError
+from mimi_edge.export.engines.running.one_task import EngineRunner
 
 VERSIONS = ("10.3", "10.15", "11.4")
 

@@ -18,15 +18,15 @@ from running_samples import (
 
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ExportMismatchError, MimiEdgeError
-from mimi_edge.export.engines.bindings import load_bindings
-from mimi_edge.export.engines.building import build_engine
-from mimi_edge.export.engines.cuda import open_cuda
-from mimi_edge.export.engines.mixing import MixedRunner
-from mimi_edge.export.engines.proving import TOLERANCES, prove
-from mimi_edge.export.engines.refitting import RefitRunner
-from mimi_edge.export.engines.requests import BatchRange, BuildRequest
-from mimi_edge.export.engines.residents import SharedRunner
-from mimi_edge.export.engines.running import EngineRunner
+from mimi_edge.export.engines.building.build import build_engine
+from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
+from mimi_edge.export.engines.proof.proof import TOLERANCES, prove
+from mimi_edge.export.engines.running.cuda import open_cuda
+from mimi_edge.export.engines.running.mixed import MixedRunner
+from mimi_edge.export.engines.running.one_task import EngineRunner
+from mimi_edge.export.engines.running.refit import RefitRunner
+from mimi_edge.export.engines.running.shared import SharedRunner
+from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trt]
 

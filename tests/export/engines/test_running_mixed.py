@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from running_samples import CLASSES, SIZE, built, images, mixed_graph, reference, shared_graph, task_weights
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export.engines.cuda import CudaError
-from mimi_edge.export.engines.mixing import MixedRunner, parts_of_answers
+from mimi_edge.export.engines.running.cuda import CudaError
+from mimi_edge.export.engines.running.mixed import MixedRunner, parts_of_answers
 
 VERSIONS = ("10.3", "10.15", "11.4")
 TASKS = {"cats": 3, "dogs": 5, "mugs": 2}

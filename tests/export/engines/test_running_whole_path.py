@@ -10,14 +10,14 @@ from fake_runtime import install
 from running_samples import half, images, own_graph, reference, shared_graph, task_weights
 
 from mimi_edge.choices import Precision
-from mimi_edge.export.engines.bindings import load_bindings
-from mimi_edge.export.engines.building import build_engine
-from mimi_edge.export.engines.cuda import open_cuda
-from mimi_edge.export.engines.proving import TOLERANCES, prove
-from mimi_edge.export.engines.refitting import RefitRunner
-from mimi_edge.export.engines.requests import BatchRange, BuildRequest
-from mimi_edge.export.engines.residents import SharedRunner
-from mimi_edge.export.engines.running import EngineRunner
+from mimi_edge.export.engines.building.build import build_engine
+from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
+from mimi_edge.export.engines.proof.proof import TOLERANCES, prove
+from mimi_edge.export.engines.running.cuda import open_cuda
+from mimi_edge.export.engines.running.one_task import EngineRunner
+from mimi_edge.export.engines.running.refit import RefitRunner
+from mimi_edge.export.engines.running.shared import SharedRunner
+from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
 RANGES = {"batch": BatchRange(1, 2, 4)}
 

@@ -9,9 +9,16 @@ from passes_samples import answers, assert_tidy, content_of, kinds, produced
 
 from mimi_edge.choices import Backend, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.engine_passes import (
+    CPU_PASSES,
+    ENGINE_PASSES,
+    MIXES_TASK_INTO_BACKBONE,
+    PASSES,
+    default_passes,
+    tune,
+)
 from mimi_edge.export.graphs import read_graph_info
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.tuning import CPU_PASSES, ENGINE_PASSES, MIXES_TASK_INTO_BACKBONE, PASSES, default_passes, tune
 from mimi_edge.tasks.stores import Store
 
 EXPECTED = {

@@ -16,10 +16,10 @@ from precision_samples import merged, relative_difference, saved, tolerance
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.engine_graphs import engine_graph
+from mimi_edge.export.engine_passes import tune
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.half import KeptLayer, to_half
-from mimi_edge.export.tuning import tune
 from mimi_edge.tasks.stores import Store
 
 FP32, FP16 = ir.DataType.FLOAT, ir.DataType.FLOAT16

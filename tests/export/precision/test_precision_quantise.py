@@ -17,6 +17,7 @@ from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
 from mimi_edge.export.engine_graphs import engine_graph
+from mimi_edge.export.engine_passes import tune
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.quantise import (
@@ -26,7 +27,6 @@ from mimi_edge.export.precision.quantise import (
     quantise,
     quantised_model,
 )
-from mimi_edge.export.tuning import tune
 from mimi_edge.tasks.stores import Store
 
 TOLERANCE = 0.1

@@ -24,12 +24,12 @@ from shared_samples import (
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError
+from mimi_edge.export.engine_passes import default_passes, tune
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.shared.graph import SharedModel, shared_model
 from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors, tensor_shapes
 from mimi_edge.export.shared.layout import Spare, layout_of, misfits, read_layout
-from mimi_edge.export.tuning import default_passes, tune
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import LoadedBackbone

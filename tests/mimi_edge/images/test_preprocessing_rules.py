@@ -16,7 +16,7 @@ from PIL import Image
 from mimi_edge.images.folders import SPLIT_NAMES
 from mimi_edge.images.formats import ALWAYS, AVIF, HEIF, NEVER_LOOKED_INTO
 from mimi_edge.images.preprocessing import INTERPOLATIONS, Preprocessing, fit, normalise
-from mimi_edge.images.reading import read_rgb
+from mimi_edge.images.read_image import read_rgb
 
 PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mimi_edge.images.dataset import FileImages, decode_split
 from mimi_edge.images.preprocessing import INTERPOLATIONS, Preprocessing, fit, normalise
-from mimi_edge.images.reading import read_rgb
+from mimi_edge.images.read_image import read_rgb
 from mimi_edge.images.splits import Split
 from mimi_edge.tasks.stores import Floats
 
@@ -177,7 +177,7 @@ def test_training_prediction_and_profiling_see_the_same(
 
 @given(st.integers(0, 2**31), st.sampled_from([(MEAN, STD), ((0.5,) * 3, (0.5,) * 3), ((0.0,) * 3, (1.0,) * 3)]))
 def test_torch_normalises_as_numpy_does(seed: int, channels: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
-    from mimi_edge.images.decoding import LabelledImages
+    from mimi_edge.images.decode import LabelledImages
     from mimi_edge.training.batches import on_device
 
     setting = Preprocessing(16, 16, "bicubic", *channels)  # type: ignore[arg-type]

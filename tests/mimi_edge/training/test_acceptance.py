@@ -12,8 +12,8 @@ from mimi_edge.methods import mimi
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Neurons, Site, uniform_neurons
 from mimi_edge.training.backbones import sites_and_calls
-from mimi_edge.training.counting import FlopsCount, count_flops
 from mimi_edge.training.families import block_names, family_of
+from mimi_edge.training.flops import FlopsCount, count_flops
 
 WIDTHS = (96, 192, 384, 768)
 DEPTHS = (2, 2, 6, 2)

@@ -12,7 +12,7 @@ from mimi_edge.budgets import Budget
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
 from mimi_edge.tasks.files import read_task
 from mimi_edge.training.config import config_document, config_from_document
-from mimi_edge.training.preparing import prepare
+from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import resume_training, run_training
 
 METHODS = ("lora", "vpt-deep", "bitfit", "sidetune", "full", "sparse-adapter")

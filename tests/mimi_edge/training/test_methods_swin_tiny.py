@@ -14,8 +14,8 @@ from mimi_edge.methods.costs import flops_of
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
 from mimi_edge.training.backbones import sites_and_calls
-from mimi_edge.training.counting import FlopsCount, count_flops
 from mimi_edge.training.families import family_of
+from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.networks import network_of
 
 HEAD = 345 * 769

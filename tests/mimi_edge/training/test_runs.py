@@ -24,7 +24,7 @@ from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_tensors
 from mimi_edge.training import runs
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
-from mimi_edge.training.preparing import prepare
+from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.references import reference_logits
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training
 

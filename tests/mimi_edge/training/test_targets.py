@@ -16,7 +16,7 @@ from mimi_edge.choices import Scope
 from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
 from mimi_edge.tasks.files import read_task
 from mimi_edge.training import runs
-from mimi_edge.training.asking import asked_config
+from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.config import CHECKPOINT_FILE, KEPT_FILE, TrainingConfig
 from mimi_edge.training.reports import finished_report
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training

@@ -16,7 +16,7 @@ from torch.nn import functional
 from mimi_edge.budgets import Budget
 from mimi_edge.methods import mimi
 from mimi_edge.tasks.stores import Store
-from mimi_edge.training import preparing
+from mimi_edge.training import prepared_run
 from mimi_edge.training.backbones import LoadedBackbone, described
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
@@ -45,17 +45,17 @@ CLASS_FOLDERS = ("blue", "red")
 @contextmanager
 def tiny_runs() -> Iterator[None]:
     """Runs take `tiny vit` and its like for names of backbones; timm has nothing that small."""
-    known = preparing.load_backbone
+    known = prepared_run.load_backbone
 
     def load(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
         family = name.removeprefix("tiny ")
         return tiny_backbone(family) if family in FAMILIES else known(name, weights, seed=seed)
 
-    preparing.load_backbone = load
+    prepared_run.load_backbone = load
     try:
         yield
     finally:
-        preparing.load_backbone = known
+        prepared_run.load_backbone = known
 
 
 def tiny_module(family: str, **changes: object) -> nn.Module:

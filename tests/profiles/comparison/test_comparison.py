@@ -13,10 +13,9 @@ from tiny_package import make_task
 from mimi_edge.budgets import Cost
 from mimi_edge.choices import Scope
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
-from mimi_edge.export.locking import locked
-from mimi_edge.profiles.comparison.asking import ComparisonConfig, entries_of
+from mimi_edge.export.locks import locked
 from mimi_edge.profiles.comparison.chart import pareto_front
-from mimi_edge.profiles.comparison.comparing import (
+from mimi_edge.profiles.comparison.compare import (
     CHART_FILES,
     CSV_FILE,
     JSON_FILE,
@@ -24,6 +23,7 @@ from mimi_edge.profiles.comparison.comparing import (
     Comparison,
     compare,
 )
+from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
 from mimi_edge.profiles.comparison.results import Line
 from mimi_edge.profiles.comparison.trials import ANY_SIZE
 from mimi_edge.tasks.files import write_task

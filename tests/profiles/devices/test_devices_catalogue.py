@@ -1,7 +1,7 @@
 """Finding profiles, and keeping one's own."""
 
 import pytest
-from test_devices_reading import GOOD
+from test_read_device import GOOD
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.devices.catalogue import VARIABLE, add_device, all_devices, find_device, user_folder

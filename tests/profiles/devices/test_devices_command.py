@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_devices_reading import GOOD
+from test_read_device import GOOD
 from tiny_package import make_package
 from typer.testing import CliRunner
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mimi_edge.profiles.devices.catalogue import BUILT_IN, all_devices, profile_files
-from mimi_edge.profiles.devices.reading import read_device
+from mimi_edge.profiles.devices.read_device import read_device
 
 FILES = profile_files(BUILT_IN)
 EXPECTED = {

@@ -14,7 +14,7 @@ from mimi_edge.methods import mimi
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.profiles.devices.device import ELEMENT_BYTES
 from mimi_edge.profiles.devices.work import Work, work_of
-from mimi_edge.training.counting import FlopsCount, count_flops
+from mimi_edge.training.flops import FlopsCount, count_flops
 
 
 @pytest.fixture(scope="module", params=["vit", "swin"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.parts import LIBRARIES
-from mimi_edge.profiles.doctor.asking import Answer, Failure
+from mimi_edge.profiles.doctor.ask import Answer, Failure
 
 BROKEN = {
     "raises": "raise RuntimeError('no good')",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimi_edge.parts import LIBRARIES
-from mimi_edge.profiles.doctor.asking import Answer, Answers, Failure
+from mimi_edge.profiles.doctor.ask import Answer, Answers, Failure
 from mimi_edge.profiles.doctor.diagnosis import diagnosis_of, document_of
 from mimi_edge.profiles.doctor.findings import Can, Finding, State
 from mimi_edge.profiles.doctor.judges.libraries import least_versions, numbers

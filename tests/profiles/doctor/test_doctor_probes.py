@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from full_disk import room_for
 
-from mimi_edge.profiles.doctor.asking import ask
+from mimi_edge.profiles.doctor.ask import ask
 from mimi_edge.profiles.doctor.probes import engines, gpus, machine
 from mimi_edge.profiles.doctor.probes.runtimes import ONE_NODE
 from mimi_edge.profiles.doctor.steps import CACHE, WORKING_FOLDER, Step

@@ -9,11 +9,11 @@ from rendering_samples import HOSTILE
 from report_samples import make_report
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.profiles.comparing import read_report
 from mimi_edge.profiles.rendering.axes import linear, logarithmic
 from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
 from mimi_edge.profiles.rendering.formats import FORMATS, check_format, write_report
 from mimi_edge.profiles.rendering.markdown import escaped, markdown
+from mimi_edge.profiles.report_comparison import read_report
 
 
 def rows_of(text):

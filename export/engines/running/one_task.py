@@ -1,0 +1,115 @@
+"""Runs an engine that holds one task: images in, logits out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from mimi_edge.errors import ArtifactError
+from mimi_edge.events import Listener, silent
+from mimi_edge.export.engines.running.cuda import Cuda
+from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
+from mimi_edge.export.engines.running.executor import GRAPHS, Call, Executor
+from mimi_edge.export.engines.running.owner import Owner
+from mimi_edge.export.engines.tensorrt.bindings import Bindings
+from mimi_edge.export.graphs import INPUT, LOGITS
+from mimi_edge.tasks.stores import Floats
+
+
+class EngineRunner(Owner):
+    """An engine with one task in it, ready to answer. A context manager.
+
+    Attributes:
+        executor: what runs it.
+    """
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        plan: Any,
+        cuda: Cuda,
+        *,
+        name: str = "the engine",
+        graphs: int = GRAPHS,
+        listener: Listener = silent,
+    ) -> None:
+        """Loads a plan and makes room for its largest batch; check where the plan comes from first.
+
+        Args:
+            bindings: of the TensorRT that built it.
+            plan: bytes of the plan.
+            cuda: the device.
+            name: of the engine, for messages.
+            graphs: CUDA graphs to keep, one for each size of batch; 0 uses none.
+            listener: hears it where graphs cannot be used.
+
+        Raises:
+            ArtifactError: the plan is damaged, for another GPU or version, or takes more than images.
+            MimiEdgeError: there is not enough memory.
+        """
+        with ExitStack() as stack:
+            self.executor = stack.enter_context(
+                Executor(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
+            )
+            _expect_images_only(self.executor)
+            self._flow = stack.enter_context(ImageFlow(self.executor))
+            self._calls: dict[int, Call] = {}
+            self._stack = stack.pop_all()
+
+    def run(self, images: Floats) -> Floats:
+        """Normalised images, float32 [B, 3, S, S] -> logits, float32 [B, C].
+
+        Batches above the profile's largest go through in parts; ones below its smallest are filled up, and cut again.
+
+        Raises:
+            ConfigError: the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        return self.run_all(images)[LOGITS]
+
+    def run_all(self, images: Floats) -> dict[str, Floats]:
+        """Every output, in float32, by name; more than the logits where more were marked.
+
+        Raises:
+            ConfigError: the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        return self._flow.run(images, self.launch)
+
+    def load(self, images: Floats) -> int:
+        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
+
+        Raises:
+            ConfigError: the images have another shape, or are more than the largest batch.
+        """
+        return self._flow.load(images)
+
+    def launch(self, batch: int) -> None:
+        """Starts the engine on what is on the device; does not wait. For measuring without copies."""
+        if batch not in self._calls:
+            self._calls[batch] = Call(batch, self._flow.shapes(batch), self._flow.exchange.addresses)
+        self.executor.launch(self._calls[batch])
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Smallest and largest batch of the engine's profile."""
+        return self._flow.batches
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """What it takes on the device."""
+        return self._flow.memory({})
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """All that it takes on the device; captured graphs are not in it, because CUDA does not tell."""
+        return self.memory.total_bytes
+
+
+def _expect_images_only(executor: Executor) -> None:
+    names = [port.name for port in executor.inputs]
+    if names != [INPUT]:
+        raise ArtifactError(
+            f"{executor.name} takes {', '.join(names)}; expected only {INPUT}. Engines that several tasks share are "
+            "run with their tasks."
+        )

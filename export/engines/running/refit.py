@@ -1,0 +1,285 @@
+"""One engine whose adapters and head are replaced in place: a switch of tasks is a refit, in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError
+from mimi_edge.events import Listener, silent
+from mimi_edge.export.engines.running.cuda import Cuda
+from mimi_edge.export.engines.running.exchange import DeviceMemory
+from mimi_edge.export.engines.running.executor import GRAPHS, Executor
+from mimi_edge.export.engines.running.one_task import EngineRunner
+from mimi_edge.export.engines.running.owner import Owner
+from mimi_edge.export.engines.running.shared import check_classes, not_resident
+from mimi_edge.export.engines.tensorrt.bindings import Bindings
+from mimi_edge.export.engines.tensorrt.messages import explain
+from mimi_edge.export.graphs import LOGITS
+from mimi_edge.tasks.stores import Floats
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class Refit:
+    """Replaces the weights of a loaded engine that were marked refittable when it was built.
+
+    Attributes:
+        names: of those weights.
+    """
+
+    def __init__(self, bindings: Bindings, executor: Executor) -> None:
+        """Asks the engine what can be replaced.
+
+        Raises:
+            ArtifactError: nothing can.
+        """
+        self._bindings, self._executor = bindings, executor
+        if not executor.engine.refittable:
+            raise ArtifactError(f"{executor.name} was not built to be refitted. Export it with --strategy refit.")
+        self._refitter = bindings.refitter(executor.engine)
+        self.names = tuple(sorted(self._refitter.get_all_weights()))
+        # TensorRT refers to these arrays for as long as they are set.
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def close(self) -> None:
+        """Lets go of the engine and of the weights."""
+        self._refitter = None
+        self._held = {}
+
+    def prepared(self, tensors: Tensors, task: str) -> dict[str, NDArray[Any]]:
+        """A task's weights in the types and sizes that the engine was built with.
+
+        Args:
+            tensors: by name, padded; floats are converted.
+            task: name of it.
+
+        Raises:
+            ArtifactError: they are not those that the engine takes; every fault is named.
+        """
+        made = {name: self._prepared(name, tensors[name]) for name in self.names if name in tensors}
+        if faults := list(self._faults(tensors, made)):
+            listed = "\n".join(f"  - {fault}" for fault in faults)
+            raise ArtifactError(
+                f"Task {task} does not fit the engine:\n{listed}\n"
+                "Export an engine with this task among those it is for."
+            )
+        return made
+
+    def apply(self, weights: Tensors) -> float:
+        """Replaces all weights, and drops the CUDA graphs, which may have old ones in them.
+
+        Args:
+            weights: as `prepared` makes them.
+
+        Returns:
+            Milliseconds until the engine was ready again; capturing graphs anew comes on top.
+
+        Raises:
+            EngineBuildError: TensorRT refuses, or misses weights; the engine then has to be loaded again.
+        """
+        self._executor.forget_graphs()
+        start = perf_counter()
+        # Contiguous already; the old arrays may go once the new ones are set.
+        held = dict(weights)
+        for name, values in held.items():
+            self._ask(f"replace {name}", self._set, name, values)
+        self._held = held
+        self._check_missing()
+        self._ask("refit", self._refitter.refit_cuda_engine_async, self._executor.stream.handle)
+        self._executor.wait()
+        return (perf_counter() - start) * 1000
+
+    def _set(self, name: str, values: NDArray[Any]) -> bool:
+        return bool(self._refitter.set_named_weights(name, self._bindings.weights(values)))
+
+    def _check_missing(self) -> None:
+        missing = list(self._refitter.get_missing_weights())
+        if missing:
+            raise EngineBuildError(
+                f"{self._executor.name} also wants new values of {', '.join(sorted(missing)[:10])}: it joined them "
+                "with what is replaced. Export it again, with only adapters and head refittable."
+            )
+
+    def _prepared(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        prototype = self._refitter.get_weights_prototype(name)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, self._bindings.numpy_dtype(prototype.dtype))
+
+    def _faults(self, given: Tensors, made: Tensors) -> Iterator[str]:
+        for name in sorted({*self.names, *given}):
+            if name not in given:
+                yield f"{name}: missing"
+            elif name not in made:
+                yield f"{name}: cannot be replaced in the engine"
+            elif made[name].size != (expected := int(self._refitter.get_weights_prototype(name).size)):
+                yield f"{name}: expected {expected} values, got {made[name].size}"
+            elif not np.isfinite(made[name].astype(np.float32)).all():
+                yield f"{name}: holds values that {made[name].dtype} cannot keep"
+
+    def _ask(self, doing: str, work: Any, *arguments: Any) -> None:
+        with self._bindings.listening() as log:
+            if not work(*arguments):
+                raise explain(log, f"{doing} in {self._executor.name}")
+
+
+class RefitRunner(Owner):
+    """A refittable engine, and the tasks it can be switched to, whose weights lie on the host. A context manager."""
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        plan: Any,
+        cuda: Cuda,
+        *,
+        name: str = "the engine",
+        graphs: int = GRAPHS,
+        listener: Listener = silent,
+    ) -> None:
+        """Loads a plan without any task; check where the plan comes from first.
+
+        Args:
+            bindings: of the TensorRT that built it.
+            plan: bytes of the plan.
+            cuda: the device.
+            name: of the engine, for messages.
+            graphs: CUDA graphs to keep, one for each size of batch; 0 uses none.
+            listener: hears it where graphs cannot be used.
+
+        Raises:
+            ArtifactError: the plan is damaged, for another GPU or version, or cannot be refitted.
+            MimiEdgeError: there is not enough memory.
+        """
+        self._tasks: dict[str, tuple[int, dict[str, NDArray[Any]]]] = {}
+        self._current: str | None = None
+        with ExitStack() as stack:
+            self.runner = stack.enter_context(
+                EngineRunner(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
+            )
+            self._refit = Refit(bindings, self.runner.executor)
+            stack.callback(self._refit.close)
+            self._stack = stack.pop_all()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that can be used, in the order they came."""
+        return tuple(self._tasks)
+
+    @property
+    def task(self) -> str | None:
+        """The task in the engine."""
+        return self._current
+
+    @property
+    def executor(self) -> Executor:
+        """What runs the engine."""
+        return self.runner.executor
+
+    def add(self, task: str, tensors: Tensors, classes: int) -> None:
+        """Prepares a task; one of the same name is replaced, and has to be used again.
+
+        Args:
+            task: name of it.
+            tensors: by the names of the engine's weights, padded; floats are converted.
+            classes: C, the task's own.
+
+        Raises:
+            ArtifactError: the tensors are not those that the engine takes; every fault is named.
+        """
+        check_classes(classes, self.executor, task)
+        self._tasks[task] = classes, self._refit.prepared(tensors, task)
+        if self._current == task:
+            self._current = None
+
+    def remove(self, task: str) -> None:
+        """Forgets a task.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        self._found(task)
+        del self._tasks[task]
+        if self._current == task:
+            self._current = None
+
+    def use(self, task: str) -> float:
+        """Refits the engine to a task.
+
+        Returns:
+            Milliseconds it took; 0 where the task is in the engine already.
+
+        Raises:
+            ConfigError: there is no such task.
+            EngineBuildError: TensorRT refuses; no task is in use then.
+        """
+        _, weights = self._found(task)
+        if self._current == task:
+            return 0.0
+        self._current = None
+        took_ms = self._refit.apply(weights)
+        self._current = task
+        return took_ms
+
+    def run(self, images: Floats) -> Floats:
+        """Normalised images, float32 [B, 3, S, S] -> logits of the task in use, float32 [B, C].
+
+        Raises:
+            ConfigError: no task is in use, or the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        return self.run_all(images)[LOGITS]
+
+    def run_all(self, images: Floats) -> dict[str, Floats]:
+        """Every output of the task in use, in float32; the logits cut to its own classes.
+
+        Raises:
+            ConfigError: no task is in use, or the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        classes = self._classes()
+        outputs = self.runner.run_all(images)
+        return outputs | {LOGITS: np.ascontiguousarray(outputs[LOGITS][:, :classes])}
+
+    def load(self, images: Floats) -> int:
+        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
+
+        Raises:
+            ConfigError: the images have another shape, or are more than the largest batch.
+        """
+        return self.runner.load(images)
+
+    def launch(self, batch: int) -> None:
+        """Starts the engine, with the task in use, on what is on the device; does not wait.
+
+        Raises:
+            ConfigError: no task is in use.
+        """
+        self._classes()
+        self.runner.launch(batch)
+
+    @property
+    def refittable(self) -> Sequence[str]:
+        """Names of the weights that a switch replaces."""
+        return self._refit.names
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """What the engine takes on the device; tasks that are not in use take none."""
+        return self.runner.memory
+
+    def _classes(self) -> int:
+        """Of the task in use."""
+        if self._current is None:
+            names = ", ".join(self._tasks) or "add one"
+            raise ConfigError(f"{self.executor.name} has no task in use. Say which: {names}.")
+        return self._tasks[self._current][0]
+
+    def _found(self, task: str) -> tuple[int, dict[str, NDArray[Any]]]:
+        if task not in self._tasks:
+            raise not_resident(task, self._tasks)
+        return self._tasks[task]

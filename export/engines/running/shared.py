@@ -1,0 +1,322 @@
+"""One engine for all tasks: each task's tensors lie on the device, and a switch of tasks is a switch of addresses.
+
+`use` only remembers the name. The first call of a task with a size of batch sets the addresses and captures a CUDA
+graph, into which they are baked; every later one launches that graph. So a switch costs two look-ups in tables, no
+build, no refit and no copy. Without graphs it costs one `set_tensor_address` for each tensor of the task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.events import Listener, silent
+from mimi_edge.export.engines.running.cuda import Cuda, DeviceBuffer
+from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
+from mimi_edge.export.engines.running.executor import GRAPHS, Call, Executor, Port, Shape
+from mimi_edge.export.engines.running.owner import Owner
+from mimi_edge.export.engines.tensorrt.bindings import Bindings
+from mimi_edge.export.graphs import INPUT, LOGITS
+from mimi_edge.tasks.stores import Floats
+
+Tensors = Mapping[str, NDArray[Any]]
+
+ALIGNMENT = 256
+"""Of each tensor, in bytes: as `cudaMalloc` aligns, so that kernels may read as wide as they like."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A task on the device.
+
+    Attributes:
+        number: no other task of this runner has or had it; it names the task's graphs.
+        classes: C, that the task has; the engine gives as many logits as the widest task needs.
+        buffer: that holds all its tensors.
+        addresses: of the tensors.
+    """
+
+    number: int
+    classes: int
+    buffer: DeviceBuffer
+    addresses: Mapping[str, int]
+
+
+class SharedRunner(Owner):
+    """An engine that takes adapters and head as inputs, with the tasks that are on the device. A context manager.
+
+    Tasks may come, be replaced and go between any two calls.
+
+    Attributes:
+        executor: what runs it.
+    """
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        plan: Any,
+        cuda: Cuda,
+        *,
+        name: str = "the engine",
+        graphs: int = GRAPHS,
+        listener: Listener = silent,
+    ) -> None:
+        """Loads a plan without any task; check where the plan comes from first.
+
+        Args:
+            bindings: of the TensorRT that built it.
+            plan: bytes of the plan.
+            cuda: the device.
+            name: of the engine, for messages.
+            graphs: CUDA graphs to keep, one for each task and size of batch; 0 uses none. Tasks that are used in turns
+                should all have room: capturing again takes milliseconds.
+            listener: hears it where graphs cannot be used.
+
+        Raises:
+            ArtifactError: the plan is damaged, for another GPU or version, or takes no tasks.
+            MimiEdgeError: there is not enough memory.
+        """
+        self._tasks: dict[str, Resident] = {}
+        self._current: str | None = None
+        self._last_number = 0
+        self._calls: dict[tuple[int, int], Call] = {}
+        with ExitStack() as stack:
+            self.executor = stack.enter_context(
+                Executor(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
+            )
+            self._ports = task_ports(self.executor, (INPUT,))
+            self._flow = stack.enter_context(ImageFlow(self.executor))
+            stack.push(self._leave)
+            self._stack = stack.pop_all()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks on the device, in the order they came."""
+        return tuple(self._tasks)
+
+    @property
+    def task(self) -> str | None:
+        """The task in use."""
+        return self._current
+
+    def add(self, task: str, tensors: Tensors, classes: int) -> None:
+        """Puts a task on the device; one of the same name is overwritten where it lies, and its graphs stay good.
+
+        Args:
+            task: name of it.
+            tensors: by the names and in the shapes of the engine's inputs, padded; floats are converted to the
+                engine's type.
+            classes: C, the task's own.
+
+        Raises:
+            ArtifactError: the tensors are not those that the engine takes; every fault is named.
+            CudaError: there is not enough memory.
+        """
+        checked = fitting(tensors, {port.name: port.shape for port in self._ports}, self._ports, task)
+        check_classes(classes, self.executor, task)
+        offsets, size_bytes = _offsets(self._ports)
+        known = self._tasks.get(task)
+        buffer = known.buffer if known else self.executor.cuda.allocate(size_bytes)
+        with ExitStack() as stack:
+            if not known:
+                stack.push(buffer)
+            self._upload(buffer, checked, offsets, size_bytes)
+            stack.pop_all()
+        number = known.number if known else self._next_number()
+        addresses = {name: buffer.handle + offset for name, offset in offsets.items()}
+        self._tasks[task] = Resident(number, classes, buffer, addresses)
+
+    def remove(self, task: str) -> None:
+        """Takes a task off the device.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        resident = self._found(task)
+        self.executor.forget_graphs(lambda key: isinstance(key, tuple) and key[0] == resident.number)
+        self._calls = {key: call for key, call in self._calls.items() if key[0] != resident.number}
+        del self._tasks[task]
+        if self._current == task:
+            self._current = None
+        resident.buffer.close()
+
+    def use(self, task: str) -> None:
+        """Switches to a task: the next `run` answers with it.
+
+        Raises:
+            ConfigError: it is not on the device.
+        """
+        self._found(task)
+        self._current = task
+
+    def run(self, images: Floats) -> Floats:
+        """Normalised images, float32 [B, 3, S, S] -> logits of the task in use, float32 [B, C].
+
+        Raises:
+            ConfigError: no task is in use, or the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        return self.run_all(images)[LOGITS]
+
+    def run_all(self, images: Floats) -> dict[str, Floats]:
+        """Every output of the task in use, in float32; the logits cut to its own classes.
+
+        Raises:
+            ConfigError: no task is in use, or the images have another shape.
+            MimiEdgeError: the device failed.
+        """
+        classes = self._resident().classes
+        outputs = self._flow.run(images, self.launch)
+        return outputs | {LOGITS: np.ascontiguousarray(outputs[LOGITS][:, :classes])}
+
+    def load(self, images: Floats) -> int:
+        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
+
+        Raises:
+            ConfigError: the images have another shape, or are more than the largest batch.
+        """
+        return self._flow.load(images)
+
+    def launch(self, batch: int) -> None:
+        """Starts the engine, with the task in use, on what is on the device; does not wait.
+
+        Raises:
+            ConfigError: no task is in use.
+        """
+        resident = self._resident()
+        key = resident.number, batch
+        call = self._calls.get(key)
+        if call is None:
+            addresses = {**self._flow.exchange.addresses, **resident.addresses}
+            call = self._calls[key] = Call(key, self._flow.shapes(batch), addresses)
+        self.executor.launch(call)
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Smallest and largest batch of the engine's profile."""
+        return self._flow.batches
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """What engine and tasks take on the device."""
+        return self._flow.memory({name: resident.buffer.size_bytes for name, resident in self._tasks.items()})
+
+    def _upload(self, buffer: DeviceBuffer, tensors: Tensors, offsets: Mapping[str, int], size_bytes: int) -> None:
+        """One copy for the whole task, in the stream, so after whatever still reads the old values."""
+        packed = np.zeros(size_bytes, np.uint8)
+        for name, values in tensors.items():
+            packed[offsets[name] : offsets[name] + values.nbytes] = values.reshape(-1).view(np.uint8)
+        self.executor.cuda.upload(buffer.handle, packed, self.executor.stream)
+        self.executor.wait()
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _resident(self) -> Resident:
+        if self._current is None:
+            raise ConfigError(
+                f"{self.executor.name} has no task in use. Say which: {', '.join(self._tasks) or 'add one'}."
+            )
+        return self._tasks[self._current]
+
+    def _found(self, task: str) -> Resident:
+        if task not in self._tasks:
+            raise not_resident(task, self._tasks)
+        return self._tasks[task]
+
+    def _leave(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Memory of the tasks goes once nothing runs any more, all of it even where a part refuses."""
+        with ExitStack() as stack:
+            for resident in self._tasks.values():
+                stack.push(resident.buffer)
+            stack.push(self.executor.settle)
+            leaving = stack.pop_all()
+        self._tasks.clear()
+        self._current = None
+        leaving.__exit__(kind, error, trace)
+
+
+def task_ports(executor: Executor, others: Sequence[str]) -> tuple[Port, ...]:
+    """The inputs that hold tasks' weights.
+
+    Raises:
+        ArtifactError: there are none.
+    """
+    ports = tuple(port for port in executor.inputs if port.name not in others)
+    if not ports:
+        raise ArtifactError(f"{executor.name} has one task built in; expected one that takes tasks as inputs.")
+    return ports
+
+
+def fitting(tensors: Tensors, shapes: Mapping[str, Shape], ports: Sequence[Port], task: str) -> dict[str, NDArray[Any]]:
+    """A task's tensors in the engine's types, contiguous.
+
+    Args:
+        tensors: by name.
+        shapes: that are expected, by name.
+        ports: of the same names.
+        task: name of it.
+
+    Raises:
+        ArtifactError: they are not those that the engine takes; every fault is named.
+    """
+    made: dict[str, NDArray[Any]] = {}
+    for port in ports:
+        if port.name in tensors:
+            with np.errstate(over="ignore"):
+                made[port.name] = np.ascontiguousarray(tensors[port.name], port.dtype)
+    if faults := list(_faults(tensors, made, shapes)):
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ArtifactError(
+            f"Task {task} does not fit the engine:\n{listed}\nExport an engine with this task among those it is for."
+        )
+    return made
+
+
+def check_classes(classes: int, executor: Executor, task: str) -> None:
+    """Holds a task's number of classes against the engine's.
+
+    Raises:
+        ArtifactError: the engine has no room for them.
+    """
+    room = executor.port(LOGITS).largest[1]
+    if not 1 <= classes <= room:
+        raise ArtifactError(
+            f"Task {task} has {classes} classes, {executor.name} has room for {room}. "
+            "Export an engine with this task among those it is for."
+        )
+
+
+def not_resident(task: str, tasks: Mapping[str, Any]) -> ConfigError:
+    """The error for a task that was not put on the device."""
+    return ConfigError(f"Task {task} is not on the device; there are: {', '.join(tasks) or 'none'}. Add it first.")
+
+
+def _faults(given: Tensors, made: Tensors, shapes: Mapping[str, Shape]) -> Iterator[str]:
+    for name in sorted(shapes.keys() | given.keys()):
+        if name not in given:
+            yield f"{name}: missing"
+        elif name not in shapes:
+            yield f"{name}: the engine has no such input"
+        elif made[name].shape != shapes[name]:
+            yield f"{name}: expected {list(shapes[name])}, got {list(made[name].shape)}"
+        elif not np.isfinite(made[name].astype(np.float32)).all():
+            yield f"{name}: holds values that {made[name].dtype} cannot keep"
+
+
+def _offsets(ports: Sequence[Port]) -> tuple[dict[str, int], int]:
+    """Where each tensor lies in one buffer, and the buffer's size."""
+    offsets: dict[str, int] = {}
+    end = 0
+    for port in ports:
+        offsets[port.name] = end
+        end += math.ceil(port.largest_bytes / ALIGNMENT) * ALIGNMENT
+    return offsets, end

@@ -1,0 +1,1 @@
+"""Where engines lie in a package, and the sidecars that say what they are."""

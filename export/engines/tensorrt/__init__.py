@@ -1,0 +1,1 @@
+"""TensorRT itself: finding it, what differs between its versions, and what its messages mean."""

@@ -1,0 +1,61 @@
+"""What people ask for when they train, as the configuration of a run: units, absolute paths, a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mimi_edge.budgets import Budget, budget_from_units
+from mimi_edge.builtin import DATA_PREFIX, DEFAULT_DATA
+from mimi_edge.training.backbone_choice import chosen_backbone
+from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
+
+
+def asked_config(
+    *,
+    data: str = DEFAULT_DATA,
+    budget_mb: float | None = None,
+    budget_gflops: float | None = None,
+    backbone: str | None = None,
+    weights: str = PRETRAINED,
+    name: str | None = None,
+    target_accuracy: float | None = None,
+    **settings: Any,
+) -> TrainingConfig:
+    """The configuration of a run.
+
+    Args:
+        data: a folder, or one of the built-in data sets.
+        budget_mb: largest size of the task file, in MB of 1000^2 bytes.
+        budget_gflops: most operations of a forward pass, in GFLOPs of 1000^3.
+        backbone: as of `chosen_backbone`; None where nobody named one.
+        weights: of the backbone.
+        name: of the task; that of the data if None.
+        target_accuracy: that ends the run instead of a budget, or as well as one.
+        settings: everything else in a `TrainingConfig`.
+
+    Raises:
+        ConfigError: something does not make sense, or a backbone must be named.
+    """
+    none = budget_mb is None and budget_gflops is None
+    return TrainingConfig(
+        budget=Budget() if none and target_accuracy is not None else budget_from_units(budget_mb, budget_gflops),
+        data=data if data.startswith(DATA_PREFIX) else absolute(data),
+        backbone=chosen_backbone(backbone, data, weights),
+        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
+        name=name or default_name(data),
+        target_accuracy=target_accuracy,
+        **settings,
+    )
+
+
+def absolute(path: str) -> str:
+    """The same path from wherever the run is gone on with later."""
+    return str(Path(path).expanduser().absolute())
+
+
+def default_name(data: str) -> str:
+    """What a task is called after its data: the last part of a folder's path, or the built-in data's name."""
+    if data.startswith(DATA_PREFIX):
+        return data.removeprefix(DATA_PREFIX)
+    return Path(data).expanduser().resolve().name or "task"

@@ -1,0 +1,123 @@
+"""What a run would do, without doing it: its rounds, what each leaves, and how long it may take."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from mimi_edge.budgets import Budget, Cost, largest_that_fits
+from mimi_edge.events import Listener, Note, silent
+from mimi_edge.sites import Neurons
+from mimi_edge.training.batches import DeviceImages, Place
+from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.devices import autocast, chosen_device
+from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.loop import RoundInputs, make_optimizer, training_step
+from mimi_edge.training.prepared_run import Prepared, prepare
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One training, and the limit of the pruning after it.
+
+    Attributes:
+        epochs: that it takes.
+        limit: what the pruning after it must come down to; None after the last.
+        largest: what the task would cost, at most, while it is trained.
+        neurons: an example of what is left to train, all sites losing alike; training decides the real numbers.
+    """
+
+    epochs: int
+    limit: Budget | None
+    largest: Cost
+    neurons: Neurons
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was thought through.
+
+    Attributes:
+        prepared: what it would start from.
+        trainings: in their order.
+        images_per_s: of training at the largest size, from a few timed steps.
+        seconds: that all steps would take at that speed.
+    """
+
+    prepared: Prepared
+    trainings: tuple[PlannedTraining, ...]
+    images_per_s: float
+    seconds: float
+
+
+def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Plan:
+    """Plans a run; nothing is trained or written.
+
+    Raises:
+        ConfigError: options or data cannot be used.
+        BudgetInfeasibleError: the budget cannot be met.
+    """
+    prepared = prepare(config, listener=listener)
+    trainings = tuple(_trainings(prepared))
+    listener(Note("Timing a few steps at the largest size."))
+    speed = _images_per_s(prepared)
+    images = len(prepared.dataset.splits["train"]) * sum(training.epochs for training in trainings)
+    return Plan(prepared, trainings, speed, images / speed)
+
+
+def _trainings(prepared: Prepared) -> list[PlannedTraining]:
+    planned, neurons, before = [], prepared.start, prepared.start_cost
+    epochs = prepared.schedule.epochs(prepared.config.epochs)
+    for count, limit in zip(epochs, (*prepared.schedule.limits, None), strict=True):
+        planned.append(PlannedTraining(count, limit, before, neurons))
+        if limit is not None:
+            neurons = _evenly_within(prepared, limit)
+            before = Cost(
+                before.size_bytes if limit.size_bytes is None else min(before.size_bytes, limit.size_bytes),
+                before.flops if limit.flops is None else min(before.flops, limit.flops),
+            )
+    return planned
+
+
+def _evenly_within(prepared: Prepared, limit: Budget) -> Neurons:
+    """The start scaled down alike everywhere until it fits, to a thousandth."""
+
+    def fits(thousandths: int) -> bool:
+        return prepared.costs.cost(_scaled(prepared.start, thousandths)).within(limit)
+
+    return _scaled(prepared.start, largest_that_fits(0, 1000, fits))
+
+
+def _scaled(neurons: Neurons, thousandths: int) -> dict[str, int]:
+    return {site: math.floor(count * thousandths / 1000) for site, count in neurons.items()}
+
+
+def _images_per_s(prepared: Prepared) -> float:
+    config, backbone = prepared.config, prepared.backbone
+    device = chosen_device(config.device)
+    backbone.module.to(device)
+    size, batch = backbone.preprocessing.size, config.batch_size
+    classes = len(prepared.dataset.classes)
+    model = EditedModel(backbone, prepared.description, classes, config.seed).to(device)
+    made_up = DeviceImages(
+        images=torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device),
+        labels=torch.zeros(batch, dtype=torch.long, device=device),
+        mean=torch.zeros(3, 1, 1, device=device),
+        std=torch.ones(3, 1, 1, device=device),
+    )
+    inputs = RoundInputs(made_up, made_up, None, autocast(device, config.precision), (1,))
+    optimizer, index = make_optimizer(model, config), torch.arange(batch, device=device)
+    try:
+        training_step(model, optimizer, inputs, index, config, Place(0, 0, 0)).item()
+        started = time.perf_counter()
+        for step in range(TIMED_STEPS):
+            loss = training_step(model, optimizer, inputs, index, config, Place(0, 0, step + 1))
+        loss.item()
+        return TIMED_STEPS * batch / (time.perf_counter() - started)
+    finally:
+        model.release()
