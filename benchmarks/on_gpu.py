@@ -17,6 +17,7 @@ from mimi_edge.export.engines.building.build import BuiltEngine, build_engine
 from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.building.timing_caches import timing_cache_file
 from mimi_edge.export.engines.running.cuda import Cuda, open_cuda
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.tensorrt.bindings import Bindings, load_bindings
 from mimi_edge.export.graphs import LOGITS, load_graph
@@ -65,7 +66,7 @@ class Gpu:
 
     def runner(self, plan: Any) -> EngineRunner:
         """An engine with one task, or a bare one, ready."""
-        opened: EngineRunner = self.keep(EngineRunner(self.bindings, plan, self.cuda))
+        opened: EngineRunner = self.keep(EngineRunner(Plan(self.bindings, plan, self.cuda)))
         return opened
 
     @property

@@ -158,10 +158,12 @@ def _engine(opening: Opening) -> Iterator[Run]:
             yield lambda images: answer(task, images)[LOGITS]
         return
     from mimi_edge.export.engines.running.cuda import open_cuda
+    from mimi_edge.export.engines.running.executor import Plan
     from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
-    plan, sidecar = open_engine(opening.path, trust=opening.trust)
-    with EngineRunner(load_bindings(sidecar.backend), plan, open_cuda(), name=opening.path.name) as runner:
+    content, sidecar = open_engine(opening.path, trust=opening.trust)
+    plan = Plan(load_bindings(sidecar.backend), content, open_cuda(), name=opening.path.name)
+    with EngineRunner(plan) as runner:
         yield runner.run
 
 

@@ -18,6 +18,7 @@ from mimi_edge.export.engines.building.drafts import Draft, TypedGraph
 from mimi_edge.export.engines.building.work import EngineWork
 from mimi_edge.export.engines.proof.bisection import Bisection, bisect, candidates, mark_outputs
 from mimi_edge.export.engines.proof.proof import TOLERANCES, Proof, not_run, prove
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.loaded import Answer, EngineKind, LoadedEngine, loaded
 from mimi_edge.export.engines.running.refit import RefitRunner
 from mimi_edge.export.engines.running.shared import SharedRunner
@@ -177,7 +178,8 @@ def running(work: EngineWork, draft: Draft, built: BuiltEngine) -> Iterator[Load
     cuda = work.machine.cuda
     assert cuda is not None  # noqa: S101  (asked before)
     kind = EngineKind(draft.strategy, draft.mixed, draft.layout)
-    with loaded(work.machine.bindings, built.plan, cuda, kind, draft.tasks, listener=work.listener) as engine:
+    plan = Plan(work.machine.bindings, built.plan, cuda, listener=work.listener)
+    with loaded(plan, kind, draft.tasks) as engine:
         yield engine
 
 

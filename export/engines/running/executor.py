@@ -74,6 +74,27 @@ class Call:
     addresses: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an engine is loaded from; check where its bytes come from first.
+
+    Attributes:
+        bindings: of the TensorRT that built it.
+        content: bytes of the plan.
+        cuda: the device.
+        name: of the engine, for messages.
+        graphs: captured CUDA graphs to keep, one for each way of calling that is used in turns; 0 captures none.
+        listener: hears it where graphs cannot be used.
+    """
+
+    bindings: Bindings
+    content: Any
+    cuda: Cuda
+    name: str = "the engine"
+    graphs: int = GRAPHS
+    listener: Listener = silent
+
+
 class Executor(Owner):
     """An engine that is loaded, with its stream. A context manager.
 
@@ -86,42 +107,25 @@ class Executor(Owner):
         why_no_graphs: why calls are not captured; None while they are.
     """
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        plan: Any,
-        cuda: Cuda,
-        *,
-        name: str = "the engine",
-        graphs: int = GRAPHS,
-        listener: Listener = silent,
-    ) -> None:
-        """Loads a plan; check where it comes from first.
-
-        Args:
-            bindings: of the TensorRT that built it.
-            plan: bytes of the plan.
-            cuda: the device.
-            name: of the engine, for messages.
-            graphs: captured graphs to keep; 0 captures none.
-            listener: hears why nothing is captured, where that is so.
+    def __init__(self, plan: Plan) -> None:
+        """Loads an engine.
 
         Raises:
             ArtifactError: the plan is damaged, or for another GPU or version.
             MimiEdgeError: there is not enough memory.
         """
-        self.bindings, self.cuda, self.name = bindings, cuda, name
-        self.why_no_graphs: str | None = None if graphs else "switched off"
-        self._most_graphs, self._listener = graphs, listener
+        self.bindings, self.cuda, self.name = plan.bindings, plan.cuda, plan.name
+        self.why_no_graphs: str | None = None if plan.graphs else "switched off"
+        self._most_graphs, self._listener = plan.graphs, plan.listener
         self._contexts: OrderedDict[Shapes, Any] = OrderedDict()
         self._graphs: OrderedDict[Hashable, tuple[Shapes, Graph]] = OrderedDict()
         self._bound: dict[Shapes, Hashable] = {}
         with ExitStack() as stack:
-            self.stream = stack.enter_context(cuda.stream())
-            self._load(plan)
+            self.stream = stack.enter_context(plan.cuda.stream())
+            self._load(plan.content)
             stack.callback(self._unload)
-            self.scratch_bytes = bindings.device_memory_bytes(self.engine)
-            self._scratch = stack.enter_context(cuda.allocate(self.scratch_bytes))
+            self.scratch_bytes = plan.bindings.device_memory_bytes(self.engine)
+            self._scratch = stack.enter_context(plan.cuda.allocate(self.scratch_bytes))
             stack.push(self._leave)
             self.ports = self._read_ports()
             self._stack = stack.pop_all()

@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mimi_edge.choices import Backend, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.export.engines.running.cuda import Cuda, open_cuda
+from mimi_edge.export.engines.running.cuda import open_cuda
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.mixed import MixedRunner
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.running.refit import RefitRunner
 from mimi_edge.export.engines.running.shared import SharedRunner
 from mimi_edge.export.engines.shelf.shelf import ShelvedEngine, open_engine, read_shelf
 from mimi_edge.export.engines.shelf.sidecars import Sidecar, unproved_note
-from mimi_edge.export.engines.tensorrt.bindings import Bindings, load_bindings
+from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 from mimi_edge.export.packages import Package
 from mimi_edge.export.shared.inputs import task_tensors
 from mimi_edge.export.shared.layout import SharedLayout, misfits, read_layout
@@ -85,37 +85,24 @@ class LoadedEngine:
 
 
 @contextmanager
-def loaded(
-    bindings: Bindings,
-    plan: Any,
-    cuda: Cuda,
-    kind: EngineKind,
-    tasks: Sequence[Task],
-    *,
-    name: str = "the engine",
-    listener: Listener = silent,
-) -> Iterator[LoadedEngine]:
-    """Loads a plan and makes tasks ready in it; check where the plan comes from first.
+def loaded(plan: Plan, kind: EngineKind, tasks: Sequence[Task]) -> Iterator[LoadedEngine]:
+    """Loads a plan and makes tasks ready in it.
 
     Args:
-        bindings: of the TensorRT that built it.
-        plan: its bytes.
-        cuda: the device.
+        plan: to load.
         kind: of engine.
         tasks: to answer for; the one that was built in, for an engine per task.
-        name: of the engine, for messages.
-        listener: hears what cannot be used.
 
     Raises:
         ArtifactError: the plan is damaged or for another GPU or version, or a task does not fit.
         MimiEdgeError: there is not enough memory.
     """
     if kind.layout is None:
-        with EngineRunner(bindings, plan, cuda, name=name, listener=listener) as runner:
+        with EngineRunner(plan) as runner:
             yield LoadedEngine(lambda _task, images: runner.run_all(images), runner)
         return
     made = RefitRunner if kind.strategy is Strategy.REFIT else MixedRunner if kind.mixed else SharedRunner
-    with made(bindings, plan, cuda, name=name, listener=listener) as several:
+    with made(plan) as several:
         for task in tasks:
             several.add(task.header.name, task_tensors(task, kind.layout), len(task.header.classes))
         if isinstance(several, MixedRunner):
@@ -204,14 +191,14 @@ def opened(
         ConfigError: there is no such task.
         MimiEdgeError: TensorRT or the GPU's driver are missing.
     """
-    plan, sidecar = open_engine(path, trust=trust)
+    content, sidecar = open_engine(path, trust=trust)
     if sidecar.unproved is not None:
         listener(Note(unproved_note(path.name, sidecar.unproved)))
     kind = EngineKind.of(sidecar)
     _check_tasks(path, sidecar, package, tasks)
-    bindings = load_bindings(sidecar.backend)
+    plan = Plan(load_bindings(sidecar.backend), content, open_cuda(), name=path.name, listener=listener)
     read = [read_task(package.task(name).task_file) for name in tasks]
-    with loaded(bindings, plan, open_cuda(), kind, read, name=path.name, listener=listener) as engine:
+    with loaded(plan, kind, read) as engine:
         yield engine.answer
 
 

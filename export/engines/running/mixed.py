@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.events import Listener, silent
 from mimi_edge.export.engines.running.banks import Bank
-from mimi_edge.export.engines.running.cuda import Cuda
 from mimi_edge.export.engines.running.exchange import DeviceMemory, Exchange, boundary, check_images
-from mimi_edge.export.engines.running.executor import GRAPHS, Call, Executor
+from mimi_edge.export.engines.running.executor import Call, Executor, Plan
 from mimi_edge.export.engines.running.owner import Owner
 from mimi_edge.export.engines.running.shared import Tensors, check_classes, fitting, not_resident, task_ports
-from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER
 from mimi_edge.tasks.stores import Floats
@@ -43,25 +39,8 @@ class MixedRunner(Owner):
         executor: what runs it.
     """
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        plan: Any,
-        cuda: Cuda,
-        *,
-        name: str = "the engine",
-        graphs: int = GRAPHS,
-        listener: Listener = silent,
-    ) -> None:
-        """Loads a plan without any task; check where the plan comes from first.
-
-        Args:
-            bindings: of the TensorRT that built it.
-            plan: bytes of the plan.
-            cuda: the device.
-            name: of the engine, for messages.
-            graphs: CUDA graphs to keep, one for each number of frames and answers; 0 uses none.
-            listener: hears it where graphs cannot be used.
+    def __init__(self, plan: Plan) -> None:
+        """Loads a plan without any task.
 
         Raises:
             ArtifactError: the plan is damaged, for another GPU or version, or not for mixed batches.
@@ -69,9 +48,7 @@ class MixedRunner(Owner):
         """
         self._classes: dict[str, int] = {}
         with ExitStack() as stack:
-            self.executor = stack.enter_context(
-                Executor(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
-            )
+            self.executor = stack.enter_context(Executor(plan))
             self._images = boundary(self.executor)
             self._frame_of, self._task_of = self.executor.port(FRAME_OF_ANSWER), self.executor.port(TASK_OF_ANSWER)
             exchanged = (self._images, self._frame_of, self._task_of, self.executor.port(LOGITS))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.events import Listener, silent
-from mimi_edge.export.engines.running.cuda import Cuda
 from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
-from mimi_edge.export.engines.running.executor import GRAPHS, Call, Executor
+from mimi_edge.export.engines.running.executor import Call, Executor, Plan
 from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.tasks.stores import Floats
 
@@ -23,34 +19,15 @@ class EngineRunner(Owner):
         executor: what runs it.
     """
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        plan: Any,
-        cuda: Cuda,
-        *,
-        name: str = "the engine",
-        graphs: int = GRAPHS,
-        listener: Listener = silent,
-    ) -> None:
-        """Loads a plan and makes room for its largest batch; check where the plan comes from first.
-
-        Args:
-            bindings: of the TensorRT that built it.
-            plan: bytes of the plan.
-            cuda: the device.
-            name: of the engine, for messages.
-            graphs: CUDA graphs to keep, one for each size of batch; 0 uses none.
-            listener: hears it where graphs cannot be used.
+    def __init__(self, plan: Plan) -> None:
+        """Loads a plan and makes room for its largest batch.
 
         Raises:
             ArtifactError: the plan is damaged, for another GPU or version, or takes more than images.
             MimiEdgeError: there is not enough memory.
         """
         with ExitStack() as stack:
-            self.executor = stack.enter_context(
-                Executor(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
-            )
+            self.executor = stack.enter_context(Executor(plan))
             _expect_images_only(self.executor)
             self._flow = stack.enter_context(ImageFlow(self.executor))
             self._calls: dict[int, Call] = {}

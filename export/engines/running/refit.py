@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError
-from mimi_edge.events import Listener, silent
-from mimi_edge.export.engines.running.cuda import Cuda
 from mimi_edge.export.engines.running.exchange import DeviceMemory
-from mimi_edge.export.engines.running.executor import GRAPHS, Executor
+from mimi_edge.export.engines.running.executor import Executor, Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.running.owner import Owner
 from mimi_edge.export.engines.running.shared import check_classes, not_resident
@@ -131,25 +129,8 @@ class Refit:
 class RefitRunner(Owner):
     """A refittable engine, and the tasks it can be switched to, whose weights lie on the host. A context manager."""
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        plan: Any,
-        cuda: Cuda,
-        *,
-        name: str = "the engine",
-        graphs: int = GRAPHS,
-        listener: Listener = silent,
-    ) -> None:
-        """Loads a plan without any task; check where the plan comes from first.
-
-        Args:
-            bindings: of the TensorRT that built it.
-            plan: bytes of the plan.
-            cuda: the device.
-            name: of the engine, for messages.
-            graphs: CUDA graphs to keep, one for each size of batch; 0 uses none.
-            listener: hears it where graphs cannot be used.
+    def __init__(self, plan: Plan) -> None:
+        """Loads a plan without any task.
 
         Raises:
             ArtifactError: the plan is damaged, for another GPU or version, or cannot be refitted.
@@ -158,10 +139,8 @@ class RefitRunner(Owner):
         self._tasks: dict[str, tuple[int, dict[str, NDArray[Any]]]] = {}
         self._current: str | None = None
         with ExitStack() as stack:
-            self.runner = stack.enter_context(
-                EngineRunner(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
-            )
-            self._refit = Refit(bindings, self.runner.executor)
+            self.runner = stack.enter_context(EngineRunner(plan))
+            self._refit = Refit(plan.bindings, self.runner.executor)
             stack.callback(self._refit.close)
             self._stack = stack.pop_all()
 

@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.events import Listener, silent
-from mimi_edge.export.engines.running.cuda import Cuda, DeviceBuffer
+from mimi_edge.export.engines.running.cuda import DeviceBuffer
 from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
-from mimi_edge.export.engines.running.executor import GRAPHS, Call, Executor, Port, Shape
+from mimi_edge.export.engines.running.executor import Call, Executor, Plan, Port, Shape
 from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.tasks.stores import Floats
 
@@ -58,26 +56,8 @@ class SharedRunner(Owner):
         executor: what runs it.
     """
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        plan: Any,
-        cuda: Cuda,
-        *,
-        name: str = "the engine",
-        graphs: int = GRAPHS,
-        listener: Listener = silent,
-    ) -> None:
-        """Loads a plan without any task; check where the plan comes from first.
-
-        Args:
-            bindings: of the TensorRT that built it.
-            plan: bytes of the plan.
-            cuda: the device.
-            name: of the engine, for messages.
-            graphs: CUDA graphs to keep, one for each task and size of batch; 0 uses none. Tasks that are used in turns
-                should all have room: capturing again takes milliseconds.
-            listener: hears it where graphs cannot be used.
+    def __init__(self, plan: Plan) -> None:
+        """Loads a plan without any task.
 
         Raises:
             ArtifactError: the plan is damaged, for another GPU or version, or takes no tasks.
@@ -88,9 +68,7 @@ class SharedRunner(Owner):
         self._last_number = 0
         self._calls: dict[tuple[int, int], Call] = {}
         with ExitStack() as stack:
-            self.executor = stack.enter_context(
-                Executor(bindings, plan, cuda, name=name, graphs=graphs, listener=listener)
-            )
+            self.executor = stack.enter_context(Executor(plan))
             self._ports = task_ports(self.executor, (INPUT,))
             self._flow = stack.enter_context(ImageFlow(self.executor))
             stack.push(self._leave)

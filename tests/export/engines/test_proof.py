@@ -11,6 +11,7 @@ from mimi_edge.choices import Precision
 from mimi_edge.errors import EngineBuildError, ExportMismatchError
 from mimi_edge.export.engines.proof.bisection import Bisection, Seen
 from mimi_edge.export.engines.proof.proof import TOLERANCES, not_run, prove
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing, normalise
@@ -180,7 +181,7 @@ def test_nobody_searches_where_all_is_right():
 def test_a_running_engine_is_proved_and_a_wrong_one_is_not(tmp_path, version):
     computer = machine(version)
     graph = own_graph(tmp_path / "task.onnx", task_weights(1))
-    with EngineRunner(computer.bindings, built(computer.bindings, graph), computer.gpu.open()) as runner:
+    with EngineRunner(Plan(computer.bindings, built(computer.bindings, graph), computer.gpu.open())) as runner:
         proof = prove(runner, reference(graph, images(40)), images(40), Precision.FP32)
         assert proof.outputs.same_top1 == 40
         other = own_graph(tmp_path / "other.onnx", task_weights(2))

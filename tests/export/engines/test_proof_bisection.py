@@ -15,6 +15,7 @@ from running_samples import CLASSES, SITES, WIDTH, backbone_weights, built, half
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.proof.bisection import bisect, candidates, compare, mark_outputs
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 
 ORDER = ("blocks.0.mlp", "blocks.0.mlp.adapted", "blocks.1.mlp", "blocks.1.mlp.adapted", "features", "logits")
@@ -115,7 +116,7 @@ def test_an_engine_of_the_fake_tensorrt_is_searched_the_same_way(right, tmp_path
         for runner in running:
             runner.close()
         plan = built(computer.bindings, wrong, outputs=[name for name in names if name != "logits"])
-        running.append(EngineRunner(computer.bindings, plan, computer.gpu.open()))
+        running.append(EngineRunner(Plan(computer.bindings, plan, computer.gpu.open())))
         return running[-1]
 
     found = bisect(names_of(wrong, right), engine, Builds(right), images(6), 1e-3)

@@ -9,6 +9,7 @@ from running_samples import BATCHES, SITES, built, images, own_graph, reference,
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Note
 from mimi_edge.export.engines.running.cuda import CudaError
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 
 VERSIONS = ("10.3", "10.15", "11.4")
@@ -27,7 +28,7 @@ def graph(tmp_path):
 
 
 def opened(computer, graph, **options):
-    return EngineRunner(computer.bindings, built(computer.bindings, graph), computer.gpu.open(), **options)
+    return EngineRunner(Plan(computer.bindings, built(computer.bindings, graph), computer.gpu.open(), **options))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 11])
@@ -43,7 +44,7 @@ def test_answers_are_those_of_onnx_runtime(computer, graph, count, graphs):
 def test_a_batch_below_the_smallest_is_filled_up_and_cut_again(graph):
     computer = machine()
     ranges = {"images": [(3, 3, 4, 4), (4, 3, 4, 4), (4, 3, 4, 4)]}
-    with EngineRunner(computer.bindings, built(computer.bindings, graph, ranges), computer.gpu.open()) as runner:
+    with EngineRunner(Plan(computer.bindings, built(computer.bindings, graph, ranges), computer.gpu.open())) as runner:
         assert runner.batches == (3, 4)
         for count in (1, 2, 5):
             np.testing.assert_allclose(runner.run(images(count)), reference(graph, images(count)), rtol=1e-5, atol=1e-6)
@@ -136,7 +137,7 @@ def test_what_tensorrt_for_rtx_cannot_capture_is_not_tried(graph):
 def test_marked_outputs_come_too(graph):
     computer = machine()
     plan = built(computer.bindings, graph, outputs=[SITES[0]])
-    with EngineRunner(computer.bindings, plan, computer.gpu.open()) as runner:
+    with EngineRunner(Plan(computer.bindings, plan, computer.gpu.open())) as runner:
         outputs = runner.run_all(images(5))
         assert set(outputs) == {"logits", SITES[0]}
         assert outputs[SITES[0]].shape == (5, 3, 16)
@@ -225,7 +226,7 @@ def test_a_plan_of_another_gpu_is_explained(graph):
     plan = built(computer.bindings, graph)
     computer.world.gpu = "8.6"
     with pytest.raises(MimiEdgeError):
-        EngineRunner(computer.bindings, plan, computer.gpu.open())
+        EngineRunner(Plan(computer.bindings, plan, computer.gpu.open()))
     computer.gpu.check()
 
 

@@ -22,6 +22,7 @@ from mimi_edge.export.engines.building.build import build_engine
 from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.proof.proof import TOLERANCES, prove
 from mimi_edge.export.engines.running.cuda import open_cuda
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.mixed import MixedRunner
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.running.refit import RefitRunner
@@ -69,7 +70,7 @@ def test_the_device_is_described(cuda):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_engine_against_onnx_runtime(bindings, cuda, tmp_path, precision):
     graph = own_graph(tmp_path / "task.onnx", task_weights(1))
-    with EngineRunner(bindings, plan_of(bindings, graph, precision), cuda) as runner:
+    with EngineRunner(Plan(bindings, plan_of(bindings, graph, precision), cuda)) as runner:
         for count in (1, 3, 4, 11):
             prove(runner, reference(graph, images(count)), images(count), precision)
         other = reference(own_graph(tmp_path / "other.onnx", task_weights(2)), images(8))
@@ -79,7 +80,10 @@ def test_engine_against_onnx_runtime(bindings, cuda, tmp_path, precision):
 
 def test_a_cuda_graph_gives_the_bits_of_an_ordinary_run(bindings, cuda, tmp_path):
     plan = plan_of(bindings, own_graph(tmp_path / "task.onnx", task_weights(1)))
-    with EngineRunner(bindings, plan, cuda) as captured, EngineRunner(bindings, plan, cuda, graphs=0) as plain:
+    with (
+        EngineRunner(Plan(bindings, plan, cuda)) as captured,
+        EngineRunner(Plan(bindings, plan, cuda, graphs=0)) as plain,
+    ):
         for turn in range(3):
             for count in (2, 4, 2):
                 got, expected = captured.run(images(count, turn)), plain.run(images(count, turn))
@@ -90,7 +94,7 @@ def test_a_cuda_graph_gives_the_bits_of_an_ordinary_run(bindings, cuda, tmp_path
 
 def test_marked_outputs_come_too(bindings, cuda, tmp_path):
     graph = own_graph(tmp_path / "task.onnx", task_weights(1))
-    with EngineRunner(bindings, plan_of(bindings, graph, marked=SITES), cuda) as runner:
+    with EngineRunner(Plan(bindings, plan_of(bindings, graph, marked=SITES), cuda)) as runner:
         outputs = runner.run_all(images(5))
         assert outputs.keys() == {"logits", *SITES}
         assert outputs[SITES[0]].shape == (5, 3, 16)
@@ -100,7 +104,7 @@ def test_marked_outputs_come_too(bindings, cuda, tmp_path):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_shared_tasks_are_switched_by_addresses(bindings, cuda, tmp_path, precision, graphs):
     graph = shared_graph(tmp_path / "shared.onnx")
-    with SharedRunner(bindings, plan_of(bindings, graph, precision), cuda, graphs=graphs) as runner:
+    with SharedRunner(Plan(bindings, plan_of(bindings, graph, precision), cuda, graphs=graphs)) as runner:
         for task, classes in TASKS.items():
             runner.add(task, task_weights(SEEDS[task]), classes)
         bits = {}
@@ -121,7 +125,7 @@ def test_shared_tasks_are_switched_by_addresses(bindings, cuda, tmp_path, precis
 def test_refit_there_and_back_gives_the_same_bits(bindings, cuda, tmp_path):
     graph = own_graph(tmp_path / "task.onnx", task_weights(0))
     plan = plan_of(bindings, graph, refittable=frozenset(task_weights(0)))
-    with RefitRunner(bindings, plan, cuda) as runner:
+    with RefitRunner(Plan(bindings, plan, cuda)) as runner:
         assert set(runner.refittable) == set(task_weights(0))
         for task, classes in TASKS.items():
             runner.add(task, task_weights(SEEDS[task]), classes)
@@ -139,7 +143,7 @@ def test_refit_there_and_back_gives_the_same_bits(bindings, cuda, tmp_path):
 def test_mixed_batches_answer_each_by_its_task(bindings, cuda, tmp_path, precision):
     shared = shared_graph(tmp_path / "shared.onnx")
     plan = plan_of(bindings, mixed_graph(tmp_path / "mixed.onnx"), precision, MIXED_RANGES)
-    with MixedRunner(bindings, plan, cuda) as runner:
+    with MixedRunner(Plan(bindings, plan, cuda)) as runner:
         for task, classes in TASKS.items():
             runner.add(task, task_weights(SEEDS[task]), classes)
         frames, tasks = [4, 0, 0, 3, 4, 2, 1], ["dogs", "cats", "mugs", "dogs", "cats", "cats", "mugs"]
@@ -155,7 +159,7 @@ def test_everything_is_given_back(bindings, cuda, tmp_path):
     plan = plan_of(bindings, shared_graph(tmp_path / "shared.onnx"))
 
     def once():
-        with SharedRunner(bindings, plan, cuda) as runner:
+        with SharedRunner(Plan(bindings, plan, cuda)) as runner:
             runner.add("cats", task_weights(1), 5)
             runner.use("cats")
             runner.run(images(4))
@@ -170,7 +174,7 @@ def test_everything_is_given_back(bindings, cuda, tmp_path):
 def test_a_damaged_plan_is_refused(bindings, cuda, tmp_path):
     plan = bytearray(built(bindings, own_graph(tmp_path / "task.onnx", task_weights(1))))
     with pytest.raises(MimiEdgeError):
-        EngineRunner(bindings, bytes(plan[: len(plan) // 2]), cuda)
+        EngineRunner(Plan(bindings, bytes(plan[: len(plan) // 2]), cuda))
     plan[:64] = bytes(64)
     with pytest.raises(MimiEdgeError):
-        EngineRunner(bindings, bytes(plan), cuda)
+        EngineRunner(Plan(bindings, bytes(plan), cuda))

@@ -9,6 +9,7 @@ from running_samples import CLASSES, SIZE, built, images, mixed_graph, reference
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.running.cuda import CudaError
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.mixed import MixedRunner, parts_of_answers
 
 VERSIONS = ("10.3", "10.15", "11.4")
@@ -44,7 +45,7 @@ def ranges(frames=(1, 2, 3), answers=(1, 2, 4), tasks=(1, 2, 4)):
 
 def opened(computer, folder, *, graphs=64, **limits):
     plan = built(computer.bindings, folder / "mixed.onnx", ranges(**limits))
-    return MixedRunner(computer.bindings, plan, computer.gpu.open(), graphs=graphs)
+    return MixedRunner(Plan(computer.bindings, plan, computer.gpu.open(), graphs=graphs))
 
 
 def filled(runner):
@@ -162,7 +163,7 @@ def test_an_engine_for_one_task_a_batch_is_refused(folder):
     computer = machine()
     plan = built(computer.bindings, folder / "shared.onnx")
     with pytest.raises(ArtifactError, match="frame_of_answer"):
-        MixedRunner(computer.bindings, plan, computer.gpu.open())
+        MixedRunner(Plan(computer.bindings, plan, computer.gpu.open()))
     computer.gpu.check()
 
 

@@ -8,6 +8,7 @@ from fake_runtime import machine
 from running_samples import CLASSES, SITES, built, images, own_graph, reference, task_weights
 
 from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError, MimiEdgeError
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.refit import RefitRunner
 
 VERSIONS = ("10.3", "10.15", "11.4")
@@ -30,7 +31,7 @@ def graph(tmp_path):
 
 def opened(computer, graph, *, refittable=ALL, **options):
     plan = built(computer.bindings, graph, refittable=refittable)
-    return RefitRunner(computer.bindings, plan, computer.gpu.open(), **options)
+    return RefitRunner(Plan(computer.bindings, plan, computer.gpu.open(), **options))
 
 
 def filled(runner):

@@ -19,6 +19,7 @@ from running_samples import (
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.running.cuda import CudaError
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.shared import SharedRunner
 
 VERSIONS = ("10.3", "10.15", "11.4")
@@ -39,7 +40,7 @@ def graph(tmp_path_factory):
 
 
 def opened(computer, graph, **options):
-    return SharedRunner(computer.bindings, built(computer.bindings, graph), computer.gpu.open(), **options)
+    return SharedRunner(Plan(computer.bindings, built(computer.bindings, graph), computer.gpu.open(), **options))
 
 
 def filled(runner):

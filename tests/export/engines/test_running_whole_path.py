@@ -14,6 +14,7 @@ from mimi_edge.export.engines.building.build import build_engine
 from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.proof.proof import TOLERANCES, prove
 from mimi_edge.export.engines.running.cuda import open_cuda
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.running.refit import RefitRunner
 from mimi_edge.export.engines.running.shared import SharedRunner
@@ -43,7 +44,7 @@ def test_build_store_load_run_prove(gpu, tmp_path, precision):
     expected = reference(graph, images(9))
     engine_graph = half(tmp_path / "half.onnx", graph) if precision is Precision.FP16 else graph
     plan = stored(tmp_path, BuildRequest(engine_graph, RANGES))
-    with EngineRunner(load_bindings(), plan, open_cuda()) as runner:
+    with EngineRunner(Plan(load_bindings(), plan, open_cuda())) as runner:
         proof = prove(runner, expected, images(9), precision)
     assert proof.outputs.relative_difference <= TOLERANCES[precision]
     assert json.loads(json.dumps(proof.document()))["outputs"]["images"] == 9
@@ -53,7 +54,7 @@ def test_half_precision_takes_its_tasks_in_half(gpu, tmp_path):
     graph = shared_graph(tmp_path / "shared.onnx")
     expected = {seed: reference(graph, images(2), **task_weights(seed)) for seed in (1, 2)}
     plan = stored(tmp_path, BuildRequest(half(tmp_path / "half.onnx", graph), RANGES))
-    with SharedRunner(load_bindings(), plan, open_cuda()) as runner:
+    with SharedRunner(Plan(load_bindings(), plan, open_cuda())) as runner:
         for seed in expected:
             runner.add(f"task {seed}", task_weights(seed), 5)
         for seed in (1, 2, 1):
@@ -66,7 +67,7 @@ def test_refit_is_switched_and_proved(gpu, tmp_path):
     graph = own_graph(tmp_path / "task.onnx", task_weights(0))
     expected = {seed: reference(own_graph(tmp_path / f"{seed}.onnx", task_weights(seed)), images(3)) for seed in (1, 2)}
     plan = stored(tmp_path, BuildRequest(graph, RANGES, refittable=frozenset(task_weights(0))))
-    with RefitRunner(load_bindings(), plan, open_cuda()) as runner:
+    with RefitRunner(Plan(load_bindings(), plan, open_cuda())) as runner:
         for seed in expected:
             runner.add(str(seed), task_weights(seed), 5)
         for seed in (1, 2, 1):
@@ -76,7 +77,7 @@ def test_refit_is_switched_and_proved(gpu, tmp_path):
 
 def test_weights_that_half_precision_cannot_keep_are_named(gpu, tmp_path):
     plan = stored(tmp_path, BuildRequest(half(tmp_path / "half.onnx", shared_graph(tmp_path / "shared.onnx")), RANGES))
-    with SharedRunner(load_bindings(), plan, open_cuda()) as runner:
+    with SharedRunner(Plan(load_bindings(), plan, open_cuda())) as runner:
         too_large = task_weights(1) | {"head.bias": np.full(5, 1e5)}
         with pytest.raises(Exception, match=r"head\.bias: holds values that float16 cannot keep"):
             runner.add("large", too_large, 5)
