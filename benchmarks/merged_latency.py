@@ -28,9 +28,10 @@ from mimi_edge.choices import Backend
 from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import BackboneGraph, load_graph
 from mimi_edge.export.merge import merge
-from mimi_edge.export.onnx_runtime import PROVIDERS, open_graph
+from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import Runnable
+from mimi_edge.runtimes import PROVIDERS
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats, Store
 from mimi_edge.tasks.task import Task, decode_adapters, decode_head, encode_weights

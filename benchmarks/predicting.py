@@ -23,13 +23,13 @@ from PIL import Image
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ExportMismatchError
-from mimi_edge.export.onnx_runtime import PROVIDERS
 from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.prediction import predictions
 from mimi_edge.export.serving import serving
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import WarmUp, measure
+from mimi_edge.runtimes import PROVIDERS
 
 BACKBONES = {"built-in": "builtin", "Swin-T": "swin_tiny_patch4_window7_224"}
 WIDTH, HEIGHT = 640, 480

@@ -28,13 +28,14 @@ from common import Row, parser, show
 from graphs import exported, with_task
 
 from mimi_edge.export.packages import Package, create_or_extend, read_package
-from mimi_edge.profiles.artefacts import Artefact, Wanted, find_artefacts
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
 from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, ratio_of_medians, summarise
 from mimi_edge.profiles.processes import COMMAND, Crew
 from mimi_edge.profiles.profiler import Plan, profile
 from mimi_edge.profiles.ratios import ratio
+from mimi_edge.profiles.runtimes.artefact import Artefact, Wanted
+from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.profiles.teams import DEFAULT_PROCESSES
 from mimi_edge.profiles.turns import take_turns
 from mimi_edge.profiles.worker import timed

@@ -26,7 +26,7 @@ from graphs import exported
 
 from mimi_edge.choices import Backend
 from mimi_edge.export.graphs import INPUT, BackboneGraph
-from mimi_edge.export.onnx_runtime import PROVIDERS, OnnxModel, open_graph, open_session
+from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, open_session
 from mimi_edge.export.ort_adapters import export_ort_adapters, open_ort_adapters
 from mimi_edge.export.packages import Package, create_or_extend
 from mimi_edge.export.shared.graph import SharedModel, shared_model
@@ -34,6 +34,7 @@ from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors
 from mimi_edge.export.shared.layout import layout_of
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import Samples, measure
+from mimi_edge.runtimes import PROVIDERS
 from mimi_edge.sites import Site
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats

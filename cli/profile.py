@@ -95,15 +95,14 @@ def command(
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in processes of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
-    from mimi_edge.profiles.artefacts import Wanted
-    from mimi_edge.profiles.profiler import Plan, check_backend, profile_sources
+    from mimi_edge.profiles.profiler import Plan, profile_sources
     from mimi_edge.profiles.rendering.formats import check_reports, write_reports
     from mimi_edge.profiles.reports import report_document
+    from mimi_edge.profiles.runtimes.artefact import Wanted
 
     plan = Plan(_batches(batch), rounds, power=power, device=_device(device), processes=processes, patience_s=patience)
     check_reports(report or [])
     chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
-    check_backend(chosen.backend)
     with watching() as listener:
         wanted = Wanted(
             backend=chosen.backend,

@@ -11,11 +11,10 @@ from mimi_edge.choices import Backend
 from mimi_edge.cli.defaults import default_package, runs_at_hand
 from mimi_edge.cli.output import say
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.runtimes import ENGINE_BACKENDS
 
 if TYPE_CHECKING:
     from mimi_edge.export.packages import Package
-
-ENGINES = (Backend.TRT, Backend.TRT_RTX)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _backend(package: Package, tasks: Sequence[str] | None) -> Backend:
     from mimi_edge.export.engines.shelf.shelf import read_shelf
 
     shelved = {engine.sidecar.backend for engine in read_shelf(package.folder).values()}
-    for backend in (one for one in ENGINES if one in shelved):
+    for backend in (one for one in ENGINE_BACKENDS if one in shelved):
         why_not = _why_not(package, tasks, backend)
         if why_not is None:
             say(f"Taking its engines (--backend {backend.value}); its graphs are measured with --backend ort-cpu.")

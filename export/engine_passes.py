@@ -22,6 +22,7 @@ from mimi_edge.export.passes.fold_task_weights import fold_task_weights
 from mimi_edge.export.passes.round_up_neurons import round_up_neurons
 from mimi_edge.export.passes.split_projections import split_projections
 from mimi_edge.export.passes.write_kernel_shapes import write_kernel_shapes
+from mimi_edge.runtimes import runtime_of
 
 Pass = Callable[[ir.Model], bool]
 
@@ -60,12 +61,11 @@ MIXES_TASK_INTO_BACKBONE = frozenset({"fold_down_projection", "fold_mlp_down_pro
 """After these the task's weights cannot be changed by themselves."""
 
 DEFAULT_PASSES = ENGINE_PASSES
-CPU_BACKENDS = frozenset({Backend.TORCH, Backend.ORT_CPU})
 
 
 def default_passes(backend: Backend = Backend.TRT, strategy: Strategy = Strategy.PER_TASK) -> tuple[str, ...]:
     """Names of the passes that a graph gets for a runtime and a way to serve tasks."""
-    kept = CPU_PASSES if backend in CPU_BACKENDS else ENGINE_PASSES
+    kept = ENGINE_PASSES if runtime_of(backend).needs_gpu else CPU_PASSES
     if strategy is Strategy.PER_TASK:
         return kept
     return tuple(name for name in kept if name not in MIXES_TASK_INTO_BACKBONE)

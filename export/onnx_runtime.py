@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,14 +17,9 @@ from mimi_edge.export.external_data import VerifiedGraph, verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
 from mimi_edge.installation import is_tegra, pip_line
 from mimi_edge.parts import GPU, install_line, onnx_runtime_words
+from mimi_edge.runtimes import PROVIDERS, runtime_of
 from mimi_edge.tasks.stores import Floats
 
-PROVIDERS: Mapping[Backend, tuple[str, ...]] = {
-    Backend.ORT_CPU: ("CPUExecutionProvider",),
-    Backend.ORT_CUDA: ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    Backend.ORT_TRT: ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
-"""The execution providers of ONNX Runtime's backends; what the first cannot run goes to the next."""
 ERRORS_ONLY = 3
 NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
 """What a runtime says of it."""
@@ -157,7 +151,7 @@ def open_session(
         MimiEdgeError: the backend's libraries or the GPU's driver cannot be loaded.
     """
     onnxruntime = import_module("onnxruntime")
-    if backend is not Backend.ORT_CPU and hasattr(onnxruntime, "preload_dlls"):
+    if runtime_of(backend).needs_gpu and hasattr(onnxruntime, "preload_dlls"):
         # CUDA from pip's own packages lies where the system's loader does not look.
         onnxruntime.preload_dlls()
     try:

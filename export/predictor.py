@@ -20,9 +20,10 @@ from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
 from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.export.prediction import BATCH
 from mimi_edge.export.prefetch import ready_batches
-from mimi_edge.export.serving import ONNX_BACKENDS, ServedTask, Serving, serving
+from mimi_edge.export.serving import ServedTask, Serving, serving
 from mimi_edge.images.preprocessing import Preprocessing, fit, normalise
 from mimi_edge.images.read_image import UnusableImageError, as_rgb, read_rgb
+from mimi_edge.runtimes import GRAPH_BACKENDS
 from mimi_edge.tasks.stores import Floats
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _the_one_task(found: Serving, source: str | Path) -> tuple[Iterator[ServedTa
 
 def _turns(backend: Backend | str | None) -> AbstractContextManager[Any]:
     """What keeps two threads from asking at once, where the runtime would mind."""
-    return nullcontext() if backend is None or Backend(backend) in ONNX_BACKENDS else Lock()
+    return nullcontext() if backend is None or Backend(backend) in GRAPH_BACKENDS else Lock()
 
 
 def _rgb(image: Any, name: str) -> Image:

@@ -11,7 +11,7 @@ from mimi_edge.export.given import GivenTask, decoded_split, given_of_runs
 from mimi_edge.images.decode import LabelledImages
 
 if TYPE_CHECKING:
-    from mimi_edge.profiles.artefacts import Artefact
+    from mimi_edge.profiles.runtimes.artefact import Artefact
     from mimi_edge.training.run_folders import Run
 
 

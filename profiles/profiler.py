@@ -12,7 +12,6 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.images.preprocessing import Preprocessing
-from mimi_edge.profiles.artefacts import Artefact, Wanted, artefacts_of, file_sizes
 from mimi_edge.profiles.board.find_board import Board, BoardState, find_board, throttled_between
 from mimi_edge.profiles.devices.roofline import estimate, why_not
 from mimi_edge.profiles.devices.work import Work, work_of
@@ -23,9 +22,13 @@ from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.preparation import preparation_of_made_up, preparation_of_split
 from mimi_edge.profiles.processes import COMMAND, PATIENCE_S, Crew
 from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Preparation, Report
+from mimi_edge.profiles.runtimes.artefact import Artefact, Wanted, file_sizes
+from mimi_edge.profiles.runtimes.find import artefacts_of
+from mimi_edge.profiles.runtimes.protocol import measured_runtime
 from mimi_edge.profiles.session import Session
 from mimi_edge.profiles.storage import PackageStorage, package_storage
 from mimi_edge.profiles.teams import DEFAULT_PROCESSES, open_teams
+from mimi_edge.runtimes import PROVIDERS
 
 if TYPE_CHECKING:
     from mimi_edge.export.open_packages import Package, Packages
@@ -116,7 +119,7 @@ def profile_sources(
     from mimi_edge.profiles.accuracy_images import labelled_images, weights_of
 
     wanted = wanted or Wanted()
-    check_backend(wanted.backend)
+    measured_runtime(wanted.backend).check(wanted)
     given = opened_runs(runs)
     if wanted.weights is None and wanted.backend is Backend.TORCH:
         wanted = replace(wanted, weights=weights_of(given))
@@ -127,18 +130,6 @@ def profile_sources(
         storage = None if package is None else package_storage(package)
         measured = profile(artefacts, plan, known, storage=storage, threads=wanted.threads, listener=wanted.listener)
         return with_ledger(measured, package, wanted.listener)
-
-
-def check_backend(backend: Backend) -> None:
-    """Makes sure that what runs packages and graphs is installed, before anything is started.
-
-    Raises:
-        MimiEdgeError: it is not, with the line that installs it.
-    """
-    from mimi_edge.export import onnx_runtime
-
-    if backend in onnx_runtime.PROVIDERS:
-        onnx_runtime.check_backend(backend)
 
 
 def with_ledger(report: Report, package: Package | None, listener: Listener = silent) -> Report:
@@ -225,8 +216,6 @@ def _check_images(artefacts: Sequence[Artefact], images: Mapping[str, LabelledIm
 
 def _providers(artefacts: Sequence[Artefact]) -> tuple[str, ...]:
     """ONNX Runtime's, of the backends that are used."""
-    from mimi_edge.export.onnx_runtime import PROVIDERS
-
     return tuple(dict.fromkeys(name for one in artefacts for name in PROVIDERS.get(one.backend, ())))
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from mimi_edge.events import Advance, Listener
 from mimi_edge.profiles.accuracy import answered_classes, measured_accuracy
-from mimi_edge.profiles.artefacts import Artefact
 from mimi_edge.profiles.energy import PowerPlan, energy_of
 from mimi_edge.profiles.latency import Samples
 from mimi_edge.profiles.processes import Crew
 from mimi_edge.profiles.ratios import ratio
 from mimi_edge.profiles.reports import EnergyUse, Failure, MeasuredAccuracy, MemoryUse, RatioTo
+from mimi_edge.profiles.runtimes.artefact import Artefact
 from mimi_edge.profiles.teams import Opened
 from mimi_edge.profiles.turns import Taken, Turn, take_turns
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimi_edge.events import Advance, Listener, Note
-from mimi_edge.profiles.artefacts import Artefact
 from mimi_edge.profiles.processes import Crew
 from mimi_edge.profiles.room import Room, resident_bytes, room_here, running_bytes, taken_between, that_fit
+from mimi_edge.profiles.runtimes.artefact import Artefact
 
 OPENING = "opening"
 DEFAULT_PROCESSES = 3

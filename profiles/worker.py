@@ -29,7 +29,7 @@ from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.memory import DeviceMemory
-    from mimi_edge.profiles.open_artefact import Run
+    from mimi_edge.profiles.runtimes.artefact import Run
     from mimi_edge.tasks.stores import Floats
 
 OUT_OF_ORDER = "A worker was asked to run before it was told to open and to be ready. This is a fault in mimi-edge."
@@ -56,18 +56,20 @@ class Worker:
     def open(self, request: Mapping[str, Any], _: BinaryIO) -> dict[str, Any]:
         """Loads the runtime, notes what that takes, then opens the artefact."""
         from mimi_edge.profiles.memory import device_memory, forget_peak, host_memory
-        from mimi_edge.profiles.open_artefact import Opening, load_runtime, opened
+        from mimi_edge.profiles.runtimes.artefact import Opening
+        from mimi_edge.profiles.runtimes.protocol import measured_runtime
 
         opening = Opening.of(request["opening"])
         self.device = device_memory()
         self.device.begin()
-        load_runtime(opening)
+        runtime = measured_runtime(opening.backend)
+        runtime.load(opening)
         device_floor = self.device.end()
         gc.collect()
         forget_peak()
         floor = host_memory().resident_bytes
         self.device.begin()
-        self.run = self.stack.enter_context(opened(opening))
+        self.run = self.stack.enter_context(runtime.opened(opening))
         self.device.end()
         return {"host_floor_bytes": floor, "device_floor_bytes": device_floor}
 

@@ -15,6 +15,7 @@ from mimi_edge.cli.defaults import PACKAGE, say_next
 from mimi_edge.cli.output import document_or, show_facts
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError
+from mimi_edge.runtimes import ENGINE_BACKENDS
 
 if TYPE_CHECKING:
     from mimi_edge.cli.formats.onnx import Making
@@ -53,7 +54,7 @@ def engine_options(asked: AskedEngines) -> EngineOptions:
     from mimi_edge.export.engines.building.requests import BatchRange
     from mimi_edge.export.engines.building.work import EngineOptions
 
-    if asked.backend not in (None, Backend.TRT, Backend.TRT_RTX):
+    if asked.backend is not None and asked.backend not in ENGINE_BACKENDS:
         raise ConfigError(f"Engines come from trt or trt-rtx; got --backend {asked.backend.value}.")
     return EngineOptions(
         precision=asked.precision,

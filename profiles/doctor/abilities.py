@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mimi_edge.choices import Backend
-from mimi_edge.parts import CPU, GPU, REPORT, TRAIN
+from mimi_edge.parts import GPU, REPORT, TRAIN
 from mimi_edge.profiles.doctor.findings import Ability, Can, first_sentence, listed
 from mimi_edge.profiles.doctor.judges.libraries import reinstall_line
 from mimi_edge.profiles.doctor.judges.runtimes import (
-    ORT_BACKENDS,
     computes,
     engines_line,
     has_engines,
@@ -18,11 +17,11 @@ from mimi_edge.profiles.doctor.judges.runtimes import (
 )
 from mimi_edge.profiles.doctor.judges.seen import ABSENT, GOOD, Seen, library
 from mimi_edge.profiles.doctor.steps import CACHE
+from mimi_edge.runtimes import ENGINE_BACKENDS, ENGINE_LIBRARIES, GRAPH_BACKENDS, runtime_of
 
 OWN_ROWS = ("train", "plan", "export", "predict", "profile", "doctor")
 """Commands that need more than the core, and this one."""
 TRAINING, EXPORTING = ("torch", "torchvision", "timm"), ("torch", "torchvision", "timm", "onnxscript")
-ENGINES = (Backend.TRT, Backend.TRT_RTX)
 
 
 def abilities(seen: Seen, commands: Sequence[str] = ()) -> tuple[Ability, ...]:
@@ -62,7 +61,7 @@ def _exporting(seen: Seen) -> Iterator[Ability]:
         yield Ability("export --format ort-adapter", Can.YES, "")
     else:
         yield _no_runtime("export --format ort-adapter", Backend.ORT_CPU, seen)
-    for backend in ENGINES:
+    for backend in ENGINE_BACKENDS:
         yield _building(backend, seen)
 
 
@@ -78,14 +77,14 @@ def _building(backend: Backend, seen: Seen) -> Ability:
 
 
 def _running(seen: Seen) -> Iterator[Ability]:
-    for backend in ORT_BACKENDS:
+    for backend in GRAPH_BACKENDS:
         command = f"predict, profile --backend {backend.value}"
         if computes(backend, seen):
-            where = "on the CPU" if backend is Backend.ORT_CPU else f"on {_gpu_name(seen)}"
+            where = f"on {_gpu_name(seen)}" if runtime_of(backend).needs_gpu else "on the CPU"
             yield Ability(command, Can.YES, where)
         else:
             yield _no_runtime(command, backend, seen)
-    for backend in ENGINES:
+    for backend in ENGINE_BACKENDS:
         command = f"predict, profile --backend {backend.value}"
         if not has_engines(backend, seen):
             yield _no_engines(command, backend, seen)
@@ -97,10 +96,10 @@ def _running(seen: Seen) -> Iterator[Ability]:
 
 def _no_runtime(command: str, backend: Backend, seen: Seen) -> Ability:
     """Without a GPU no line helps on the backends that need one."""
-    if backend is not Backend.ORT_CPU and seen.gpu is None:
+    if runtime_of(backend).needs_gpu and seen.gpu is None:
         return Ability(command, Can.NO, _lower(seen.why_no_gpu))
     if seen.library("onnxruntime") != GOOD:
-        part = CPU if backend is Backend.ORT_CPU else GPU
+        part = runtime_of(backend).part
         absent = seen.library("onnxruntime") == ABSENT
         line = _runtime_line(part, seen) if absent else reinstall_line(library("onnxruntime"), seen)
         return Ability(command, Can.NO, why_not_provider(backend, seen), line)
@@ -116,9 +115,10 @@ def _no_engines(command: str, backend: Backend, seen: Seen) -> Ability:
     installed = seen.failure(backend.value) is not None or seen.facts(backend.value).get("installed")
     if installed:
         return Ability(command, Can.NO, "it is installed and broken", engines_line(backend, seen))
-    if backend is Backend.TRT_RTX and seen.is_jetson:
+    library = ENGINE_LIBRARIES[backend]
+    if seen.is_jetson and not library.on_jetson:
         return Ability(command, Can.NO, "it is not made for a Jetson; take --backend trt")
-    builds_without = backend is Backend.TRT_RTX and command.startswith("export")
+    builds_without = library.builds_without_gpu and command.startswith("export")
     if seen.gpu is None and not builds_without:
         return Ability(command, Can.NO, f"not installed, and {_lower(seen.why_no_gpu)}")
     return Ability(command, Can.NO, "not installed", engines_line(backend, seen))

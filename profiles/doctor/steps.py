@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mimi_edge.choices import Backend
 from mimi_edge.parts import CORE, LIBRARIES, TRAIN, Library
+from mimi_edge.runtimes import ENGINE_BACKENDS, GRAPH_BACKENDS
 
 PROBES = "mimi_edge.profiles.doctor.probes"
 CUDA_OF_TORCH, CACHE, WORKING_FOLDER = "torch.cuda", "cache", "working folder"
@@ -44,8 +45,8 @@ def all_groups() -> tuple[Group, ...]:
         (*_libraries(TRAIN), cuda_of_torch),
         _libraries(CORE),
         *((_library(name),) for name in ("onnxruntime", "matplotlib", "pynvml", "jtop", "pillow_heif")),
-        *(_provider(backend) for backend in (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)),
-        *(_engines(backend) for backend in (Backend.TRT, Backend.TRT_RTX)),
+        *(_provider(backend) for backend in GRAPH_BACKENDS),
+        *(_engines(backend) for backend in ENGINE_BACKENDS),
         (Step("driver", "gpus", "driver"), Step("cuda", "gpus", "cuda")),
         (Step("nvml", "gpus", "nvml"),),
         (Step("nvidia-smi", "gpus", "nvidia_smi"),),

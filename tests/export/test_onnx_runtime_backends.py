@@ -10,7 +10,8 @@ import pytest
 from mimi_edge.choices import Backend
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.export import onnx_runtime
-from mimi_edge.export.onnx_runtime import PROVIDERS, open_graph
+from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.runtimes import PROVIDERS
 
 
 class _Session:

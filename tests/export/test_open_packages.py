@@ -26,8 +26,9 @@ from mimi_edge.export.packages import create_or_extend, opened_package, read_pac
 from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving import serving
 from mimi_edge.files import sha256_of
-from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.fleet import fleet_ledger
+from mimi_edge.profiles.runtimes.artefact import Wanted
+from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.tasks.files import read_outline, read_task, write_task
 
 FEW, MANY = 2, 12

@@ -24,8 +24,9 @@ from mimi_edge.export.open_packages import undisturbed
 from mimi_edge.export.packages import create_or_extend, opened_package, roll_back
 from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving import serving
-from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.fleet import fleet_ledger
+from mimi_edge.profiles.runtimes.artefact import Wanted
+from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.tasks.files import write_task
 
 TASKS = ("a", "b")

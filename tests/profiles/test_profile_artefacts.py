@@ -8,9 +8,10 @@ from tiny_package import SIZE, make_package
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.profiles.artefacts import Wanted, file_sizes, find_artefacts
-from mimi_edge.profiles.open_artefact import ENGINE, GRAPH, TORCH, Opening
+from mimi_edge.profiles.runtimes.artefact import Opening, Wanted, file_sizes
+from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.profiles.storage import folder_bytes, package_storage
+from mimi_edge.runtimes import Runs
 
 TASKS = {"digits": (3, 0, 1), "latency": (1, 2, 2)}
 
@@ -31,7 +32,7 @@ def test_a_package_is_its_bare_backbone_and_its_tasks(package):
         ("digits", "task", "digits"),
         ("latency", "task", "latency"),
     ]
-    assert {one.opening.how for one in found} == {GRAPH}
+    assert {one.opening.runs for one in found} == {Runs.GRAPHS}
     assert {one.input_size for one in found} == {SIZE}
     assert found[1].stored_accuracy["test"].accuracy == 0.75
     assert names(find_artefacts([package.folder], Wanted(tasks=("latency",)))) == ["backbone", "latency"]
@@ -63,7 +64,11 @@ def test_a_task_file_that_lies_alone_needs_torch_and_says_so(package, tmp_path):
     with pytest.raises(ConfigError, match="--backend torch"):
         find_artefacts([alone], Wanted())
     (found,) = find_artefacts([alone], Wanted(backend=Backend.TORCH, weights="some.safetensors"))
-    assert (found.opening.how, found.opening.backbone, found.opening.weights) == (TORCH, "tiny", "some.safetensors")
+    assert (found.opening.backend, found.opening.backbone, found.opening.weights) == (
+        Backend.TORCH,
+        "tiny",
+        "some.safetensors",
+    )
 
 
 def test_torch_counts_the_weights_and_no_graph(package):
@@ -116,11 +121,11 @@ def test_an_engine_from_elsewhere_is_refused_without_trust(tmp_path):
 def test_an_opening_goes_through_json(package):
     for one in find_artefacts([package.folder], Wanted(backend=Backend.TORCH, threads=3)):
         assert Opening.of(one.opening.document()) == one.opening
-    engine = Opening(ENGINE, Backend.TRT, package.folder / "x.engine", package=package.folder, task="digits")
+    engine = Opening(Backend.TRT, package.folder / "x.engine", package=package.folder, task="digits")
     assert Opening.of(engine.document()) == engine
 
 
-@pytest.mark.parametrize("make", [lambda: Opening("oven", Backend.TRT), lambda: Opening(GRAPH, Backend.ORT_CPU)])
+@pytest.mark.parametrize("make", [lambda: Opening(Backend.TRT), lambda: Opening(Backend.ORT_CPU)])
 def test_an_opening_without_a_meaning_is_refused(make):
     with pytest.raises(ConfigError):
         make()

@@ -22,9 +22,10 @@ from mimi_edge.export.engines.export import export_engines  # noqa: E402
 from mimi_edge.export.onnx_runtime import open_graph  # noqa: E402
 from mimi_edge.images.decode import LabelledImages  # noqa: E402
 from mimi_edge.images.preprocessing import normalise  # noqa: E402
-from mimi_edge.profiles.artefacts import Wanted, find_artefacts  # noqa: E402
 from mimi_edge.profiles.latency import WarmUp  # noqa: E402
 from mimi_edge.profiles.profiler import Plan, profile  # noqa: E402
+from mimi_edge.profiles.runtimes.artefact import Wanted  # noqa: E402
+from mimi_edge.profiles.runtimes.find import find_artefacts  # noqa: E402
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_gpu_worker.py"))
 PLAN = Plan((1, 3), rounds=3, processes=1, warm_up=WarmUp(window=2, most_rounds=2), command=lambda _: WORKER)

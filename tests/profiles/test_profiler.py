@@ -19,7 +19,6 @@ from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.profiles import profiler
-from mimi_edge.profiles.artefacts import Wanted, find_artefacts
 from mimi_edge.profiles.board.find_board import Board, BoardState
 from mimi_edge.profiles.board.power import PowerReading
 from mimi_edge.profiles.energy import PowerPlan
@@ -27,6 +26,8 @@ from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.processes import COMMAND, Crew, start
 from mimi_edge.profiles.profiler import Plan, profile, profile_sources
 from mimi_edge.profiles.reports import report_document, report_from_document
+from mimi_edge.profiles.runtimes.artefact import Wanted
+from mimi_edge.profiles.runtimes.find import find_artefacts
 
 FAKE = Path(__file__).parent / "fake_worker.py"
 WARM_UP = WarmUp(window=2, most_rounds=4)

@@ -20,6 +20,7 @@ from mimi_edge.export.engines.building.requests import CAPABILITY, BatchRange
 from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.parts import upgrade_words
+from mimi_edge.runtimes import ENGINE_BACKENDS
 from mimi_edge.texts import excerpt, fault_list
 
 SCHEMA = 1
@@ -30,7 +31,6 @@ LARGEST_TENSOR = 2**40
 HIGHEST_RANK = 8
 LONGEST_NAME = 1000
 DTYPES = frozenset({"float32", "float16", "bfloat16", "int8", "int32", "int64", "bool", "uint8"})
-BACKENDS = (Backend.TRT, Backend.TRT_RTX)
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -241,7 +241,7 @@ FIELDS: Mapping[str, tuple[Test, str]] = {
     "engine": (lambda value: _is_text(value) and is_plain_name(value), "the name of a file in the same folder"),
     "sha256": (_is_digest, "64 hexadecimal digits"),
     "size_bytes": (lambda value: _is_count(value, LARGEST_ENGINE_BYTES, 1), f"1 to {LARGEST_ENGINE_BYTES}"),
-    "backend": _one_of(BACKENDS),
+    "backend": _one_of(ENGINE_BACKENDS),
     "version": (_is_text, "a text"),
     "gpu": (_is_text_or_none, "a text or null"),
     "compute_capabilities": (

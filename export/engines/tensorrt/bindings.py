@@ -24,6 +24,7 @@ from mimi_edge.export.engines.tensorrt.logs import EngineLog, LogRelay
 from mimi_edge.export.engines.tensorrt.messages import explain
 from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.installation import is_tegra, pip_line
+from mimi_edge.runtimes import runtime_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ class Bindings:
 
     Attributes:
         module: the module itself.
-        backend: `Backend.TRT` or `Backend.TRT_RTX`.
+        backend: one of `ENGINE_BACKENDS`.
         version: of the module, like "10.3.0".
         logger: the one `ILogger` of this module; use `listening` to hear what it gets.
         relay: who hears it.
@@ -87,7 +88,7 @@ class Bindings:
     @property
     def name(self) -> str:
         """What people call it, with its version."""
-        return f"{'TensorRT for RTX' if self.backend is Backend.TRT_RTX else 'TensorRT'} {self.version}"
+        return f"{runtime_of(self.backend).name} {self.version}"
 
     @contextmanager
     def listening(self) -> Iterator[EngineLog]:
@@ -397,7 +398,7 @@ def load_bindings(backend: Backend | None = None) -> Bindings:
     """Loads TensorRT, once a process.
 
     Args:
-        backend: `Backend.TRT` or `Backend.TRT_RTX`; None takes TensorRT where it is installed, else TensorRT for RTX.
+        backend: one of `ENGINE_BACKENDS`; None takes TensorRT where it is installed, else TensorRT for RTX.
 
     Raises:
         ConfigError: the backend has no engines.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,43 +12,12 @@ from typing import Any
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.installation import is_tegra
-from mimi_edge.parts import RTX, TRT, install_line
+from mimi_edge.runtimes import ENGINE_BACKENDS, ENGINE_LIBRARIES, EngineLibrary, Runtime, names, runtime_of
 
 ROUNDS = 3
 """Libraries need one another in an order that nobody states: what fails at first may load later."""
 
 
-@dataclass(frozen=True)
-class Flavour:
-    """One of the two libraries that build and run engines.
-
-    Attributes:
-        name: what people call it.
-        modules: Python modules to try; the second is what the first one wraps, and stands alone in some wheels.
-        libraries: the package of the wheel that holds its shared libraries.
-        part: of mimi-edge that brings it.
-    """
-
-    name: str
-    modules: tuple[str, str]
-    libraries: str
-    part: str
-
-    @property
-    def install(self) -> str:
-        """The line that installs it here."""
-        return install_line(self.part)
-
-
-FLAVOURS = {
-    Backend.TRT: Flavour("TensorRT", ("tensorrt", "tensorrt_bindings"), "tensorrt_libs", TRT),
-    Backend.TRT_RTX: Flavour(
-        "TensorRT for RTX",
-        ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-        "tensorrt_rtx_libs",
-        RTX,
-    ),
-}
 JETSON = (
     "On a Jetson it comes with JetPack (sudo apt install nvidia-jetpack); make the virtual environment with "
     "--system-site-packages so that it is seen."
@@ -58,7 +26,7 @@ JETSON = (
 
 def installed_backend() -> Backend:
     """TensorRT where it is installed, else TensorRT for RTX where that is, else TensorRT."""
-    return next((backend for backend in FLAVOURS if _installed(FLAVOURS[backend])), Backend.TRT)
+    return next((backend for backend in ENGINE_BACKENDS if installed_modules(backend)), ENGINE_BACKENDS[0])
 
 
 def import_bindings(backend: Backend) -> Any:
@@ -68,40 +36,41 @@ def import_bindings(backend: Backend) -> Any:
         ConfigError: the backend is neither TensorRT nor TensorRT for RTX.
         MimiEdgeError: it is not installed, or its libraries are missing or do not fit; the message says what to do.
     """
-    if backend not in FLAVOURS:
-        raise ConfigError(f"{backend.value} has no engines; expected {' or '.join(known.value for known in FLAVOURS)}.")
-    flavour = FLAVOURS[backend]
-    installed = _installed(flavour)
+    runtime = runtime_of(backend)
+    if runtime.engines is None:
+        raise ConfigError(f"{backend.value} has no engines; expected {names(ENGINE_BACKENDS)}.")
+    installed = installed_modules(backend)
     if not installed:
-        raise MimiEdgeError(_not_installed(flavour, backend))
+        raise MimiEdgeError(_not_installed(runtime))
     failed = []
     for attempt in range(2):
         if attempt:
-            _preload(flavour)
+            _preload(runtime.engines)
         for module in installed:
             try:
                 return _whole(import_module(module))
             except (ImportError, OSError, RuntimeError) as error:
                 failed.append(f"{module}: {error}")
-    raise _unloadable(flavour, backend, failed)
+    raise _unloadable(runtime, failed)
 
 
-def _not_installed(flavour: Flavour, backend: Backend) -> str:
-    if is_tegra() and backend is Backend.TRT_RTX:
-        return f"{flavour.name} is not made for a Jetson; JetPack's TensorRT is, --backend trt: {flavour.install}"
-    return f"{flavour.name} is not installed: {flavour.install}\n{_also(backend)}"
+def installed_modules(backend: Backend) -> list[str]:
+    """Those of its Python modules that are installed."""
+    return [name for name in ENGINE_LIBRARIES[backend].modules if find_spec(name) is not None]
 
 
-def _again(flavour: Flavour) -> str:
-    return f"{flavour.install} (with --reinstall)" if is_tegra() else f"{flavour.install} --force-reinstall"
+def _not_installed(runtime: Runtime) -> str:
+    if not runtime.made_for_here:
+        return f"{runtime.name} is not made for a Jetson; JetPack's TensorRT is, --backend trt: {runtime.install}"
+    return f"{runtime.name} is not installed: {runtime.install}\n{_also(runtime)}"
 
 
-def _also(backend: Backend) -> str:
-    return JETSON if backend is Backend.TRT else "It needs a GeForce RTX or RTX PRO GPU to run what it builds."
+def _again(runtime: Runtime) -> str:
+    return f"{runtime.install} (with --reinstall)" if is_tegra() else f"{runtime.install} --force-reinstall"
 
 
-def _installed(flavour: Flavour) -> list[str]:
-    return [name for name in flavour.modules if find_spec(name) is not None]
+def _also(runtime: Runtime) -> str:
+    return JETSON if runtime.backend is Backend.TRT else "It needs a GeForce RTX or RTX PRO GPU to run what it builds."
 
 
 def _whole(module: Any) -> Any:
@@ -111,25 +80,25 @@ def _whole(module: Any) -> Any:
     return module
 
 
-def _unloadable(flavour: Flavour, backend: Backend, failed: list[str]) -> MimiEdgeError:
+def _unloadable(runtime: Runtime, failed: list[str]) -> MimiEdgeError:
     listed = "\n".join(f"  - {fault}" for fault in dict.fromkeys(failed))
     text = " ".join(failed)
     if "undefined symbol" in text or "version `" in text:
         return MimiEdgeError(
-            f"{flavour.name}'s Python module is there, but the libraries it finds are of another version:\n{listed}\n"
-            f"Install both from one place: {_again(flavour)}, and take other TensorRT folders out of "
+            f"{runtime.name}'s Python module is there, but the libraries it finds are of another version:\n{listed}\n"
+            f"Install both from one place: {_again(runtime)}, and take other TensorRT folders out of "
             "LD_LIBRARY_PATH."
         )
     return MimiEdgeError(
-        f"{flavour.name}'s Python module is there, but its libraries cannot be loaded:\n{listed}\n"
-        f"Install them: {flavour.install}, or put the folders that hold them (TensorRT's and CUDA's) into "
-        f"LD_LIBRARY_PATH. {_also(backend)}"
+        f"{runtime.name}'s Python module is there, but its libraries cannot be loaded:\n{listed}\n"
+        f"Install them: {runtime.install}, or put the folders that hold them (TensorRT's and CUDA's) into "
+        f"LD_LIBRARY_PATH. {_also(runtime)}"
     )
 
 
-def _preload(flavour: Flavour) -> None:
+def _preload(library: EngineLibrary) -> None:
     """Loads what lies in wheels, for all to see; the module then finds it already loaded."""
-    left = [*_wheel_files("nvidia", "*/lib/libcudart.so*"), *_wheel_files(flavour.libraries, "*.so*")]
+    left = [*_wheel_files("nvidia", "*/lib/libcudart.so*"), *_wheel_files(library.libraries, "*.so*")]
     for _ in range(ROUNDS):
         left = [path for path in left if not _loads(path)]
 

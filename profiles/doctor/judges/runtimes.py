@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines.tensorrt.libraries import FLAVOURS, JETSON, Flavour
+from mimi_edge.export.engines.tensorrt.libraries import JETSON
 from mimi_edge.installation import pip_line
 from mimi_edge.parts import GPU, TRT
 from mimi_edge.profiles.doctor.findings import Finding, State, first_sentence
 from mimi_edge.profiles.doctor.judges.libraries import RUNTIME, reinstall_line
 from mimi_edge.profiles.doctor.judges.seen import GOOD, Seen, library
-
-ORT_BACKENDS = (Backend.ORT_CPU, Backend.ORT_CUDA, Backend.ORT_TRT)
+from mimi_edge.runtimes import ENGINE_BACKENDS, GRAPH_BACKENDS, Runtime, runtime_of
 
 
 def judge_runtimes(seen: Seen) -> Iterator[Finding]:
     """Findings of everything that runs a graph or an engine."""
     if seen.library("onnxruntime") == GOOD:
-        for backend in ORT_BACKENDS:
+        for backend in GRAPH_BACKENDS:
             yield from _provider(backend, seen)
-    for backend in FLAVOURS:
+    for backend in ENGINE_BACKENDS:
         yield from _engines(backend, seen)
 
 
@@ -52,7 +51,7 @@ def makes(backend: Backend, what: str, seen: Seen) -> bool:
 
 def engines_line(backend: Backend, seen: Seen) -> str:
     """The line that installs TensorRT, or TensorRT for RTX."""
-    return seen.install_line(FLAVOURS[backend].part)
+    return seen.install_line(runtime_of(backend).part)
 
 
 def _provider(backend: Backend, seen: Seen) -> Iterator[Finding]:
@@ -82,32 +81,32 @@ def _for_cpus_alone(seen: Seen) -> Finding:
 
 
 def _engines(backend: Backend, seen: Seen) -> Iterator[Finding]:
-    flavour, facts = FLAVOURS[backend], seen.facts(backend.value)
+    runtime, facts = runtime_of(backend), seen.facts(backend.value)
     failure = seen.failure(backend.value)
     if failure is None and not facts.get("installed"):
         yield from _no_engines(backend, seen)
     elif failure is not None:
         if not seen.not_ours(backend.value):
-            yield Finding(State.BROKEN, flavour.name, _sentence(failure.text), _mend(backend, seen))
+            yield Finding(State.BROKEN, runtime.name, _sentence(failure.text), _mend(backend, seen))
     elif misfits := list(_misfit(backend, seen)):
         yield from misfits
     else:
-        yield from _unmade(backend, flavour, seen)
+        yield from _unmade(runtime, seen)
 
 
 def _no_engines(backend: Backend, seen: Seen) -> Iterator[Finding]:
     if wheels := seen.facts(backend.value).get("wheels"):
         parts = " and ".join(f"{kind} {version}" for kind, version in wheels.items())
         text = f"pip says that {parts} are installed, but there is no module."
-        yield Finding(State.BROKEN, FLAVOURS[backend].name, text, _mend(backend, seen))
+        yield Finding(State.BROKEN, runtime_of(backend).name, text, _mend(backend, seen))
     elif backend is Backend.TRT and seen.gpu is not None:
         text = "It is not installed." + (f" {JETSON}" if seen.is_jetson else "")
-        yield Finding(State.MISSING, FLAVOURS[backend].name, text, engines_line(backend, seen))
+        yield Finding(State.MISSING, runtime_of(backend).name, text, engines_line(backend, seen))
 
 
 def _misfit(backend: Backend, seen: Seen) -> Iterator[Finding]:
     """Bindings and libraries of two versions: what they do together is anybody's guess."""
-    facts, name = seen.facts(backend.value), FLAVOURS[backend].name
+    facts, name = seen.facts(backend.value), runtime_of(backend).name
     wheels, version, loaded = facts.get("wheels", {}), facts.get("version"), facts.get("library")
     if len(set(wheels.values())) > 1:
         text = f"Its bindings are {wheels['bindings']}, its libraries {wheels['libs']}; they have to be the same."
@@ -120,15 +119,16 @@ def _misfit(backend: Backend, seen: Seen) -> Iterator[Finding]:
         yield Finding(State.BROKEN, name, text, _mend(backend, seen))
 
 
-def _unmade(backend: Backend, flavour: Flavour, seen: Seen) -> Iterator[Finding]:
-    """TensorRT needs a GPU even to build; TensorRT for RTX builds without."""
+def _unmade(runtime: Runtime, seen: Seen) -> Iterator[Finding]:
+    """Some libraries need a GPU even to build."""
+    backend, builds = runtime.backend, runtime.engines is not None and runtime.engines.builds_without_gpu
     for what in ("builder", "runtime"):
         step = f"{backend.value} {what}"
-        expected = seen.gpu is not None or (backend is Backend.TRT_RTX and what == "builder")
+        expected = seen.gpu is not None or (builds and what == "builder")
         failure = seen.failure(step)
         if failure is not None and (expected or failure.kind not in ("error", "import")):
             text = f"It is loaded, and no {what} can be made: {_sentence(failure.text)}"
-            yield Finding(State.BROKEN, flavour.name, text, _mend(backend, seen))
+            yield Finding(State.BROKEN, runtime.name, text, _mend(backend, seen))
 
 
 def _mend(backend: Backend, seen: Seen) -> str:

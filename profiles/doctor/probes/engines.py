@@ -5,15 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.choices import Backend
-from mimi_edge.export.engines.tensorrt.libraries import FLAVOURS
-
-LIBRARIES = {Backend.TRT: "libnvinfer.so", Backend.TRT_RTX: "libtensorrt_rtx.so"}
-WHEELS = {Backend.TRT: "tensorrt", Backend.TRT_RTX: "tensorrt-rtx"}
+from mimi_edge.export.engines.tensorrt.libraries import installed_modules
+from mimi_edge.runtimes import ENGINE_LIBRARIES
 
 
 def bindings(name: str) -> Iterator[Mapping[str, Any]]:
@@ -29,7 +26,7 @@ def bindings(name: str) -> Iterator[Mapping[str, Any]]:
     from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 
     yield {"version": load_bindings(backend).version}
-    yield {"library": library_version(LIBRARIES[backend])}
+    yield {"library": library_version(ENGINE_LIBRARIES[backend].shared_library)}
 
 
 def builder(name: str) -> Iterator[Mapping[str, Any]]:
@@ -54,17 +51,19 @@ def runtime(name: str) -> Iterator[Mapping[str, Any]]:
 
 def installed(backend: Backend) -> bool:
     """Whether there is a Python module of it."""
-    return any(find_spec(module) is not None for module in FLAVOURS[backend].modules)
+    return bool(installed_modules(backend))
 
 
 def wheels(backend: Backend) -> dict[str, str]:
     """Versions of its wheels by what they hold, `bindings` and `libs`, as pip knows them."""
     found: dict[str, str] = {}
+    every = [library.wheel for library in ENGINE_LIBRARIES.values()]
     for one in distributions():
         name = str(one.metadata["Name"] or "").lower().replace("_", "-")
         kind = name.rpartition("-")[2]
-        is_rtx = name.startswith(WHEELS[Backend.TRT_RTX])
-        if name.startswith(WHEELS[backend]) and is_rtx == (backend is Backend.TRT_RTX) and kind in ("bindings", "libs"):
+        # The longest beginning is the one that counts: tensorrt-rtx begins with tensorrt.
+        wheel = max((begin for begin in every if name.startswith(begin)), key=len, default=None)
+        if wheel == ENGINE_LIBRARIES[backend].wheel and kind in ("bindings", "libs"):
             found[kind] = one.version
     return found
 

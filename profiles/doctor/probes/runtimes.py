@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.choices import Backend
+from mimi_edge.runtimes import PROVIDERS
 
 ONE_NODE = bytes.fromhex(
     "08073a550a110a01610a016212016322064d61744d756c1201675a130a0161120e0a0c080112080a0208020a0208025a130a"
@@ -27,8 +28,6 @@ def provider(name: str) -> Iterator[Mapping[str, Any]]:
     """
     if find_spec("onnxruntime") is None:
         return
-    from mimi_edge.export.onnx_runtime import PROVIDERS
-
     backend = Backend(name)
     available = list(import_module("onnxruntime").get_available_providers())
     yield {"available": available, "built_in": PROVIDERS[backend][0] in available}

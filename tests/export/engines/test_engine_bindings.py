@@ -23,6 +23,7 @@ from mimi_edge.export.engines.running.cuda_library import why_no_driver
 from mimi_edge.export.engines.tensorrt import bindings as bindings_module
 from mimi_edge.export.engines.tensorrt import libraries
 from mimi_edge.export.engines.tensorrt.bindings import bindings_of, load_bindings
+from mimi_edge.runtimes import ENGINE_BACKENDS
 
 ALL = (*VERSIONS, "rtx-1.7")
 
@@ -62,7 +63,7 @@ def test_missing_tensorrt_names_the_line_that_installs_it(monkeypatch, backend, 
 
 
 @pytest.mark.usefixtures("nothing_loaded", "from_an_index")
-@pytest.mark.parametrize("backend", list(libraries.FLAVOURS))
+@pytest.mark.parametrize("backend", ENGINE_BACKENDS)
 def test_on_a_jetson_missing_tensorrt_names_what_works_there(backend, monkeypatch):
     monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     monkeypatch.setattr(installation, "is_tegra", lambda: True)
