@@ -23,7 +23,7 @@ from graphs import exported
 from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.manifest import TaskEntry, read_manifest, write_manifest
 from mimi_edge.export.packages import create_or_extend, opened_package, read_package, roll_back
-from mimi_edge.export.serving import serving
+from mimi_edge.export.serving.find import serving
 from mimi_edge.profiles.fleet import fleet_ledger
 from mimi_edge.profiles.runtimes.artefact import Wanted
 from mimi_edge.profiles.runtimes.find import find_artefacts

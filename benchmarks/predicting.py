@@ -25,7 +25,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ExportMismatchError
 from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.prediction import predictions
-from mimi_edge.export.serving import serving
+from mimi_edge.export.serving.find import serving
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.latency import WarmUp, measure

@@ -82,7 +82,7 @@ def command(
     from mimi_edge.cli.answer_files import check_answer_file
     from mimi_edge.cli.image_lists import named_images
     from mimi_edge.export.prediction import predictions
-    from mimi_edge.export.serving import serving
+    from mimi_edge.export.serving.find import serving
 
     if output is not None:
         check_answer_file(output)
@@ -128,7 +128,7 @@ def _source_and_images(arguments: Sequence[str], lists: Sequence[str]) -> tuple[
 def _is_source(path: Path) -> bool:
     from mimi_edge.cli.defaults import TASK_SUFFIX, is_package, is_run
     from mimi_edge.export.ort_adapters import MANIFEST
-    from mimi_edge.export.serving import ARCHIVE_SUFFIX
+    from mimi_edge.export.serving.find import ARCHIVE_SUFFIX
 
     if path.is_dir():
         return is_package(path) or is_run(path) or (path / MANIFEST).is_file()

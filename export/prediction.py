@@ -14,7 +14,8 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
 from mimi_edge.export.prefetch import Prepared, ready, ready_batches
-from mimi_edge.export.serving import ServedTask, Serving, serving
+from mimi_edge.export.serving.find import serving
+from mimi_edge.export.serving.served import ServedTask, Serving
 
 STAGE = "predict"
 BATCH = 16

@@ -20,7 +20,8 @@ from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
 from mimi_edge.export.manifest import MANIFEST, read_manifest
 from mimi_edge.export.prediction import BATCH
 from mimi_edge.export.prefetch import ready_batches
-from mimi_edge.export.serving import ServedTask, Serving, serving
+from mimi_edge.export.serving.find import serving
+from mimi_edge.export.serving.served import ServedTask, Serving
 from mimi_edge.images.preprocessing import Preprocessing, fit, normalise
 from mimi_edge.images.read_image import UnusableImageError, as_rgb, read_rgb
 from mimi_edge.runtimes import GRAPH_BACKENDS

@@ -242,7 +242,7 @@ def test_a_run_is_answered_by_torch_as_its_package_would(trained: Trained, tmp_p
 
 
 def test_a_run_without_torch_names_the_next_step(trained: Trained, monkeypatch):
-    from mimi_edge.export import lone_tasks
+    from mimi_edge.export.serving import lone_tasks
 
     monkeypatch.setattr(lone_tasks, "find_spec", lambda name: None)
     said = here("predict", trained.run, trained.data).ended(1).err

@@ -12,7 +12,8 @@ from tiny_package import make_package
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.prediction import predictions
 from mimi_edge.export.prefetch import ready_batches
-from mimi_edge.export.serving import ServedTask, Serving, serving
+from mimi_edge.export.serving.find import serving
+from mimi_edge.export.serving.served import ServedTask, Serving
 
 
 def prepared(number: int) -> np.ndarray:

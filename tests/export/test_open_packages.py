@@ -24,7 +24,7 @@ from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import create_or_extend, opened_package, read_package
 from mimi_edge.export.prediction import predict
-from mimi_edge.export.serving import serving
+from mimi_edge.export.serving.find import serving
 from mimi_edge.files import sha256_of
 from mimi_edge.profiles.fleet import fleet_ledger
 from mimi_edge.profiles.runtimes.artefact import Wanted

@@ -23,7 +23,7 @@ from mimi_edge.export.manifest import MANIFEST
 from mimi_edge.export.open_packages import undisturbed
 from mimi_edge.export.packages import create_or_extend, opened_package, roll_back
 from mimi_edge.export.prediction import predict
-from mimi_edge.export.serving import serving
+from mimi_edge.export.serving.find import serving
 from mimi_edge.profiles.fleet import fleet_ledger
 from mimi_edge.profiles.runtimes.artefact import Wanted
 from mimi_edge.profiles.runtimes.find import find_artefacts

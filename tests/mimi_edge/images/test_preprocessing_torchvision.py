@@ -139,7 +139,7 @@ def in_training(files: tuple[Path, ...]) -> Floats:
 def in_prediction(files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> Floats:
     """What a runtime gets from `predict`, three files at a time."""
     from mimi_edge.export import prediction
-    from mimi_edge.export.serving import ServedTask, Serving
+    from mimi_edge.export.serving.served import ServedTask, Serving
 
     seen: list[Floats] = []
     task = ServedTask("task", ("a", "b"), SETTING, lambda images: seen.append(images) or np.zeros((len(images), 2)))

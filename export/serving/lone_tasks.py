@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, Note
 from mimi_edge.export.given import GivenTask, given_task
 from mimi_edge.export.manifest import MANIFEST, read_manifest
+from mimi_edge.export.serving import graphs
+from mimi_edge.export.serving.served import Asked, ServedTask, Serving
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.tasks.files import SUFFIX
 from mimi_edge.tasks.stores import Floats
@@ -25,7 +28,39 @@ def is_one(source: Path) -> bool:
     return source.suffix == SUFFIX
 
 
-def package_beside(source: Path) -> Path | None:
+def of_task(source: Path, asked: Asked) -> Serving:
+    """A task file that belongs to a package is that package's task; any other is run by torch.
+
+    Raises:
+        ConfigError: another task was asked for, or a backend that runs no models.
+        MimiEdgeError: torch is not installed.
+    """
+    folder = _package_beside(source)
+    if folder is not None and asked.backend is not Backend.TORCH:
+        return graphs.of_package(folder, replace(asked, tasks=_only(source, source.stem, asked.tasks)))
+    given = _with_torch(source, asked.backend)
+    header = given.task.header
+    _only(source, header.name, asked.tasks)
+
+    def served() -> Iterator[ServedTask]:
+        run = _torch_logits(given, asked.threads, asked.listener)
+        yield ServedTask(header.name, header.classes, header.preprocessing, run)
+
+    return Serving((header.name,), served)
+
+
+def _only(source: Path, name: str, tasks: Sequence[str] | None) -> list[str]:
+    """The one task of a source that has one.
+
+    Raises:
+        ConfigError: another was asked for.
+    """
+    if other := [task for task in tasks or () if task != name]:
+        raise ConfigError(f"{source} is the task {name!r} alone; got --task {', '.join(other)}. Leave --task out.")
+    return [name]
+
+
+def _package_beside(source: Path) -> Path | None:
     """The package that a task file lies in, as one of its files; None where it is in none."""
     folder = source.parent
     if source.is_dir() or not (folder / MANIFEST).is_file():
@@ -34,7 +69,7 @@ def package_beside(source: Path) -> Path | None:
     return folder if entry is not None and entry.task == source.name else None
 
 
-def with_torch(source: Path, backend: Backend | None) -> GivenTask:
+def _with_torch(source: Path, backend: Backend | None) -> GivenTask:
     """The task of a run folder or of a file, once it is sure that torch can answer for it.
 
     Raises:
@@ -57,7 +92,7 @@ def with_torch(source: Path, backend: Backend | None) -> GivenTask:
     return given
 
 
-def torch_logits(given: GivenTask, threads: int | None, listener: Listener) -> Callable[[Floats], Floats]:
+def _torch_logits(given: GivenTask, threads: int | None, listener: Listener) -> Callable[[Floats], Floats]:
     """A function from normalised images [B, 3, S, S] to torch's logits [B, C].
 
     Raises:

@@ -1,0 +1,1 @@
+"""Tasks ready to answer: a file for each kind of source, all alike (`find`)."""
