@@ -31,8 +31,9 @@ from mimi_edge.export.packages import Package, create_or_extend, read_package
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
 from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, ratio_of_medians, summarise
+from mimi_edge.profiles.plan import Plan
 from mimi_edge.profiles.processes import COMMAND, Crew
-from mimi_edge.profiles.profiler import Plan, profile
+from mimi_edge.profiles.profiler import profile
 from mimi_edge.profiles.ratios import ratio
 from mimi_edge.profiles.runtimes.artefact import Artefact, Wanted
 from mimi_edge.profiles.runtimes.find import find_artefacts

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-import mimi_edge
 from mimi_edge.cli import (
     backbones,
     compare,
@@ -26,6 +25,7 @@ from mimi_edge.cli import (
     verify,
 )
 from mimi_edge.cli.complaints import put_in_words
+from mimi_edge.version import __version__
 
 
 def _flags_are_just_named(parameters: list[Any]) -> list[Any]:
@@ -67,7 +67,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(mimi_edge.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

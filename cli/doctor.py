@@ -10,12 +10,13 @@ import typer
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import Advice, document_or, explained, show_advice, show_facts
 from mimi_edge.cli.progress import watching
+from mimi_edge.runtimes import ENGINE_BACKENDS, GRAPH_BACKENDS, runtime_of
+from mimi_edge.version import __version__
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.doctor.diagnosis import Diagnosis
 
 STYLES = {"broken": "bold red", "warning": "bold yellow", "missing": "bold"}
-RUNTIMES = ("ort-cpu", "ort-cuda", "ort-trt")
 ROWS = {
     "core": ("",),
     "training": ("train",),
@@ -29,6 +30,7 @@ LIMIT_S = 60.0
 
 @explained
 def command(
+    context: typer.Context,
     limit: Annotated[float, typer.Option(min=1, help="Seconds that a library may take to load.")] = LIMIT_S,
     as_json: AsJson = False,
 ) -> None:
@@ -37,10 +39,9 @@ def command(
     Ends with 0 when nothing is broken, and with 1 when something that is installed does not work. A part that is not
     installed is no fault.
     """
-    from mimi_edge.cli.app import app
     from mimi_edge.profiles.doctor.diagnosis import diagnose, document_of
 
-    commands = [one.name for one in app.registered_commands if one.name]
+    commands = list(getattr(context.find_root().command, "commands", ()))
     with watching() as listener:
         diagnosis = diagnose(commands, limit_s=limit, listener=listener)
     document_or(as_json, document_of(diagnosis), lambda: _show(diagnosis))
@@ -78,13 +79,12 @@ def _words(can: str, text: str) -> str:
 
 def _here(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     """Names and values, in few lines."""
-    import mimi_edge
     from mimi_edge.parts import LIBRARIES
     from mimi_edge.profiles.doctor.judges.seen import GOOD, Seen
 
     seen = Seen(diagnosis.answers)
     machine = seen.facts("machine")
-    yield "mimi-edge", f"{mimi_edge.__version__}, Python {machine.get('python', 'unknown')}"
+    yield "mimi-edge", f"{__version__}, Python {machine.get('python', 'unknown')}"
     if "cpu" in machine:
         yield "machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']} {machine['machine']}"
     if machine.get("memory_bytes"):
@@ -101,12 +101,13 @@ def _here(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _runtimes(facts: Any) -> Iterator[tuple[str, str]]:
-    working = [name for name in RUNTIMES if facts(name).get("computes")]
+    working = [one.value for one in GRAPH_BACKENDS if facts(one.value).get("computes")]
     if working:
         yield "computes", ", ".join(working)
-    for name, title in (("trt", "TensorRT"), ("trt-rtx", "TensorRT for RTX")):
-        if version := facts(name).get("version"):
-            yield title, f"{version}, library {facts(name).get('library') or 'not found'}"
+    for runtime in map(runtime_of, ENGINE_BACKENDS):
+        found = facts(runtime.backend.value)
+        if version := found.get("version"):
+            yield runtime.name, f"{version}, library {found.get('library') or 'not found'}"
 
 
 def _gpu(gpu: Mapping[str, Any]) -> str:

@@ -95,7 +95,8 @@ def command(
     """Measure bytes, accuracy, latency, memory and energy of artefacts, each in processes of its own, in turns."""
     from mimi_edge.cli.measured import show_report
     from mimi_edge.cli.profiled import profiled
-    from mimi_edge.profiles.profiler import Plan, profile_sources
+    from mimi_edge.profiles.plan import Plan
+    from mimi_edge.profiles.profiler import profile_sources
     from mimi_edge.profiles.rendering.formats import check_reports, write_reports
     from mimi_edge.profiles.reports import report_document
     from mimi_edge.profiles.runtimes.artefact import Wanted

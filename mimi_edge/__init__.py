@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mimi_edge.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mimi_edge.errors import MimiEdgeError
     from mimi_edge.export.from_python import export, merge
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from mimi_edge.training.from_python import train
 
 __all__ = ["Answer", "MimiEdgeError", "Predictor", "export", "merge", "profile", "train"]
-__version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "mimi_edge.export.predictor",

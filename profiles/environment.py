@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimi_edge.profiles.board.processor import cpu_model, usable_cores
 from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ PACKAGES = (
 BUSY = 0.5
 """Runnable processes for each core above which a machine counts as busy."""
 GIT_SECONDS = 5
-CPU_INFO = Path("/proc/cpuinfo")
-BOARD_NAME = Path("/proc/device-tree/model")
 
 
 @dataclass(frozen=True)
@@ -144,22 +143,6 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def cpu_model() -> str:
-    """The processor's name; on boards whose processor does not tell it, the board's."""
-    for line in _text(CPU_INFO).splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
-            return value.strip()
-    return _text(BOARD_NAME).strip("\0 \n") or platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def installed_versions(names: Sequence[str]) -> dict[str, str]:
     """Versions by name of those of the packages that are installed."""
     versions = {name: _installed_version(name) for name in names}
@@ -178,10 +161,3 @@ def _load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

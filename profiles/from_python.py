@@ -47,7 +47,8 @@ def profile(
         ConfigError: what is asked makes no sense.
         MimiEdgeError: the backend is not installed, or there is no power meter.
     """
-    from mimi_edge.profiles.profiler import Plan, profile_sources
+    from mimi_edge.profiles.plan import Plan
+    from mimi_edge.profiles.profiler import profile_sources
     from mimi_edge.profiles.runtimes.artefact import Wanted
 
     wanted = Wanted(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,18 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.board.find_board import Board, BoardState, find_board, throttled_between
 from mimi_edge.profiles.devices.roofline import estimate, why_not
 from mimi_edge.profiles.devices.work import Work, work_of
-from mimi_edge.profiles.earlier_reports import SOME_EACH
 from mimi_edge.profiles.energy import power_meter, rested
 from mimi_edge.profiles.environment import Environment, current_environment
-from mimi_edge.profiles.latency import WarmUp
+from mimi_edge.profiles.plan import Plan
 from mimi_edge.profiles.preparation import preparation_of_made_up, preparation_of_split
-from mimi_edge.profiles.processes import COMMAND, PATIENCE_S, Crew
-from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Preparation, Report
+from mimi_edge.profiles.processes import Crew
+from mimi_edge.profiles.reports import SOME_EACH, MeasuredArtefact, Measurement, Preparation, Report
 from mimi_edge.profiles.runtimes.artefact import Artefact, Wanted, file_sizes
 from mimi_edge.profiles.runtimes.find import artefacts_of
 from mimi_edge.profiles.runtimes.protocol import measured_runtime
 from mimi_edge.profiles.session import Session
 from mimi_edge.profiles.storage import PackageStorage, package_storage
-from mimi_edge.profiles.teams import DEFAULT_PROCESSES, open_teams
+from mimi_edge.profiles.teams import open_teams
 from mimi_edge.runtimes import PROVIDERS
 
 if TYPE_CHECKING:
@@ -38,56 +37,6 @@ if TYPE_CHECKING:
     from mimi_edge.training.run_folders import Run
 
 GIGA = 1e9
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to measure.
-
-    Attributes:
-        batches: images at a time, one interleaved run for each.
-        rounds: samples of each artefact and batch, shared by its processes; None for as many as make sense.
-        seed: of images and of the order of measurement.
-        warm_up: when artefacts count as warm.
-        power: whether joules are measured, too.
-        device: whose data sheet is set beside the measurements, None for none.
-        processes: of each artefact, fewer where memory is short. Several tell how much one differs from the next.
-        patience_s: seconds of silence after which a process is given up.
-        command: starts the process of an artefact; tests and benchmarks have others.
-    """
-
-    batches: tuple[int, ...] = (1,)
-    rounds: int | None = None
-    seed: int = 0
-    warm_up: WarmUp = field(default_factory=WarmUp)
-    power: bool = False
-    device: Device | None = None
-    processes: int = DEFAULT_PROCESSES
-    patience_s: float = PATIENCE_S
-    command: Callable[[Artefact], Sequence[str]] = lambda _: COMMAND
-
-    def __post_init__(self) -> None:
-        """Refuses numbers without a meaning.
-
-        Raises:
-            ConfigError: batches, rounds or processes below 1, or a batch that comes twice.
-        """
-        faults = []
-        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
-            got = ",".join(map(str, self.batches)) or "none"
-            faults.append(f"Batches must be at least 1, and each comes once; got {got}.")
-        faults += [
-            f"{name} must be at least 1; got {number}."
-            for name, number in (("Rounds", self.rounds), ("Processes", self.processes))
-            if number is not None and number < 1
-        ]
-        if faults:
-            raise ConfigError("\n".join(faults))
-
-    @property
-    def useful_processes(self) -> int:
-        """No more than there are samples for."""
-        return self.processes if self.rounds is None else min(self.processes, self.rounds)
 
 
 def profile_sources(

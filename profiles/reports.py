@@ -21,7 +21,9 @@ from mimi_edge.recalls import ClassRecalls
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.texts import excerpt
 
-SCHEMA = 3
+SCHEMA, OLDEST_SCHEMA = 3, 2
+ONE_EACH, SOME_EACH = "one for each artefact", "some for each artefact"
+"""What reports of schema 2, and those of today, say of the processes of artefacts."""
 REPORT_KIND = DocumentKind(
     "a report",
     largest_bytes=250_000_000,
@@ -378,25 +380,26 @@ def report_from_document(document: Mapping[str, Any], where: object = "This repo
         ArtifactError: it is no such document, or of a newer format.
     """
     schema = document.get("schema") if isinstance(document, Mapping) else None
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+    if type(schema) is not int or not OLDEST_SCHEMA <= schema <= SCHEMA:
         raise ArtifactError(
-            f"{where} is no report that can be read here: expected schema up to {SCHEMA}, got {excerpt(schema)}. "
-            f"Measure again. {upgrade_words()}"
+            f"{where} is no report that can be read here: expected schema {OLDEST_SCHEMA} to {SCHEMA}, got "
+            f"{excerpt(schema)}. Measure again, with mimi-edge profile. {upgrade_words()}"
         )
     if schema < SCHEMA:
-        from mimi_edge.profiles.earlier_reports import taken_over
-
-        try:
-            document = taken_over(document)
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
-            raise ArtifactError(
-                f"{where} lacks or misspells something ({excerpt(error)}). {REPORT_KIND.mend}"
-            ) from error
+        document = _of_schema_2(document)
     entries = typed_document(document, where, REPORT_KIND, _ReportEntries)
     try:
         return _report_from(entries)
     except ConfigError as error:
         raise ArtifactError(f"{where} cannot be: {error} {REPORT_KIND.mend}") from error
+
+
+def _of_schema_2(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same report as of today: there was one process for each artefact."""
+    method = document.get("method")
+    if isinstance(method, Mapping) and method.get("processes") == ONE_EACH:
+        method = {**method, "processes": SOME_EACH, "processes_each": 1}
+    return {**document, "schema": SCHEMA, "method": method}
 
 
 def environment_document(environment: Environment) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mimi_edge.profiles.turns import Taken, Turn, take_turns
 
 if TYPE_CHECKING:
     from mimi_edge.images.decode import LabelledImages
-    from mimi_edge.profiles.profiler import Plan
+    from mimi_edge.profiles.plan import Plan
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mimi_edge
 from mimi_edge.choices import Strategy
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
@@ -20,6 +19,7 @@ from mimi_edge.export.packages import Package
 from mimi_edge.export.shared.layout import layout_document
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.task import Task
+from mimi_edge.version import __version__
 
 
 def export_engines(
@@ -124,7 +124,7 @@ def _sidecar(work: EngineWork, label: str, made: Made) -> Sidecar:
         build_seconds=built.seconds,
         timing_cache=built.timing_cache.value,
         check={"overflow_looked_for_on": graph.looked_at, **check},
-        mimi_edge=mimi_edge.__version__,
+        mimi_edge=__version__,
     )
 
 

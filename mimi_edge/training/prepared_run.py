@@ -9,7 +9,6 @@ from typing import Any
 
 import timm
 
-import mimi_edge
 from mimi_edge.budgets import Budget, Cost, CostModel, largest_that_fits, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope
@@ -27,6 +26,7 @@ from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
 from mimi_edge.training.config import RANDOM, TrainingConfig, method_settings
 from mimi_edge.training.flops import FlopsCount, count_flops
+from mimi_edge.version import __version__
 
 MEASURED_SPLITS = ("val", "test")
 """Splits whose accuracy a task file states."""
@@ -212,7 +212,7 @@ def _header(
         accuracy={name: SplitAccuracy(0.0, count) for name, count in counts.items()},
         training_sha256=config.sha256,
         versions={
-            "mimi-edge": mimi_edge.__version__,
+            "mimi-edge": __version__,
             "torch": version("torch").split("+")[0],
             "timm": timm.__version__,
         },

@@ -11,6 +11,7 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.profiles.board import jetson, nvml
 from mimi_edge.profiles.board.files import ROOT, text_of
 from mimi_edge.profiles.board.power import PowerMeter
+from mimi_edge.profiles.board.processor import cpu_model
 from mimi_edge.profiles.board.rapl import RaplMeter
 from mimi_edge.profiles.memory import together_bytes
 
@@ -146,8 +147,6 @@ def _cpu(root: Path, why_no_gpu: str) -> Board:
             throttling=tuple(f"{name} (state {level})" for name, level in active.items()),
             facts={"no_gpu": why_no_gpu},
         )
-
-    from mimi_edge.profiles.environment import cpu_model
 
     return Board(CPU, cpu_model(), True, meter, reason, state)
 

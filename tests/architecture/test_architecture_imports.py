@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,37 @@ def test_unpickling_is_seen(source: str) -> None:
 
 def test_a_load_that_refuses_pickles_is_fine() -> None:
     assert unpickling("np.load('x', allow_pickle=False)", Path("mimi_edge/a.py")) == []
+
+
+def _modules_imported(found: list[Import], modules: set[str]) -> dict[str, set[str]]:
+    """For each module the others that it imports anywhere: inside functions, and for type checkers alone, as well."""
+    graph: dict[str, set[str]] = {module: set() for module in modules}
+    for one in found:
+        importer = _module_name(one.file)
+        names = (one.name, one.name.rpartition(".")[0])
+        graph[importer] |= {next((name for name in names if name in modules), importer)} - {importer}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another, each circle once."""
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]  # it is told from the imported to the importing
+        smaller = {name: others - {circle[1]} if name == circle[0] else others for name, others in graph.items()}
+        return [circle, *circles(smaller)]
+    return []
+
+
+def test_no_two_modules_need_each_other(sources: dict[Path, str], found: list[Import]) -> None:
+    graph = _modules_imported(found, {_module_name(file) for file in sources})
+    assert len(graph) > 200
+    in_words = [" -> ".join(circle) for circle in circles(graph)]
+    assert not in_words, "\n".join(in_words)
+
+
+def test_a_circle_of_modules_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})

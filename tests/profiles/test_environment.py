@@ -5,15 +5,14 @@ from dataclasses import asdict
 
 import pytest
 
-from mimi_edge.profiles import environment
+from mimi_edge.profiles.board import processor
 from mimi_edge.profiles.board.find_board import Board, BoardState
+from mimi_edge.profiles.board.processor import cpu_model, usable_cores
 from mimi_edge.profiles.environment import (
     busy_marks,
-    cpu_model,
     current_environment,
     git_revision,
     installed_versions,
-    usable_cores,
 )
 
 
@@ -45,7 +44,7 @@ def test_the_processor_s_name_is_found_where_it_is(tmp_path, monkeypatch, cpu_in
         path = tmp_path / constant
         if content is not None:
             path.write_text(content)
-        monkeypatch.setattr(environment, constant, path)
+        monkeypatch.setattr(processor, constant, path)
     assert cpu_model() == expected
 
 

@@ -23,7 +23,8 @@ from mimi_edge.export.onnx_runtime import open_graph  # noqa: E402
 from mimi_edge.images.decode import LabelledImages  # noqa: E402
 from mimi_edge.images.preprocessing import normalise  # noqa: E402
 from mimi_edge.profiles.latency import WarmUp  # noqa: E402
-from mimi_edge.profiles.profiler import Plan, profile  # noqa: E402
+from mimi_edge.profiles.plan import Plan  # noqa: E402
+from mimi_edge.profiles.profiler import profile  # noqa: E402
 from mimi_edge.profiles.runtimes.artefact import Wanted  # noqa: E402
 from mimi_edge.profiles.runtimes.find import find_artefacts  # noqa: E402
 

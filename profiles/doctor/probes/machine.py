@@ -18,7 +18,7 @@ TOOLS = ("nvpmodel", "jetson_clocks", "tegrastats")
 def machine() -> Iterator[Mapping[str, Any]]:
     """Python, system, processor and memory."""
     from mimi_edge.profiles.board.jetson import memory
-    from mimi_edge.profiles.environment import cpu_model, usable_cores
+    from mimi_edge.profiles.board.processor import cpu_model, usable_cores
 
     yield {"python": platform.python_version(), "executable": sys.executable}
     yield {"system": f"{platform.system()} {platform.release()}", "machine": platform.machine()}

@@ -16,8 +16,9 @@ from mimi_edge.training.backbone_choice import SUITED, WEIGHTS_FILE, chosen_back
 from mimi_edge.training.backbones import load_backbone
 from mimi_edge.training.devices import chosen_device
 from mimi_edge.training.families import FAMILIES
+from mimi_edge.training.measure_supported import measured
 from mimi_edge.training.prepared_run import prepare
-from mimi_edge.training.supported import measured, similar_names, supported, supported_names
+from mimi_edge.training.supported import similar_names, supported, supported_names
 
 FIRST = next(iter(SUITED))
 
