@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from mimi_edge.cli import (
-    backbones,
-    compare,
-    compare_reports,
-    devices,
-    doctor,
-    export,
-    inspect,
-    install_task,
-    ledger,
-    pack,
-    plan,
-    predict,
-    profile,
-    train,
-    verify,
-)
 from mimi_edge.cli.complaints import put_in_words
 from mimi_edge.version import __version__
+
+SUMMARIES = {
+    "train": "Train a task down to a budget: large adapters first, the least important neurons removed round by round.",
+    "plan": "Show what train would do with these options: rounds, sizes, operations, time. Nothing is trained.",
+    "compare": "Train several methods under the same budgets, and show bytes, accuracy, operations, latency and "
+    "memory.",
+    "backbones": "Show the backbones that --backbone takes: size, operations, sites, and what the budget leaves for "
+    "adapters.",
+    "export": "Make what a device runs, and check that it answers what was trained. What disagrees is not published.",
+    "profile": "Measure bytes, accuracy, latency, memory and energy of artefacts, each in processes of its own, in "
+    "turns.",
+    "predict": "Classify images. Those that cannot be used are named at the end, with exit code 1; the others go on.",
+    "inspect": "Show what a task file, package, graph, run folder, archive, folder of adapters or report holds.",
+    "devices": "List device profiles, show or check one, or estimate what a package takes on them before one has them.",
+    "pack": "Pack a package into one archive, the same bytes each time. Engines stay: a device builds its own.",
+    "verify": "Check every hash, every graph's references and every task file. Names all that is wrong, with exit "
+    "code 4.",
+    "install-task": "Add or replace tasks in a package, all or none of them. Needs no torch and no network.",
+    "doctor": "Look at this machine: what is installed, what each command can do here, and the line that brings "
+    "what is missing.",
+    "ledger": "Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N.",
+    "compare-reports": "Compare two reports taken under the same conditions: ratios of B to A with intervals, and "
+    "limits on them.",
+}
+"""The commands in their order, with what the list of them says: with what the help of each begins."""
 
 
 def _flags_are_just_named(parameters: list[Any]) -> list[Any]:
@@ -48,9 +60,40 @@ class _Command(TyperCommand):
         return _flags_are_just_named(super().get_params(ctx))
 
 
+class _Commands(Mapping[str, Any]):
+    """The commands, each loaded when it is asked for: `--help`, and every other command, waits for none of them."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in SUMMARIES:
+            raise KeyError(name)
+        return _loaded(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SUMMARIES)
+
+    def __len__(self) -> int:
+        return len(SUMMARIES)
+
+
+@cache
+def _loaded(name: str) -> Any:
+    """The command of a name, from the module of that name."""
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    module = import_module(f"mimi_edge.cli.{name.replace('-', '_')}")
+    alone.command(name, cls=_Command)(module.command)
+    return get_command(alone)
+
+
 class _Group(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"commands": _Commands()})
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _flags_are_just_named(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.commands = {name: TyperCommand(name, help=summary) for name, summary in SUMMARIES.items()}
+        super().format_help(ctx, formatter)
 
 
 app = typer.Typer(
@@ -78,20 +121,3 @@ def options(
     ] = False,
 ) -> None:
     """Many vision tasks on one small device: one frozen ViT, one small file of pruned adapters a task."""
-
-
-app.command("train", cls=_Command)(train.command)
-app.command("plan", cls=_Command)(plan.command)
-app.command("compare", cls=_Command)(compare.command)
-app.command("backbones", cls=_Command)(backbones.command)
-app.command("export", cls=_Command)(export.command)
-app.command("profile", cls=_Command)(profile.command)
-app.command("predict", cls=_Command)(predict.command)
-app.command("inspect", cls=_Command)(inspect.command)
-app.command("devices", cls=_Command)(devices.command)
-app.command("pack", cls=_Command)(pack.command)
-app.command("verify", cls=_Command)(verify.command)
-app.command("install-task", cls=_Command)(install_task.command)
-app.command("doctor", cls=_Command)(doctor.command)
-app.command("ledger", cls=_Command)(ledger.command)
-app.command("compare-reports", cls=_Command)(compare_reports.command)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
+from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.progress import watching
+from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
 from mimi_edge.events import Advance
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.cli.defaults import RUNS, say_next
-from mimi_edge.cli.options import AsJson, AskedConfig, Threads, takes_training_options
+from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
+from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note

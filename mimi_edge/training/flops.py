@@ -1,4 +1,4 @@
-"""Counting what a forward pass costs: 2 x multiply-accumulates of linear and convolution layers and of attention."""
+"""Counting what a forward pass costs, by torch's own counter: 2 x multiply-accumulates of matrix products."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from enum import Enum
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class FlopsCount(str, Enum):
@@ -25,59 +26,13 @@ class FlopsCount(str, Enum):
     PAPER = "paper"
 
 
-def _linear(result: Tensor, _inputs: Tensor, weight: Tensor, *_: object, **__: object) -> int:
-    return 2 * result.numel() * weight.shape[1]
+def _normalisation(input_shape: torch.Size, *_: object, **__: object) -> int:
+    return 5 * math.prod(input_shape)
 
 
-def _convolution(result: Tensor, _inputs: Tensor, weight: Tensor, *_: object, **__: object) -> int:
-    return 2 * result.numel() * math.prod(weight.shape[1:])
-
-
-def _product(result: Tensor, left: Tensor, *_: object, **__: object) -> int:
-    return 2 * result.numel() * left.shape[-1]
-
-
-def _attention(result: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object) -> int:
-    return 2 * result.numel() // value.shape[-1] * key.shape[-2] * (query.shape[-1] + value.shape[-1])
-
-
-def _normalisation(result: Tensor, *_: object, **__: object) -> int:
-    return 5 * result.numel()
-
-
-_LAYERS: Mapping[Any, Callable[..., int]] = {functional.linear: _linear, functional.conv2d: _convolution}
-_OPERATIONS: Mapping[FlopsCount, Mapping[Any, Callable[..., int]]] = {
-    FlopsCount.FULL: {
-        **_LAYERS,
-        torch.matmul: _product,
-        Tensor.matmul: _product,
-        Tensor.__matmul__: _product,
-        torch.bmm: _product,
-        functional.scaled_dot_product_attention: _attention,
-    },
-    FlopsCount.PAPER: {**_LAYERS, functional.layer_norm: _normalisation},
-}
-
-
-class _Counter(TorchFunctionMode):
-    """Watches torch's functions run and adds up what they cost."""
-
-    def __init__(self, count: FlopsCount) -> None:
-        super().__init__()
-        self.operations = _OPERATIONS[count]
-        self.total: int = 0
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if operations := self.operations.get(func):
-            self.total += operations(result, *args, **(kwargs or {}))
-        return result
+_NORMALISATIONS: Mapping[Any, Callable[..., int]] = {torch.ops.aten.native_layer_norm: _normalisation}
+_PRODUCTS_OF_ATTENTION = torch.ops.aten.bmm
+"""What attention's products come down to: products of batches of matrices, neither of which is a layer's weight."""
 
 
 def count_flops(module: nn.Module, input_size: int, count: FlopsCount) -> int:
@@ -88,8 +43,13 @@ def count_flops(module: nn.Module, input_size: int, count: FlopsCount) -> int:
         input_size: S, in pixels.
         count: which operations count.
     """
-    device = next(module.parameters()).device
-    counter = _Counter(count)
-    with torch.no_grad(), counter:
-        module(torch.zeros(1, 3, input_size, input_size, device=device))
-    return counter.total
+    # Detached, as the counter stumbles over a parameter that is itself what a layer is given.
+    frozen = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    images = torch.zeros(1, 3, input_size, input_size, device=next(module.parameters()).device)
+    of_paper = count is FlopsCount.PAPER
+    counter = FlopCounterMode(display=False, custom_mapping=dict(_NORMALISATIONS) if of_paper else None)
+    # The counter knows no CPU's fused attention, but the products that it is made of.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        functional_call(module, frozen, images)
+    total = int(counter.get_total_flops())
+    return total - int(counter.get_flop_counts()["Global"].get(_PRODUCTS_OF_ATTENTION, 0)) if of_paper else total

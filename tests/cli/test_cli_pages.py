@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from mimi_edge.cli.app import app
+from mimi_edge.cli.app import SUMMARIES, app
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -65,3 +68,20 @@ def test_the_readme_begins_with_the_three_bare_commands() -> None:
         ("export", "--format trt"),
         ("profile", ""),
     ]
+
+
+def test_the_list_of_commands_says_what_each_command_s_own_help_begins_with() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert {name: cleandoc(command.help).split("\n\n")[0].replace("\n", " ") for name, command in commands.items()} == (
+        SUMMARIES
+    )
+
+
+def test_help_loads_no_command() -> None:
+    """Nor does one command load another."""
+    run = "from mimi_edge.cli.app import app; app(sys.argv[1:], standalone_mode=False)"
+    seen = f"import sys; {run}; print(*sys.modules)"
+    for words, loaded in ((["--help"], set()), (["pack", "--help"], {"pack"})):
+        done = subprocess.run([sys.executable, "-c", seen, *words], capture_output=True, text=True, check=True)
+        modules = {name for name in SUMMARIES if f"mimi_edge.cli.{name.replace('-', '_')}" in done.stdout.split()}
+        assert modules == loaded
