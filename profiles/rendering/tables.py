@@ -16,7 +16,7 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     break_evens,
 )
-from mimi_edge.profiles.rendering.figures import figure, megabytes, milliseconds, percent, ratio
+from mimi_edge.profiles.rendering.readable import figure, megabytes, milliseconds, percent, ratio
 from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, environment_document
 
 ENGINE_PER_TASK = "per-task."

@@ -1,8 +1,9 @@
-"""Figures as readers see them; programs read the JSON document."""
+"""Numbers as people read them; programs read the JSON document."""
 
 from __future__ import annotations
 
-MEGABYTE = 1000**2
+from mimi_edge.files import MEGABYTE
+
 LARGEST_WHOLE = 1e9
 
 
