@@ -10,7 +10,7 @@ import typer
 from mimi_edge.choices import Precision
 from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
-from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
+from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,9 +86,4 @@ def _show(ledger: Ledger, counts: tuple[int, ...]) -> None:
     from mimi_edge.profiles.rendering.tables import ledger_tables
 
     for table in ledger_tables(ledger, counts):
-        if len(table.columns) == 2:
-            show_facts(table.title, {row[0]: row[1] for row in table.rows})
-        else:
-            show_table(table.title, table.columns, table.rows)
-        if table.note:
-            say(table.note)
+        show_table(table)

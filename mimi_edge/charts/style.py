@@ -29,7 +29,7 @@ SMALL, NORMAL, TITLE = 9, 10, 13
 """Sizes of letters, in points."""
 LETTER = 0.6
 """Width of a letter on average, in its size."""
-LEGEND_MARK = 4.5
+LEGEND_MARK = 5.2
 """Width of what stands before a legend's words with all that is left free, in their size."""
 POINTS_PER_INCH = 72
 TIP = "tip: "

@@ -15,6 +15,7 @@ from mimi_edge.files import MEGABYTE
 from mimi_edge.profiles.ledger import DEFAULT_COUNTS, Ledger, Panel, panels
 from mimi_edge.profiles.ledger_plot import growth_on
 from mimi_edge.profiles.rendering.readable import megabytes, percent
+from mimi_edge.profiles.rendering.tables import BACKBONE, called
 from mimi_edge.profiles.reports import MeasuredAccuracy, MeasuredArtefact, Report
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ WIDTH_INCHES, HEIGHT_INCHES = 4.9, 3.1
 DRAWN_SHARE = 0.99
 DRAWN_POINTS = 100
 NORMAL_QUANTILE_95 = 1.959964
-BACKBONE = "backbone"
 APART = 0.03
 """Of points that would lie on one another, as a share of the axis."""
 
@@ -70,20 +70,20 @@ def latency_chart(report: Report, batch: int) -> Chart:
     """Share of the samples below each latency, a line an artefact."""
     from matplotlib.ticker import PercentFormatter
 
-    samples = {
-        artefact.name: np.asarray(found.samples.latency_ns) / 1e6
+    samples = [
+        (called(artefact), np.asarray(found.samples.latency_ns) / 1e6)
         for artefact in report.artefacts
         if (found := artefact.at(batch)) is not None
-    }
+    ]
     figure, axes = _frame("ms", "share of samples")
     shares = np.linspace(0, DRAWN_SHARE, DRAWN_POINTS)
     legend = [
         line(axes, np.quantile(values, shares).tolist(), shares.tolist(), index, name)
-        for index, (name, values) in enumerate(samples.items())
+        for index, (name, values) in enumerate(samples)
     ]
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    medians = "; ".join(f"{name}: p50 {np.median(values):.3f} ms" for name, values in samples.items())
+    medians = "; ".join(f"{name}: p50 {np.median(values):.3f} ms" for name, values in samples)
     description = f"Share of samples that took no longer, up to p99. {medians}."
     return Chart(f"latency-{batch}", f"Latency, batch {batch}", description, figure, legend)
 
@@ -93,7 +93,7 @@ def accuracy_chart(report: Report) -> Chart:
     from matplotlib.ticker import PercentFormatter
 
     found = [
-        (artefact.name, own_bytes(report, artefact), artefact.accuracy)
+        (called(artefact), own_bytes(report, artefact), artefact.accuracy)
         for artefact in report.artefacts
         if artefact.accuracy is not None
     ]
@@ -149,7 +149,7 @@ def neurons_chart(artefact: MeasuredArtefact, identity: str) -> Chart:
         f"{sum(neurons.values())} neurons at {there} of {len(neurons)} sites; "
         f"most at one site: {max(neurons.values(), default=0)}."
     )
-    return Chart(identity, f"Neurons per site: {artefact.name}", description, figure, legend)
+    return Chart(identity, f"Neurons per site: {called(artefact)}", description, figure, legend)
 
 
 def ledger_charts(ledger: Ledger, counts: Sequence[int] = DEFAULT_COUNTS) -> list[Chart]:

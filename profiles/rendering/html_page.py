@@ -10,7 +10,8 @@ from mimi_edge.profiles.rendering.charts import Chart, ledger_charts, report_cha
 from mimi_edge.profiles.rendering.inline import shown
 from mimi_edge.profiles.rendering.markup import Markup, element, joined, name_of, text
 from mimi_edge.profiles.rendering.styles import style_sheet
-from mimi_edge.profiles.rendering.tables import Table, environment_table, ledger_tables, report_tables
+from mimi_edge.profiles.rendering.table import Table
+from mimi_edge.profiles.rendering.tables import environment_table, ledger_tables, report_tables
 from mimi_edge.profiles.reports import Report
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

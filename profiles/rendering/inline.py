@@ -23,6 +23,8 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _REFERENCE = re.compile(r"(?<=^#)[^)]+$|(?<=url\(#)[^)]+(?=\))")
 _FONT = re.compile(r"font: (?:(\d+) )?([\d.]+px)[^;]*")
 """How matplotlib before 3.10 says it."""
+_PRECISE = re.compile(r"(\.\d\d)\d+")
+"""Hundredths of a point are more than anybody sees."""
 _FAMILY = re.compile(r"font-family: [^;]*;?")
 
 
@@ -95,6 +97,8 @@ def _identify(part: ET.Element, numbers: dict[str, str]) -> None:
         part.attrib["id"] = numbers[name]
     for key, value in part.attrib.items():
         part.attrib[key] = _REFERENCE.sub(lambda found: numbers[found[0]], value)
+    if "d" in part.attrib:
+        part.attrib["d"] = " ".join(_PRECISE.sub(r"\1", part.attrib["d"]).split())
 
 
 def _said(tag: str, words: str, **attributes: str) -> ET.Element:

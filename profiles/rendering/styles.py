@@ -38,7 +38,7 @@ p { margin: 4px 0 12px; max-width: 76ch; }
 .scroll { overflow-x: auto; margin: 0 0 16px; border: 1px solid var(--rule); border-radius: 8px; }
 .scroll:focus-visible { outline: 2px solid var(--s0); }
 table { border-collapse: collapse; width: 100%%; font-variant-numeric: tabular-nums; font-size: .875rem; }
-th, td { padding: 6px 10px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
+th, td { padding: 6px 8px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
   overflow-wrap: normal; vertical-align: top; }
 td.figure, th.figure { text-align: right; }
 tbody tr:last-child > * { border-bottom: 0; }
