@@ -100,11 +100,10 @@ def show_table(table: Table | str, columns: Sequence[str] = (), rows: Sequence[S
 def _least_widths(table: Table) -> list[int | None]:
     """Of each column, in letters: figures are never broken, and a name that one may have to type only without room."""
     longest = [max(map(len, cells), default=0) for cells in map(table.column_at, range(len(table.columns)))]
-    words = [max(map(len, heading.split()), default=0) for heading in table.columns]
     widths = [length if length <= SHORT else None for length in longest]
-    others = sum(max(width or NARROW, word) + MARGIN for width, word in list(zip(widths, words, strict=True))[1:])
-    if longest:
-        widths[0] = longest[0] if longest[0] + MARGIN + others <= TERMINAL else None
+    others = sum((width or NARROW) + MARGIN for width in widths[1:])
+    if longest and longest[0] + MARGIN + others <= TERMINAL:
+        widths[0] = longest[0]
     return widths
 
 

@@ -50,6 +50,7 @@ def _swatch(artist: Line2D, identity: str) -> Markup:
     width = LINE_POINTS if is_line else MARK_POINTS
     with house_style():
         figure = new_figure(width / POINTS_PER_INCH, SWATCH_HEIGHT / POINTS_PER_INCH)
+        figure.set_layout_engine("none")
         drawn = Line2D([0.04, 0.5, 0.96], [0.5] * 3, markevery=[1])
         drawn.update_from(artist)
         drawn.set(transform=figure.transFigure, clip_on=False, clip_box=None, clip_path=None)

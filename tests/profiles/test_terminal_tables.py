@@ -73,6 +73,14 @@ def test_figures_stand_to_the_right_and_words_to_the_left(on_a_terminal):
     assert len(heading.rstrip()) == len(second.rstrip())
 
 
+def test_a_name_is_broken_before_a_figure_is_cut_off(on_a_terminal):
+    figures = tuple(f"{number}12.345" for number in range(1, 8))
+    table = Table("Wide", ("name", *map(str, range(7))), (("sixteen-letters-", *figures),))
+    lines = on_a_terminal(80, lambda: show_table(table))
+    assert max(map(len, lines)) <= 80
+    assert any(all(figure in line for figure in figures) for line in lines)
+
+
 def test_an_empty_table_is_one(on_a_terminal):
     assert any("why" in line for line in on_a_terminal(80, lambda: show_table(replace(TABLE, rows=()))))
 

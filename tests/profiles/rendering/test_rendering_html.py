@@ -3,15 +3,16 @@
 import re
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from matplotlib import rc_context
 from rendering_samples import HOSTILE
 from report_samples import SITES, make_backbone, make_report
 
-from mimi_edge.charts.style import INK, PAPER, SERIES, SOFT
+from mimi_edge.charts.style import INK, PAPER, SERIES, SOFT, house_style
 from mimi_edge.parts import REPORT, install_line
-from mimi_edge.profiles.rendering.charts import wilson
+from mimi_edge.profiles.rendering.charts import accuracy_chart, wilson
 from mimi_edge.profiles.rendering.html_page import html_page
 from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, LIGHT, MARK
 from mimi_edge.profiles.reports import MeasuredAccuracy
@@ -200,6 +201,17 @@ def test_a_report_with_one_sample_and_equal_sizes_is_drawn():
     page = Page(html_page(make_report(artefacts=artefacts)))
     assert page.faults == []
     assert "nan" not in " ".join(str(attributes) for _, attributes in page.elements)
+
+
+def test_points_that_would_lie_on_one_another_lie_beside_one_another():
+    with house_style():
+        chart = accuracy_chart(make_report(tasks=tuple(map(str, range(40)))))
+        chart.figure.draw_without_rendering()
+    low, high = chart.figure.axes[0].bbox.x0, chart.figure.axes[0].bbox.x1
+    places = sorted(one.get_transform().transform(one.get_xydata())[0][0] for one, _ in chart.legend)
+    assert len(places) == 40
+    assert all(right - left > 3 for left, right in pairwise(places))
+    assert low - 1 < places[0] <= places[-1] < high + 1
 
 
 def luminance(colour):
