@@ -137,8 +137,6 @@ def _show(found: Comparison) -> None:
     from mimi_edge.profiles.comparison.compare import CHART_FILES, CSV_FILE, JSON_FILE, MARKDOWN_FILE
     from mimi_edge.profiles.comparison.results import comparison_table
 
-    table = comparison_table(found.config, found.lines)
-    show_table(table.title, table.columns, table.rows)
-    say(table.note)
+    show_table(comparison_table(found.config, found.lines))
     written = [name for name in (MARKDOWN_FILE, CSV_FILE, JSON_FILE, *CHART_FILES) if (found.folder / name).exists()]
     say(f"Also in {found.folder}: {', '.join(written)}")

@@ -109,13 +109,11 @@ def report(path: Path) -> Inspected:
     Raises:
         ArtifactError: it is damaged, or none.
     """
+    from mimi_edge.profiles.rendering.tables import latency_table
     from mimi_edge.profiles.report_comparison import read_report
     from mimi_edge.profiles.reports import report_document
 
     found = read_report(path)
-    rows = [
-        (one.name, one.kind, at.batch, f"{at.summary.p50_ms:.3f}") for one in found.artefacts for at in one.measurements
-    ]
     facts = {
         "made": found.made,
         "artefacts": ", ".join(one.name for one in found.artefacts),
@@ -124,7 +122,9 @@ def report(path: Path) -> Inspected:
     }
 
     def show() -> None:
-        show_table(f"Report {path}", ("artefact", "kind", "batch", "p50, ms"), rows)
+        show_table(
+            latency_table(found).only(("artefact", "batch", "p50 ms", "p99 ms", "images/s"), title=f"Report {path}")
+        )
         show_facts("In all", facts)
 
     return {"kind": "report", "path": str(path), "report": report_document(found)}, show

@@ -10,7 +10,7 @@ import typer
 from mimi_edge.choices import Precision
 from mimi_edge.cli.defaults import package_or_default
 from mimi_edge.cli.options import AsJson
-from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
+from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,15 +42,16 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N."""
+    from mimi_edge.charts.saving import check_picture
     from mimi_edge.export.ort_adapters import read_ort_adapters
     from mimi_edge.export.packages import opened_package
     from mimi_edge.profiles.fleet import fleet_ledger
     from mimi_edge.profiles.ledger import checked_counts, ledger_document
-    from mimi_edge.profiles.ledger_plot import check_plot, draw_ledger
+    from mimi_edge.profiles.ledger_plot import draw_ledger
 
     counts = checked_counts(_numbers(tasks))
     if plot is not None:
-        check_plot(plot)
+        check_picture(plot)
     measured = _measured(report)
     with opened_package(package_or_default(package), ()) as opened:
         ledger = fleet_ledger(
@@ -85,9 +86,4 @@ def _show(ledger: Ledger, counts: tuple[int, ...]) -> None:
     from mimi_edge.profiles.rendering.tables import ledger_tables
 
     for table in ledger_tables(ledger, counts):
-        if len(table.columns) == 2:
-            show_facts(table.title, {row[0]: row[1] for row in table.rows})
-        else:
-            show_table(table.title, table.columns, table.rows)
-        if table.note:
-            say(table.note)
+        show_table(table)

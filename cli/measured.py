@@ -11,154 +11,52 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.recalls import ClassRecalls
 
 if TYPE_CHECKING:
+    from mimi_edge.profiles.rendering.table import Table
     from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report
-
-MB = 1000**2
-BARE = "bare backbone"
 
 
 def show_report(report: Report, sources: Sequence[Path]) -> None:
     """Tables of everything, and at the end what matters of each task."""
-    _show_neurons(report)
-    _show_costs(report)
-    _show_latencies(report)
-    _show_energy(report)
-    _show_estimates(report)
-    _show_preprocessing(report)
+    for table in _tables(report):
+        if table.rows:
+            show_table(table)
     for mark in report.environment.marks:
         show_facts("", {"Mind": mark})
     _show_closing(report, sources)
 
 
-def _called(artefact: MeasuredArtefact) -> str:
-    return BARE if artefact.kind == "backbone" and artefact.name == "backbone" else artefact.name
+def _tables(report: Report) -> Iterator[Table]:
+    """Those of the report, with as many columns as a narrow terminal has room for."""
+    from mimi_edge.profiles.rendering import tables
+
+    yield tables.neurons_table(report)
+    costs = ("artefact", "backend", "type", "MB", "GFLOPs", "host MB", "GPU MB", "accuracy")
+    title = "MB of files, peak MB above the runtime's own floor, GFLOPs an image"
+    yield tables.artefacts_table(report).only(costs, title=title)
+    yield from _latencies(report)
+    energy = tables.energy_table(report)
+    meters = "; ".join(sorted(set(energy.column("read from"))))
+    yield energy.only(("artefact", "batch", "J per image", "mean W", "idle W"), title=f"Energy above idle: {meters}")
+    estimates = tables.estimates_table(report)
+    bounds = ("artefact", "batch", "estimate ms", "bound by", "estimate's error")
+    devices = "; ".join(sorted(set(estimates.column("device"))))
+    yield estimates.only(bounds, title=f"Estimates, not measured: {devices}")
+    steps = ("artefact", "source", "read ms", "fit ms", "normalise ms", "together ms")
+    title = "Preprocessing of one image on one thread, not in the latency"
+    yield tables.preprocessing_table(report).only(steps, title=title)
 
 
-def _show_neurons(report: Report) -> None:
-    counted = [(_called(one), one.neurons) for one in report.artefacts if one.neurons is not None]
-    if not counted:
-        return
-    sites = list(dict.fromkeys(site for _, neurons in counted for site in neurons))
-    rows = [(site, *(neurons.get(site, 0) for _, neurons in counted)) for site in sites]
-    totals = ("all sites", *(sum(neurons.values()) for _, neurons in counted))
-    show_table("Neurons per site", ("site", *(name for name, _ in counted)), [*rows, totals])
+def _latencies(report: Report) -> Iterator[Table]:
+    from mimi_edge.profiles.rendering.tables import latency_table
 
-
-def _show_costs(report: Report) -> None:
-    rows = [
-        (
-            _called(one),
-            one.backend,
-            one.precision,
-            f"{one.size_bytes / MB:,.2f}",
-            "" if one.gflops is None else f"{one.gflops:.3g}",
-            _megabytes(None if one.memory is None else one.memory.host_bytes),
-            _megabytes(None if one.memory is None else one.memory.device_bytes),
-            "" if one.accuracy is None else f"{one.accuracy.accuracy:.2%}",
-        )
-        for one in report.artefacts
-    ]
-    columns = ("artefact", "backend", "type", "files", "GFLOPs", "host", "GPU", "accuracy")
-    show_table("MB of files, peak MB above the runtime's own floor, GFLOPs an image", columns, rows)
-
-
-def _megabytes(size_bytes: int | None) -> str:
-    return "" if size_bytes is None else f"{size_bytes / MB:,.1f}"
-
-
-def _measured(report: Report) -> Iterator[tuple[MeasuredArtefact, Measurement]]:
-    """By batch, and within a batch in the order of the artefacts."""
-    for batch in report.batches:
-        for one in report.artefacts:
-            if (found := one.at(batch)) is not None:
-                yield one, found
-
-
-def _show_latencies(report: Report) -> None:
-    rows = []
-    for one, found in _measured(report):
-        summary = found.summary
-        rows.append(
-            (
-                _called(one),
-                found.batch,
-                f"{summary.p50_ms:.3f}",
-                f"{summary.p90_ms:.3f}",
-                f"{summary.p99_ms:.3f}",
-                f"{summary.jitter_ms:.3f}",
-                f"{found.images_per_second:,.1f}",
-            )
-        )
-    if not rows:
-        return
-    count = max(found.summary.count for _, found in _measured(report))
-    columns = ("artefact", "batch", "p50 ms", "p90 ms", "p99 ms", "jitter", "images/s")
-    processes = max(found.samples.processes for _, found in _measured(report))
-    show_table(f"Latency: up to {count} samples of {processes} processes each, in turns", columns, rows)
-    _show_ratios(report)
-
-
-def _show_ratios(report: Report) -> None:
-    rows = [
-        (
-            _called(one),
-            found.ratio.to,
-            found.batch,
-            f"{found.ratio.ratio.value:.3f}",
-            f"{found.ratio.ratio.low:.3f} to {found.ratio.ratio.high:.3f}",
-            found.ratio.verdict,
-        )
-        for one, found in _measured(report)
-        if found.ratio is not None
-    ]
-    if rows:
-        show_table("Ratio of p50", ("artefact", "to", "batch", "ratio", "95 % interval", "seen"), rows)
-
-
-def _show_energy(report: Report) -> None:
-    rows = [
-        (
-            _called(one),
-            found.batch,
-            f"{found.energy.joules_per_image:.4g}",
-            f"{found.energy.mean_watts:.1f}",
-            f"{found.energy.idle_watts:.1f}",
-        )
-        for one, found in _measured(report)
-        if found.energy is not None
-    ]
-    meters = {found.energy.meter for _, found in _measured(report) if found.energy is not None}
-    if rows:
-        columns = ("artefact", "batch", "J/image", "watts", "idle watts")
-        show_table(f"Energy above idle: {'; '.join(sorted(meters))}", columns, rows)
-
-
-def _show_estimates(report: Report) -> None:
-    from mimi_edge.profiles.devices.roofline import compare
-
-    rows = []
-    for one, found in _measured(report):
-        if found.estimate is not None:
-            error = compare(found.estimate, found.summary.p50_ms)
-            estimated = f"{found.estimate.ms:.3g}"
-            rows.append((_called(one), found.batch, estimated, found.estimate.bound, f"{error.relative:+.0%}"))
-    if rows:
-        title = next(found.estimate.title for _, found in _measured(report) if found.estimate is not None)
-        columns = ("artefact", "batch", "estimate ms", "bound by", "estimate's error")
-        show_table(f"Estimates, not measured: {title}", columns, rows)
-
-
-def _show_preprocessing(report: Report) -> None:
-    from mimi_edge.profiles.latency import summarise
-
-    rows = []
-    for one in report.artefacts:
-        if (prepared := one.preprocessing) is not None:
-            steps = (prepared.read_ns, prepared.fit_ns, prepared.normalise_ns, prepared.total_ns)
-            rows.append((_called(one), prepared.source, *(f"{summarise(step).p50_ms:.3f}" for step in steps)))
-    if rows:
-        columns = ("artefact", "images", "read", "fit", "normalise", "together")
-        show_table("Preprocessing of one image on one thread, p50 ms, not in the latency", columns, rows)
+    latencies = latency_table(report)
+    taken = [found for artefact in report.artefacts for found in artefact.measurements]
+    count = max((found.summary.count for found in taken), default=0)
+    processes = max((found.samples.processes for found in taken), default=0)
+    times = ("artefact", "batch", "p50 ms", "p90 ms", "p99 ms", "jitter ms", "images/s")
+    yield latencies.only(times, title=f"Latency: up to {count} samples of {processes} processes each, in turns")
+    ratios = ("artefact", "ratio to", "batch", "ratio", "95 % interval", "difference seen")
+    yield latencies.only(ratios, title="Ratio of p50", filled="ratio")
 
 
 def _show_closing(report: Report, sources: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import typer
 
@@ -19,8 +19,10 @@ from mimi_edge.texts import json_text, safe
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as Drawn
     from rich.text import Text
+
+    from mimi_edge.profiles.rendering.table import Table
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,19 +73,33 @@ def show_json(document: object) -> None:
         sys.stdout.flush()
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a result for people; columns after the first hold figures."""
-    table = _table(title)
-    for index, (column, width) in enumerate(zip(columns, _least_widths(columns, rows), strict=True)):
-        table.add_column(_plain(column), justify="left" if index == 0 else "right", min_width=width, overflow="fold")
-    for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
-    _print_table(table)
+def show_table(table: Table | str, columns: Sequence[str] = (), rows: Sequence[Sequence[object]] = ()) -> None:
+    """Prints a table for people, and says what one has to know to read it; columns of figures stand to the right.
+
+    Args:
+        table: the same that a report has, or else a title.
+        columns: headings below a title.
+        rows: of whatever can be written.
+    """
+    from mimi_edge.profiles.rendering.table import Table
+
+    if isinstance(table, str):
+        table = Table(table, tuple(columns), tuple(tuple(map(str, row)) for row in rows))
+    drawn = _drawn(table.title)
+    are_figures = (False, *table.figures[1:])
+    for column, is_figure, width in zip(table.columns, are_figures, _least_widths(table), strict=True):
+        side: Literal["left", "right"] = "right" if is_figure else "left"
+        drawn.add_column(_plain(column), justify=side, min_width=width, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(_plain, row))
+    _print_table(drawn)
+    if table.note:
+        say(table.note)
 
 
-def _least_widths(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int | None]:
+def _least_widths(table: Table) -> list[int | None]:
     """Of each column, in letters: figures are never broken, and a name that one may have to type only without room."""
-    longest = [max((len(str(row[index])) for row in rows), default=0) for index in range(len(columns))]
+    longest = [max(map(len, cells), default=0) for cells in map(table.column_at, range(len(table.columns)))]
     widths = [length if length <= SHORT else None for length in longest]
     others = sum((width or NARROW) + MARGIN for width in widths[1:])
     if longest and longest[0] + MARGIN + others <= TERMINAL:
@@ -93,12 +109,12 @@ def _least_widths(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> l
 
 def show_facts(title: str, facts: Mapping[str, object]) -> None:
     """Prints names and values for people."""
-    table = _table(title, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    drawn = _drawn(title, show_header=False)
+    drawn.add_column(style="bold")
+    drawn.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(_plain(name), _plain(value))
-    _print_table(table)
+        drawn.add_row(_plain(name), _plain(value))
+    _print_table(drawn)
 
 
 @dataclass(frozen=True)
@@ -135,11 +151,11 @@ def show_advice(title: str, entries: Sequence[Advice]) -> None:
                 console.print(Text.assemble("      ", _plain(entry.line)), soft_wrap=True)
 
 
-def _table(title: str, *, show_header: bool = True) -> Table:
+def _drawn(title: str, *, show_header: bool = True) -> Drawn:
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as Drawn
 
-    return Table(
+    return Drawn(
         title=_plain(title),
         title_justify="left",
         title_style="bold",
@@ -150,7 +166,7 @@ def _table(title: str, *, show_header: bool = True) -> Table:
     )
 
 
-def _print_table(table: Table) -> None:
+def _print_table(table: Drawn) -> None:
     """To a terminal as wide as that; elsewhere as wide as it is, for a path that is broken is none."""
     from rich.console import Console
 

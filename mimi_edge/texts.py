@@ -25,6 +25,8 @@ _STEERING = (
     *range(0x2066, 0x206A),
     # Halves of surrogate pairs cannot be encoded at all.
     *range(0xD800, 0xE000),
+    # No XML, and so no SVG, may have these.
+    *(0xFFFE, 0xFFFF),
 )
 
 
@@ -45,11 +47,6 @@ def safe(text: object) -> str:
 def safe_line(text: object) -> str:
     """`safe`, and on one line."""
     return safe(text).replace("\n", "\\n")
-
-
-def chart_text(text: object) -> str:
-    """`safe_line` in which matplotlib finds no formula."""
-    return safe_line(text).replace("$", r"\$")
 
 
 def json_text(

@@ -11,7 +11,8 @@ from mimi_edge.durations import duration
 from mimi_edge.files import MEGABYTE
 from mimi_edge.profiles.comparison.config import ComparisonConfig, comparison_document
 from mimi_edge.profiles.comparison.trials import Trained
-from mimi_edge.profiles.rendering.tables import Table
+from mimi_edge.profiles.rendering.readable import figure, megabytes, percent, ratio
+from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.tasks.files import read_outline
 
 if TYPE_CHECKING:
@@ -142,18 +143,17 @@ def _row(line: Line) -> tuple[str, ...]:
     budget = "" if line.budget_bytes is None else f"{line.budget_bytes / MEGABYTE:g}"
     if line.why_not is not None:
         return (line.title, budget, "", "", "", "", " ".join(line.why_not.split()), "", "", "")
-    ratio = line.latency_ratio
-    accuracy = "" if line.mean is None else f"{line.mean:.2%}"
+    accuracy = percent(line.mean)
     return (
         line.title,
         budget,
-        f"{line.size_bytes:,}",
-        f"{line.numbers:,}",
-        f"{line.gflops:.4g}",
-        f"{line.learning_rate:g}",
+        figure(line.size_bytes),
+        figure(line.numbers),
+        figure(line.gflops),
+        figure(line.learning_rate),
         accuracy if line.deviation is None else f"{accuracy} ± {100 * line.deviation:.2f}",
-        "" if ratio is None else f"{ratio[0]:.3f} ({ratio[1]:.3f} to {ratio[2]:.3f})",
-        "" if line.memory_bytes is None else f"{line.memory_bytes / MEGABYTE:.1f}",
+        "" if line.latency_ratio is None else ratio(*line.latency_ratio),
+        megabytes(line.memory_bytes),
         duration(statistics.fmean(line.seconds)),
     )
 

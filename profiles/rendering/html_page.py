@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mimi_edge.charts.style import why_no_charts
 from mimi_edge.profiles.ledger import Ledger, ledger_from_document
-from mimi_edge.profiles.rendering.charts import ledger_charts, report_charts
-from mimi_edge.profiles.rendering.drawing import Chart, shown
+from mimi_edge.profiles.rendering.charts import Chart, ledger_charts, report_charts
+from mimi_edge.profiles.rendering.inline import shown
 from mimi_edge.profiles.rendering.markup import Markup, element, joined, name_of, text
 from mimi_edge.profiles.rendering.styles import style_sheet
-from mimi_edge.profiles.rendering.tables import Table, environment_table, ledger_tables, report_tables
+from mimi_edge.profiles.rendering.table import Table
+from mimi_edge.profiles.rendering.tables import environment_table, ledger_tables, report_tables
 from mimi_edge.profiles.reports import Report
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -20,13 +22,14 @@ LONG_CELL = 32
 def html_page(report: Report) -> str:
     """The page of a report."""
     ledger = None if report.ledger is None else ledger_from_document(report.ledger)
+    why_not = why_no_charts()
     body = element(
         "main",
         _heading(report),
         _marks(report),
-        _section("Charts", report_charts(report), ()),
+        _charts(report) if why_not is None else _no_charts(why_not),
         _section("Measurements", (), report_tables(report)),
-        Markup() if ledger is None else _ledger(ledger),
+        Markup() if ledger is None else _ledger(ledger, drawn=why_not is None),
         _section("Where it was measured", (), [environment_table(report)]),
     )
     return document(f"mimi-edge report, {report.made}", body)
@@ -101,8 +104,16 @@ def _marks(report: Report) -> Markup:
     return element("section", element("h2", "Read with care"), items, class_="marks")
 
 
-def _ledger(ledger: Ledger) -> Markup:
-    return _section("Fleet ledger: what N tasks take", ledger_charts(ledger), ledger_tables(ledger))
+def _charts(report: Report) -> Markup:
+    return _section("Charts", report_charts(report), ())
+
+
+def _no_charts(why_not: str) -> Markup:
+    return element("section", element("h2", "Charts"), element("p", f"There are none here. {why_not}"))
+
+
+def _ledger(ledger: Ledger, *, drawn: bool) -> Markup:
+    return _section("Fleet ledger: what N tasks take", ledger_charts(ledger) if drawn else (), ledger_tables(ledger))
 
 
 def _section(title: str, charts: Sequence[Chart], tables: Sequence[Table]) -> Markup:

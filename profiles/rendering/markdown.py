@@ -6,7 +6,8 @@ import re
 
 from mimi_edge.profiles.ledger import ledger_from_document
 from mimi_edge.profiles.rendering.markup import plain
-from mimi_edge.profiles.rendering.tables import Table, environment_table, ledger_tables, report_tables
+from mimi_edge.profiles.rendering.table import Table
+from mimi_edge.profiles.rendering.tables import environment_table, ledger_tables, report_tables
 from mimi_edge.profiles.reports import Report
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~<>&@]|:(?=//))")

@@ -1,4 +1,4 @@
-"""HTML and SVG put together so that text stays text: whatever is not markup already is escaped."""
+"""HTML put together so that text stays text: whatever is not markup already is escaped."""
 
 from __future__ import annotations
 
@@ -57,4 +57,4 @@ def name_of(thing: str) -> Markup:
 
 
 def _attribute(key: str) -> str:
-    return key.rstrip("_").replace("_", "-") if key != "viewBox" else key
+    return key.rstrip("_").replace("_", "-")

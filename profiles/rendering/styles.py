@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PAPER, INK, SOFT, RULE, MARK = "paper", "ink", "soft", "rule", "mark"
-LIGHT = {PAPER: "#ffffff", INK: "#1b1f24", SOFT: "#57606a", RULE: "#d0d7de", MARK: "#fff4d6"}
+from mimi_edge.charts.style import COLOURS, INK, PAPER, RULE, SERIES, SOFT
+
+MARK = "mark"
+LIGHT = COLOURS | {MARK: "#fff4d6"}
 DARK = {PAPER: "#14171c", INK: "#e6e9ee", SOFT: "#a4adb8", RULE: "#3a424d", MARK: "#3d3110"}
-LIGHT_SERIES = ("#0b5cad", "#b04a00", "#0d7a6b", "#7a3fc4", "#b3174e", "#6b5a1e", "#4a5563", "#3d7a12")
 DARK_SERIES = ("#6cb2ff", "#ffae5c", "#4fd1b8", "#c4a4ff", "#ff8fae", "#d8c27a", "#c0c9d6", "#9bdc6a")
+VARIABLES = {
+    **{value: f"var(--{name})" for name, value in COLOURS.items()},
+    **{value: f"var(--s{index})" for index, value in enumerate(SERIES)},
+}
+"""Colours of charts as the page has them, light or dark."""
 
 _RULES = """
 :root { color-scheme: light dark; %(light)s }
@@ -32,7 +38,7 @@ p { margin: 4px 0 12px; max-width: 76ch; }
 .scroll { overflow-x: auto; margin: 0 0 16px; border: 1px solid var(--rule); border-radius: 8px; }
 .scroll:focus-visible { outline: 2px solid var(--s0); }
 table { border-collapse: collapse; width: 100%%; font-variant-numeric: tabular-nums; font-size: .875rem; }
-th, td { padding: 6px 10px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
+th, td { padding: 6px 8px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
   overflow-wrap: normal; vertical-align: top; }
 td.figure, th.figure { text-align: right; }
 tbody tr:last-child > * { border-bottom: 0; }
@@ -43,28 +49,20 @@ th.long, td.long { white-space: normal; min-width: 14em; max-width: 28em; overfl
 figure { margin: 0; padding: 10px; border: 1px solid var(--rule); border-radius: 8px; min-width: 0; max-width: 620px; }
 figcaption { font-weight: 600; font-size: .9375rem; margin-bottom: 4px; }
 figure > svg { display: block; width: 100%%; height: auto; }
-svg text { fill: var(--ink); font-size: 12px; unicode-bidi: isolate; }
-svg .tick, svg .label { fill: var(--soft); }
-svg .middle { text-anchor: middle; }
-svg .end { text-anchor: end; }
-.grid { stroke: var(--rule); stroke-width: .7; }
-.axis { stroke: var(--soft); stroke-width: 1; }
-.line { fill: none; stroke: currentColor; stroke-width: 2; }
-.dot, .bar { fill: currentColor; }
+svg { stroke-linejoin: round; stroke-linecap: butt; }
+svg text { unicode-bidi: isolate; }
 .legend { list-style: none; margin: 6px 0 0; padding: 0; display: flex; flex-wrap: wrap;
   gap: 2px 14px; font-size: .8125rem; }
 .legend li { display: flex; align-items: center; gap: 6px; min-width: 0; }
-.swatch.small { width: 12px; }
 .swatch { width: 28px; height: 12px; flex: none; }
+.swatch.small { width: 14px; }
 @media print { .scroll { overflow: visible; } figure { break-inside: avoid; } }
 """
 
 
 def style_sheet() -> str:
     """CSS of the page."""
-    return _RULES % {"light": _variables(LIGHT, LIGHT_SERIES), "dark": _variables(DARK, DARK_SERIES)} + "".join(
-        f".s{index} {{ color: var(--s{index}); }}\n" for index in range(len(LIGHT_SERIES))
-    )
+    return _RULES % {"light": _variables(LIGHT, SERIES), "dark": _variables(DARK, DARK_SERIES)}
 
 
 def _variables(colours: dict[str, str], series: Sequence[str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mimi_edge.profiles.devices.roofline import compare
+from mimi_edge.profiles.latency import summarise
 from mimi_edge.profiles.ledger import (
     DEFAULT_COUNTS,
     FULL_GRAPHS,
@@ -16,36 +16,19 @@ from mimi_edge.profiles.ledger import (
     Ledger,
     break_evens,
 )
-from mimi_edge.profiles.rendering.figures import figure, megabytes, milliseconds, percent, ratio
+from mimi_edge.profiles.rendering.readable import figure, interval, megabytes, milliseconds, percent
+from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, environment_document
 
+BACKBONE = "backbone"
+BARE = "bare backbone"
 ENGINE_PER_TASK = "per-task."
 MOST_CLASSES = 50
-_FIGURES = re.compile(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?( |,|$)")
-"""A figure, and what may be said of it behind."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of text; the first cell of each names the row.
-
-    Attributes:
-        title: above it.
-        columns: headings.
-        rows: with a cell for each column.
-        note: what one has to know to read it.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    @property
-    def figures(self) -> tuple[bool, ...]:
-        """Of each column, whether it holds nothing but figures."""
-        columns = zip(*self.rows, strict=True)
-        return tuple(all(not cell or _FIGURES.match(cell) for cell in column) for column in columns)
+def called(artefact: MeasuredArtefact) -> str:
+    """Its name; what a package calls its backbone says little beside its tasks."""
+    return BARE if artefact.kind == artefact.name == BACKBONE else artefact.name
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -71,32 +54,34 @@ def failures_table(report: Report) -> Table:
         failure = artefact.failure
         assert failure is not None  # noqa: S101  (that is what failed ones are)
         code = "" if failure.exit_code is None else str(failure.exit_code)
-        rows.append((artefact.name, failure.stage, failure.message, code))
+        rows.append((called(artefact), failure.stage, failure.message, code))
     return Table("Failures", ("artefact", "stage", "what it said", "exit code"), tuple(rows))
 
 
 def artefacts_table(report: Report) -> Table:
     """What was measured, with sizes, accuracy and memory."""
-    columns = ("artefact", "kind", "backend", "precision", "MB", "GFLOPs", "neurons", "accuracy", "in the task file")
+    what = ("artefact", "kind", "backend", "type", "MB", "GFLOPs", "neurons")
+    columns = (*what, "accuracy", "of images", "in the task file", "host MB", "GPU MB")
     rows = tuple(_artefact_row(artefact) for artefact in report.artefacts)
     note = (
         "MB of all files that it needs to run. Accuracy is of this artefact, measured; beside it that of the test "
-        "split in the task file. Memory is what it added to its process above the runtime's floor, at most."
+        "split in the task file. Host and GPU: memory that it added to its process above the runtime's floor, at most."
     )
-    return Table("Artefacts", (*columns, "host memory MB", "GPU memory MB"), rows, note)
+    return Table("Artefacts", columns, rows, note)
 
 
 def _artefact_row(artefact: MeasuredArtefact) -> tuple[str, ...]:
     stored, measured, memory = artefact.stored_accuracy.get("test"), artefact.accuracy, artefact.memory
     return (
-        artefact.name,
+        called(artefact),
         artefact.kind if artefact.strategy is None else f"{artefact.kind}, {artefact.strategy}",
         artefact.backend,
         artefact.precision,
         megabytes(artefact.size_bytes if artefact.files else None),
         figure(artefact.gflops),
         "" if artefact.neurons is None else f"{sum(artefact.neurons.values()):,}",
-        "" if measured is None else f"{percent(measured.accuracy)} of {measured.images:,} ({measured.split})",
+        percent(None if measured is None else measured.accuracy),
+        "" if measured is None else f"{measured.images:,} ({measured.split})",
         "" if stored is None else percent(stored.accuracy),
         "" if memory is None else megabytes(memory.host_bytes),
         "" if memory is None else megabytes(memory.device_bytes),
@@ -108,9 +93,9 @@ def classes_table(report: Report) -> Table:
     rows = []
     for artefact in report.artefacts:
         if (accuracy := artefact.accuracy) is not None and accuracy.recalls:
-            rows.append((artefact.name, "mean of the classes", percent(accuracy.balanced_accuracy)))
+            rows.append((called(artefact), "mean of the classes", percent(accuracy.balanced_accuracy)))
             worst = sorted(accuracy.recalls.items(), key=lambda pair: pair[1])
-            rows += [(artefact.name, name, percent(recall)) for name, recall in worst[:MOST_CLASSES]]
+            rows += [(called(artefact), name, percent(recall)) for name, recall in worst[:MOST_CLASSES]]
     note = (
         "Where classes are far apart in size, top-1 accuracy tells of the large ones; the mean of the classes counts "
         f"each alike. Of many classes the {MOST_CLASSES} that are found least; all are in the JSON report."
@@ -130,32 +115,27 @@ def measurements(report: Report) -> Iterator[tuple[MeasuredArtefact, Measurement
 def latency_table(report: Report) -> Table:
     """Percentiles, and the ratio to the reference."""
     columns = ("artefact", "batch", "p50 ms", "p90 ms", "p99 ms", "mean ms", "max ms", "jitter ms", "images/s", "n")
-    rows, reference = [], None
+    names = {artefact.name: called(artefact) for artefact in report.artefacts}
+    rows = []
     for artefact, found in measurements(report):
         summary, to = found.summary, found.ratio
-        reference = to.to if to is not None else reference
         times = (summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.mean_ms, summary.max_ms, summary.jitter_ms)
-        rows.append(
-            (
-                artefact.name,
-                str(found.batch),
-                *map(milliseconds, times),
-                figure(found.images_per_second),
-                _count(found),
-                "" if to is None else ratio(to.ratio.value, to.ratio.low, to.ratio.high),
-                "" if to is None else to.verdict,
-            )
-        )
+        measured = (called(artefact), str(found.batch), *map(milliseconds, times), figure(found.images_per_second))
+        compared = ("", "", "", "")
+        if to is not None:
+            ratio, ends = f"{to.ratio.value:.3f}", interval(to.ratio.low, to.ratio.high)
+            compared = (names.get(to.to, to.to), ratio, ends, to.verdict)
+        rows.append((*measured, _count(found), *compared))
     note = (
         "From images in host memory to outputs in host memory; n is samples, of so many processes if of several; every "
         "sample is in the JSON report."
     )
-    if reference is not None:
+    if any(found.ratio is not None for _, found in measurements(report)):
         note += (
-            f" Ratios are of p50 to that of {reference}, with the interval over processes; a difference is seen if 1 "
-            "is outside, and no answer is given where the interval is too wide for one."
+            " Ratios are of p50, with the interval over processes; a difference is seen if 1 is outside, and no answer "
+            "is given where the interval is too wide for one."
         )
-    return Table("Latency", (*columns, "ratio", "difference seen"), tuple(rows), note)
+    return Table("Latency", (*columns, "ratio to", "ratio", "95 % interval", "difference seen"), tuple(rows), note)
 
 
 def _count(found: Measurement) -> str:
@@ -168,17 +148,18 @@ def estimates_table(report: Report) -> Table:
     """What data sheets promise beside what was measured."""
     rows = tuple(
         (
-            artefact.name,
+            called(artefact),
             str(found.batch),
             found.estimate.title,
             milliseconds(found.estimate.ms),
             found.estimate.bound,
             milliseconds(found.summary.p50_ms),
+            f"{compare(found.estimate, found.summary.p50_ms).relative:+.0%}" if found.summary.p50_ms else "",
         )
         for artefact, found in measurements(report)
         if found.estimate is not None
     )
-    columns = ("artefact", "batch", "device", "estimate ms", "bound by", "measured p50 ms")
+    columns = ("artefact", "batch", "device", "estimate ms", "bound by", "measured p50 ms", "estimate's error")
     return Table("Estimates", columns, rows, "An estimate is a lower bound from a data sheet, not a measurement.")
 
 
@@ -186,7 +167,7 @@ def energy_table(report: Report) -> Table:
     """Joules above idle."""
     rows = tuple(
         (
-            artefact.name,
+            called(artefact),
             str(found.batch),
             figure(found.energy.joules_per_image),
             figure(found.energy.mean_watts),
@@ -207,8 +188,8 @@ def preprocessing_table(report: Report) -> Table:
     for artefact in report.artefacts:
         if (made := artefact.preprocessing) is not None:
             steps = (made.read_ns, made.fit_ns, made.normalise_ns, made.total_ns)
-            medians = (milliseconds(sorted(step)[len(step) // 2] / 1e6) for step in steps)
-            rows.append((artefact.name, *medians, f"{len(made.total_ns):,}", made.source))
+            medians = (milliseconds(summarise(step).p50_ms) for step in steps)
+            rows.append((called(artefact), *medians, f"{len(made.total_ns):,}", made.source))
     columns = ("artefact", "read ms", "fit ms", "normalise ms", "together ms", "images", "source")
     return Table("Preprocessing", columns, tuple(rows), "Medians for an image, on one thread; not part of the latency.")
 
@@ -220,7 +201,7 @@ def neurons_table(report: Report) -> Table:
     rows = [(site, *(str((artefact.neurons or {}).get(site, "")) for artefact in shown)) for site in sites]
     if rows:
         rows.append(("all sites", *(f"{sum((artefact.neurons or {}).values()):,}" for artefact in shown)))
-    return Table("Neurons per site", ("site", *(artefact.name for artefact in shown)), tuple(rows))
+    return Table("Neurons per site", ("site", *map(called, shown)), tuple(rows))
 
 
 def files_table(report: Report) -> Table:
@@ -230,7 +211,7 @@ def files_table(report: Report) -> Table:
     for artefact in report.artefacts:
         for path, size in artefact.files.items():
             sizes[path] = size
-            users.setdefault(path, []).append(artefact.name)
+            users.setdefault(path, []).append(called(artefact))
     rows = tuple((path, f"{sizes[path]:,}", ", ".join(users[path])) for path in sizes)
     return Table("Files", ("file", "bytes", "needed by"), rows, "As they lie; a file that several need is there once.")
 

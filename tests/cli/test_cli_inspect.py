@@ -64,7 +64,7 @@ def test_a_report_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_text(json.dumps(report_document(make_report(failed=True))))
     assert here("inspect", path, "--json").ended(0).document["kind"] == "report"
     said = here("inspect", path).ended(0).out
-    assert all(name in said for name in ("backbone", "digits", "fashion", "p50, ms", "broken"))
+    assert all(name in said for name in ("backbone", "digits", "fashion", "p50 ms", "broken"))
 
 
 def test_what_is_no_report_is_refused(package: Package) -> None:

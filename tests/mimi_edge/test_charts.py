@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mimi_edge import charts
-from mimi_edge.charts import ATTENTION, MLP, draw_neurons_per_site
+from mimi_edge.charts import draw_neurons_per_site, neurons
+from mimi_edge.charts.neurons import ATTENTION, MLP
+from mimi_edge.charts.style import COLOURS, INK
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.sites import Site
 
@@ -52,8 +53,8 @@ def test_other_neurons_give_other_pixels(tmp_path):
 def test_more_neurons_at_the_end_give_more_dark_pixels_of_their_kind_only(tmp_path):
     before = drawn(tmp_path, START, END)
     after = drawn(tmp_path, START, END | {SITES[0].name: 40})
-    assert count_of(after, ATTENTION.dark) > 1.05 * count_of(before, ATTENTION.dark)
-    assert count_of(after, MLP.dark) == pytest.approx(count_of(before, MLP.dark), rel=0.02)
+    assert count_of(after, ATTENTION.shade(1)) > 1.05 * count_of(before, ATTENTION.shade(1))
+    assert count_of(after, MLP.shade(1)) == pytest.approx(count_of(before, MLP.shade(1)), rel=0.02)
 
 
 def test_every_state_has_a_shade_of_its_own(tmp_path):
@@ -67,7 +68,8 @@ def test_every_state_has_a_shade_of_its_own(tmp_path):
 def test_an_emptied_site_is_marked(tmp_path):
     left_out = {name: count for name, count in END.items() if name != EMPTIED}
     ends = (END, END | {EMPTIED: 0}, left_out)
-    marks = [count_of(drawn(tmp_path, START, end), (0, 0, 0)) for end in ends]
+    ink = [int(COLOURS[INK][start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    marks = [count_of(drawn(tmp_path, START, end), ink) for end in ends]
     # One cross in the panel and one in the legend.
     assert marks[1] > marks[0] + 100
     assert marks[2] == marks[1]
@@ -75,8 +77,8 @@ def test_an_emptied_site_is_marked(tmp_path):
 
 @pytest.mark.parametrize("name", ["layers.2.blocks.10.attn", "blocks.3.self_attention"])
 def test_attention_is_told_by_the_last_part_of_the_name(name):
-    assert charts._kind(Site(name, 8, 1)) is ATTENTION
-    assert charts._kind(Site("attention_blocks.3.mlp", 8, 1)) is MLP
+    panels = neurons.panels_of([name, "attention_blocks.3.mlp"])
+    assert panels == {ATTENTION: [name], MLP: ["attention_blocks.3.mlp"]}
 
 
 def test_forty_eight_sites_and_only_one_kind_of_site_can_be_drawn(tmp_path):
@@ -89,7 +91,8 @@ def test_forty_eight_sites_and_only_one_kind_of_site_can_be_drawn(tmp_path):
 
 
 def test_a_network_whose_sites_are_all_empty_can_be_drawn(tmp_path):
-    assert count_of(drawn(tmp_path, START, {}), ATTENTION.dark) < 1000
+    assert count_of(drawn(tmp_path, START, {}), ATTENTION.shade(1)) < 1000
+    assert count_of(drawn(tmp_path, {}), ATTENTION.shade(1)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_what_cannot_be_drawn_is_refused_and_leaves_nothing(tmp_path, states, si
 def test_without_matplotlib_the_error_names_what_to_install(tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MimiEdgeError, match=r'pip install "mimi-edge\[train\]"'):
+    with pytest.raises(MimiEdgeError, match=r'pip install "mimi-edge\[report\]"'):
         draw_neurons_per_site([START], SITES, tmp_path / "picture.png")
 
 

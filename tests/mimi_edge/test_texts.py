@@ -4,7 +4,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimi_edge.texts import chart_text, excerpt, fault_list, json_text, safe, safe_line
+from mimi_edge.texts import excerpt, fault_list, json_text, safe, safe_line
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=300),
@@ -70,7 +70,3 @@ def test_json_in_order_in_ascii_and_of_what_it_cannot_hold():
     document = {"b": "ä", "a": {"path": Path("x"), "loss": float("inf")}}
     text = json_text(document, indent=None, sort_keys=True, ascii_only=True, default=str)
     assert text == '{"a": {"loss": null, "path": "x"}, "b": "\\u00e4"}'
-
-
-def test_a_chart_finds_no_formula_in_a_name():
-    assert chart_text("a $x^2$\x1b\n") == r"a \$x^2\$\x1b\n"

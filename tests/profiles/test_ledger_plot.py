@@ -2,14 +2,17 @@
 
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from PIL import Image
 
+from mimi_edge.charts.saving import check_picture
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.profiles.ledger import COMPUTED, ESTIMATE, FILES, MEASURED, Cost, Ledger, Line, panels
-from mimi_edge.profiles.ledger_plot import check_plot, draw_ledger
+from mimi_edge.profiles.ledger_plot import draw_ledger, growing_numbers
 
 
 @pytest.fixture
@@ -35,6 +38,32 @@ def test_an_svg_is_drawn_and_names_every_strategy(ledger, tmp_path):
     assert text.rstrip().endswith("</svg>")
     assert "<!-- ONNX $package$ &lt;&amp;&gt; -->" in text
     assert "<!-- full models * -->" in text
+
+
+def test_the_same_ledger_has_the_same_bytes_whatever_the_reader_has_set(ledger, tmp_path):
+    draw_ledger(ledger, tmp_path / "a.svg")
+    with rc_context({"axes.facecolor": "red", "font.size": 40, "svg.fonttype": "none", "svg.hashsalt": None}):
+        draw_ledger(ledger, tmp_path / "b.svg")
+        draw_ledger(ledger, tmp_path / "b.png")
+    draw_ledger(ledger, tmp_path / "a.png")
+    for ending in (".svg", ".png"):
+        assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["🙂 אבג", "a\x00\x1b\ud800\ufffe b", "\\frac{$", "x" * 300], ids=ascii)
+def test_whatever_a_backbone_is_called_the_picture_is_whole(ledger, tmp_path, name, recwarn):
+    draw_ledger(replace(ledger, backbone=name), tmp_path / "a.svg")
+    root = ET.parse(tmp_path / "a.svg").getroot()  # noqa: S314  (written a moment ago)
+    assert root.tag.endswith("}svg")
+    assert [str(it.message) for it in recwarn if "Glyph" in str(it.message)] == []
+
+
+@pytest.mark.parametrize("counts", [(1,), (1, 2), (1, 10, 100), (7, 123_456)])
+def test_lines_go_through_every_count_and_begin_with_one_task(counts):
+    numbers = growing_numbers(counts)
+    assert set(counts) <= set(numbers)
+    assert numbers == sorted(set(numbers))
+    assert (numbers[0], numbers[-1]) == (1, max([2, *counts]))
 
 
 def test_each_panel_has_one_basis(ledger):
@@ -63,7 +92,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="Choose another"):
-        check_plot(tmp_path / place)
+        check_picture(tmp_path / place)
 
 
 def test_more_of_a_strategy_is_drawn_higher(ledger, tmp_path):

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from mimi_edge.charts.style import INK, PAPER, SERIES, SOFT
 from mimi_edge.profiles.rendering.formats import write_report
-from mimi_edge.profiles.rendering.styles import DARK, INK, LIGHT, PAPER
+from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, LIGHT
 
 HEIGHT = 1600
 SCHEMES = {"light": LIGHT, "dark": DARK}
+LINES = {"light": SERIES, "dark": DARK_SERIES}
 IN = {
     "light": ["--blink-settings=preferredColorScheme=1"],
     "dark": ["--blink-settings=preferredColorScheme=0"],
@@ -35,6 +37,11 @@ const seen = {
   scrolling: all(".scroll").filter(it => it.scrollWidth > it.clientWidth).length,
   tables: all(".scroll").length,
   charts: all("figure > svg").map(it => [box(it).width, box(it).height]),
+  lines: all("figure > svg")[0] && [...all("figure > svg")[0].querySelectorAll("g > title + path")].map(
+    it => getComputedStyle(it).stroke),
+  keys: [...all("figure")[0].querySelectorAll(".swatch path")].map(
+    it => getComputedStyle(it).stroke).filter(it => it != "none"),
+  words: [...new Set(all("figure > svg text").map(it => getComputedStyle(it).fill))],
   text: Math.min(...all("figure > svg text").map(it => box(it).height)),
   cut: all("figure > svg").filter(it => [...it.querySelectorAll("text")].some(text =>
     box(text).left < box(it).left - 1 || box(text).right > box(it).right + 1 || box(text).bottom > box(it).bottom + 1
@@ -98,6 +105,11 @@ def test_the_page_fits_and_follows_the_readers_scheme(browser, pages, width, sch
     assert seen["overlapping"] == 0, "texts of a chart lie on one another"
     colours = [f"rgb{ImageColor.getrgb(SCHEMES[scheme][name])}" for name in (INK, PAPER)]
     assert seen["body"] == colours
+    lines = [f"rgb{ImageColor.getrgb(colour)}" for colour in LINES[scheme]]
+    assert seen["lines"] == seen["keys"] == lines[: len(seen["lines"])]
+    assert len(seen["lines"]) > 5
+    assert f"rgb{ImageColor.getrgb(SCHEMES[scheme][SOFT])}" in seen["words"]
+    assert "rgb(0, 0, 0)" not in seen["words"]
     assert all(wide > 300 and high > 150 for wide, high in seen["charts"])
     assert seen["text"] >= 8
     if width == 390:

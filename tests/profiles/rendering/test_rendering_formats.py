@@ -9,7 +9,6 @@ from rendering_samples import HOSTILE
 from report_samples import make_report
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.profiles.rendering.axes import linear, logarithmic
 from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
 from mimi_edge.profiles.rendering.formats import FORMATS, check_format, write_report
 from mimi_edge.profiles.rendering.markdown import escaped, markdown
@@ -121,18 +120,3 @@ def test_a_place_that_cannot_be_written_is_named_and_stays_as_it_was(tmp_path):
     with pytest.raises(OSError, match=r"a\.md"):
         write_report(make_report(), tmp_path / "file" / "a.md")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "before")]
-
-
-@pytest.mark.parametrize("make", [linear, logarithmic])
-@pytest.mark.parametrize("values", [[1.0], [3.0, 3.0], [0.001, 5000.0], [9.9, 10.1], [1, 100], [0.62, 0.62]], ids=str)
-def test_axes_hold_their_values_and_their_ticks(make, values):
-    axis = make(values, 50, 400)
-    assert axis.low <= min(values) <= max(values) <= axis.high
-    assert 2 <= len(axis.ticks) <= 25
-    assert all(50 <= axis.place(value) <= 400 for value in (*values, *axis.ticks))
-    assert list(axis.ticks) == sorted(set(axis.ticks))
-
-
-def test_axes_can_run_upwards():
-    axis = linear([0.0, 1.0], 226, 12)
-    assert (axis.place(0), axis.place(1)) == (226, 12)

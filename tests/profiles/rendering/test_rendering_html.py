@@ -1,17 +1,20 @@
 """The page as text: whole, closed, escaped, and in need of nothing else."""
 
 import re
+import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
+from matplotlib import rc_context
 from rendering_samples import HOSTILE
 from report_samples import SITES, make_backbone, make_report
 
-from mimi_edge.profiles.rendering.axes import linear
-from mimi_edge.profiles.rendering.charts import wilson
-from mimi_edge.profiles.rendering.drawing import BOTTOM, LEFT, RIGHT, TOP, frame
+from mimi_edge.charts.style import INK, PAPER, SERIES, SOFT, house_style
+from mimi_edge.parts import REPORT, install_line
+from mimi_edge.profiles.rendering.charts import accuracy_chart, wilson
 from mimi_edge.profiles.rendering.html_page import html_page
-from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, INK, LIGHT, LIGHT_SERIES, MARK, PAPER, SOFT
+from mimi_edge.profiles.rendering.styles import DARK, DARK_SERIES, LIGHT, MARK
 from mimi_edge.profiles.reports import MeasuredAccuracy
 
 VOID = {"meta", "br"}
@@ -59,15 +62,6 @@ def test_the_page_names_backbone_and_package():
     assert "<bdi>package</bdi>" in page[: page.index("Made ")]
 
 
-def test_no_tick_reaches_the_title_of_its_axis():
-    up = linear([0.9716, 0.9957], BOTTOM, TOP)
-    drawn = str(frame(linear([0, 1], LEFT, RIGHT), up, "MB", "top-1 accuracy"))
-    ticks = re.findall(r'<text x="([0-9.]+)"[^>]*class="tick end"[^>]*>([^<]+)<', drawn)
-    assert "0.985" in dict(map(reversed, ticks))
-    digit, title = 7.5, 12 + 5  # at 12 px, with room to spare
-    assert all(float(x) - digit * len(label) > title for x, label in ticks)
-
-
 def test_every_element_is_closed_in_order_and_identities_are_unique(page):
     assert page.faults == []
     assert page.open == []
@@ -79,12 +73,62 @@ def test_every_element_is_closed_in_order_and_identities_are_unique(page):
 
 def test_nothing_is_fetched_and_nothing_runs(page, full_report):
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "form", "input", "a", "use", "image"}
-    for _, attributes in page.elements:
-        assert not [name for name in attributes if name.startswith("on") or name in ("href", "src", "srcset", "style")]
-    assert not re.search(r"url\(|@import", html_page(full_report))
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "form", "input", "a", "image"}
+    identities = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "srcset", "xlink:href")]
+        assert ("href" in attributes) == (tag == "use")
+        assert attributes.get("href", "#")[:1] == "#"
+    text = html_page(full_report)
+    referred = set(re.findall(r"url\(#([^)]*)\)", text)) | {it["href"][1:] for it in page.of("use")}
+    assert text.count("url(") == text.count("url(#")
+    assert len(referred) > 10
+    assert referred <= identities
+    assert "@import" not in text
     [policy] = [it["content"] for it in page.of("meta") if it.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
+
+
+def test_charts_bring_no_style_for_the_whole_page_and_no_colour_of_their_own(page, full_report):
+    assert len(page.of("style")) == 1
+    body = html_page(full_report).partition("<body>")[2]
+    assert not re.search('#[0-9a-fA-F]{3,8}[;"]|rgb|font-family', body)
+    used = set(re.findall(r"var\(--(\w+)\)", body))
+    assert {"ink", "soft", "rule", "paper", "s0", "s1"} <= used
+    for scheme in re.findall(r":root \{ ([^}]*)\}", html_page(full_report)):
+        assert used <= set(re.findall(r"--(\w+):", scheme))
+
+
+def test_the_same_report_has_the_same_bytes_whatever_the_reader_of_matplotlib_has_set(full_report):
+    text = html_page(full_report)
+    with rc_context({"axes.facecolor": "red", "lines.linewidth": 9, "font.size": 40, "text.parse_math": True}):
+        assert html_page(full_report) == text
+
+
+def test_what_a_chart_draws_says_its_name_when_pointed_at(page):
+    tips = [text for tag, text in page.texts if tag == "title"]
+    assert set(HOSTILE) <= set(tips)
+    assert {f"{site}: {count}" for site, count in zip(SITES, (3, 0, 2, 1), strict=True)} <= set(tips)
+
+
+def test_names_that_matplotlib_would_read_are_names(full_report):
+    names = ("$x^2$", r"\frac{$", "_hidden", "tip: b", "url(#a)", "#0b5cad", "a\ufffeb", "</svg>")
+    page = Page(html_page(make_report(tasks=names)))
+    assert page.faults == []
+    legend = [text for tag, text in page.texts if tag == "bdi"]
+    for name in (name.replace("\ufffe", r"\ufffe") for name in names):
+        assert legend.count(name) > 3
+        assert name in [text for tag, text in page.texts if tag == "title"]
+
+
+def test_without_matplotlib_the_page_is_whole_but_for_its_pictures(full_report, page, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    without = Page(html_page(full_report))
+    assert without.faults == []
+    assert without.of("svg") == without.of("figure") == []
+    assert len(without.of("table")) == len(page.of("table"))
+    [said] = [text for tag, text in without.texts if tag == "p" and "matplotlib" in text]
+    assert install_line(REPORT) in said
 
 
 def test_names_are_shown_as_they_are_and_mean_nothing(page):
@@ -125,7 +169,7 @@ def test_the_figures_are_there_without_a_script(page, full_report):
             assert f"{value:.3f}" in page.words
     assert all(site in page.words for site in SITES)
     assert "110,000,000" in page.words
-    assert "90.00% of 1,000 (test)" in page.words
+    assert {"90.00%", "1,000 (test)"} <= {text for _, text in page.texts}
     assert "Killed: out of memory?" in page.words
     assert full_report.environment.cpu in page.words
     assert "570.10" in page.words
@@ -159,6 +203,17 @@ def test_a_report_with_one_sample_and_equal_sizes_is_drawn():
     assert "nan" not in " ".join(str(attributes) for _, attributes in page.elements)
 
 
+def test_points_that_would_lie_on_one_another_lie_beside_one_another():
+    with house_style():
+        chart = accuracy_chart(make_report(tasks=tuple(map(str, range(40)))))
+        chart.figure.draw_without_rendering()
+    low, high = chart.figure.axes[0].bbox.x0, chart.figure.axes[0].bbox.x1
+    places = sorted(one.get_transform().transform(one.get_xydata())[0][0] for one, _ in chart.legend)
+    assert len(places) == 40
+    assert all(right - left > 3 for left, right in pairwise(places))
+    assert low - 1 < places[0] <= places[-1] < high + 1
+
+
 def luminance(colour):
     parts = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
     red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
@@ -170,7 +225,7 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize(("colours", "series"), [(LIGHT, LIGHT_SERIES), (DARK, DARK_SERIES)], ids=["light", "dark"])
+@pytest.mark.parametrize(("colours", "series"), [(LIGHT, SERIES), (DARK, DARK_SERIES)], ids=["light", "dark"])
 def test_text_and_lines_can_be_told_from_what_is_behind_them(colours, series):
     assert contrast(colours[INK], colours[PAPER]) >= 7
     assert contrast(colours[SOFT], colours[PAPER]) >= 4.5

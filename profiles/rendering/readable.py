@@ -1,8 +1,9 @@
-"""Figures as readers see them; programs read the JSON document."""
+"""Numbers as people read them; programs read the JSON document."""
 
 from __future__ import annotations
 
-MEGABYTE = 1000**2
+from mimi_edge.files import MEGABYTE
+
 LARGEST_WHOLE = 1e9
 
 
@@ -27,12 +28,18 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """So many significant digits, and of large figures all before the point; empty for None."""
+    """So many significant digits, of whole and of large numbers all before the point; empty for None."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if 10**digits <= abs(value) < LARGEST_WHOLE else f"{value:,.{digits}g}"
+    is_whole = isinstance(value, int) or 10**digits <= abs(value) < LARGEST_WHOLE
+    return f"{value:,.0f}" if is_whole else f"{value:,.{digits}g}"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of ratios."""
+    return f"{low:.3f} to {high:.3f}"
 
 
 def ratio(value: float, low: float, high: float) -> str:
     """A ratio with its interval."""
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value:.3f} ({interval(low, high)})"
