@@ -11,6 +11,7 @@ from mimi_edge.choices import Store
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.errors import ConfigError
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.training.supported import SupportedBackbone
@@ -82,7 +83,7 @@ def _show(documents: list[dict[str, Any]], budget_mb: float, classes: int) -> No
     ]
     left = f"bytes left at {budget_mb:g} MB"
     columns = ("backbone", "family", "pixels", "parameters, M", "GFLOPs", "sites", left, "neurons a site")
-    show_table(f"{len(rows)} backbones, for a task of {classes} classes", columns, rows)
+    show_table(Table.of(f"{len(rows)} backbones, for a task of {classes} classes", columns, rows))
     say(
         "Bytes left are for adapters, after head and header; neurons a site are those if all sites had as many. GFLOPs "
         "are 2 x multiply-accumulates of one image. --backbone builtin ships with mimi-edge."

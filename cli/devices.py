@@ -27,6 +27,7 @@ from mimi_edge.profiles.devices.roofline import (
     why_not,
 )
 from mimi_edge.profiles.devices.work import Work, work_of
+from mimi_edge.profiles.rendering.table import Table
 
 GRAPH_SUFFIX = ".onnx"
 MODE = ", mode "
@@ -107,9 +108,11 @@ def _list(devices: Sequence[Device]) -> None:
     ]
     columns = ("device", "GB", "GB/s", *PRECISIONS, "CUDA")
     show_table(
-        f"{len(devices)} devices; 10^12 operations a second, peak, dense, from data sheets",
-        columns,
-        rows,
+        Table.of(
+            f"{len(devices)} devices; 10^12 operations a second, peak, dense, from data sheets",
+            columns,
+            rows,
+        )
     )
 
 
@@ -239,19 +242,19 @@ def _show_estimates(estimates: _Estimates) -> None:
         for work in estimates.works
     ]
     columns: tuple[str, ...] = ("batch", "GFLOPs", f"MB moved in {estimates.precision}", "kernels")
-    show_table(f"Work of {estimates.graph.name}", columns, work_rows)
+    show_table(Table.of(f"Work of {estimates.graph.name}", columns, work_rows))
     rows = [
         (_label(entry), entry.batch, f"{entry.ms:.3g}", entry.bound, f"{entry.images_per_s:,.0f}")
         for entry in estimates.found
     ]
     columns = ("device", "batch", "ms", "bound by", "img/s")
     title = f"ESTIMATES in {estimates.precision}, from data sheets; nothing was measured"
-    show_table(title, columns, rows)
+    show_table(Table.of(title, columns, rows))
     bounds = [
         (_label(entry), entry.batch, *(f"{entry.bounds_ms[it]:.3g}" if it in entry.bounds_ms else "" for it in BOUNDS))
         for entry in estimates.found
     ]
-    show_table("What each bound alone would allow, ms", ("device", "batch", *BOUNDS), bounds)
+    show_table(Table.of("What each bound alone would allow, ms", ("device", "batch", *BOUNDS), bounds))
     for group in not_told_apart(estimates.found):
         say(_not_told_apart(group))
     for label, reason in estimates.without.items():

@@ -15,6 +15,7 @@ from mimi_edge.cli.inspected import ARCHIVE_SUFFIXES, Inspected, adapters, archi
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.sites import network_order
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _task(path: Path) -> Inspected:
     def show() -> None:
         rows = [(site, entry["width"], entry["neurons"]) for site, entry in document["sites"].items()]
         if rows:
-            show_table("Adapters", ("site", "width M", "neurons N"), rows)
+            show_table(Table.of("Adapters", ("site", "width M", "neurons N"), rows))
         accuracy = ", ".join(f"{split} {value.accuracy:.2%}" for split, value in header.accuracy.items())
         show_facts(
             f"Task {header.name}",
@@ -164,7 +165,7 @@ def _package(path: Path) -> Inspected:
             for name, task in document["tasks"].items()
         ]
         columns = ("task", "classes", "task file, bytes", "graph, bytes", "test accuracy")
-        show_table(f"Package {path}", columns, rows)
+        show_table(Table.of(f"Package {path}", columns, rows))
         show_facts(
             "Shared by all tasks",
             {
@@ -210,7 +211,7 @@ def _graph(path: Path) -> Inspected:
     }
 
     def show() -> None:
-        show_table("Operators", ("operator", "nodes"), list(document["operators"].items()))
+        show_table(Table.of("Operators", ("operator", "nodes"), list(document["operators"].items())))
         facts = {
             "size": f"{document['size_bytes']:,} bytes, without weights",
             "backbone": f"{info.backbone.name}, content {info.backbone.sha256[:12]}, {len(info.sites)} sites",

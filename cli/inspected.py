@@ -10,6 +10,7 @@ from typing import Any
 from mimi_edge.cli.output import show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ArtifactError
+from mimi_edge.profiles.rendering.table import Table
 
 Inspected = tuple[dict[str, Any], Callable[[], None]]
 """A document for programs, and what shows it to people."""
@@ -52,7 +53,9 @@ def archive(path: Path) -> Inspected:
     }
 
     def show() -> None:
-        show_table(f"Archive {path}", ("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
+        show_table(
+            Table.of(f"Archive {path}", ("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
+        )
         inside = "not in it: the device must have it" if contents.needs else "in it"
         facts = {
             "size": f"{found.size_bytes:,} bytes",
@@ -91,7 +94,7 @@ def adapters(path: Path) -> Inspected:
             (name, len(task["classes"]), f"{task['file_bytes']:,}", task["file"])
             for name, task in document["tasks"].items()
         ]
-        show_table(f"Adapters for ONNX Runtime in {path}", ("task", "classes", "bytes", "file"), rows)
+        show_table(Table.of(f"Adapters for ONNX Runtime in {path}", ("task", "classes", "bytes", "file"), rows))
         shared = {
             "backbone": f"{found.backbone.name}, content {found.backbone.sha256[:12]}",
             "graph": found.graph.name,

@@ -73,18 +73,8 @@ def show_json(document: object) -> None:
         sys.stdout.flush()
 
 
-def show_table(table: Table | str, columns: Sequence[str] = (), rows: Sequence[Sequence[object]] = ()) -> None:
-    """Prints a table for people, and says what one has to know to read it; columns of figures stand to the right.
-
-    Args:
-        table: the same that a report has, or else a title.
-        columns: headings below a title.
-        rows: of whatever can be written.
-    """
-    from mimi_edge.profiles.rendering.table import Table
-
-    if isinstance(table, str):
-        table = Table(table, tuple(columns), tuple(tuple(map(str, row)) for row in rows))
+def show_table(table: Table) -> None:
+    """Prints a table for people, and says what one has to know to read it; columns of figures stand to the right."""
     drawn = _drawn(table.title)
     are_figures = (False, *table.figures[1:])
     for column, is_figure, width in zip(table.columns, are_figures, _least_widths(table), strict=True):

@@ -13,6 +13,7 @@ from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.files import check_place
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.export.archives.pack import Packed
@@ -63,7 +64,7 @@ def _document(packed: Packed) -> dict[str, Any]:
 def _show(packed: Packed) -> None:
     contents = packed.contents
     rows = [(member.name, f"{member.entry.size_bytes:,}") for member in contents.members]
-    show_table(f"Archive {packed.path}", ("file", "bytes"), rows)
+    show_table(Table.of(f"Archive {packed.path}", ("file", "bytes"), rows))
     backbone = contents.manifest.backbone
     show_facts(
         f"In all {packed.size_bytes:,} bytes",

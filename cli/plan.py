@@ -11,6 +11,7 @@ from mimi_edge.cli.progress import watching
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
 from mimi_edge.events import Advance
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.training.plan import Plan
@@ -68,7 +69,7 @@ def _show(plan: Plan) -> None:
         for number, training in enumerate(plan.trainings, 1)
     ]
     columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
-    show_table(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows)
+    show_table(Table.of(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows))
     least, side = prepared.least_cost, prepared.backbone.preprocessing.size
     target = config.target_accuracy
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}

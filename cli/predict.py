@@ -15,6 +15,7 @@ from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.cli.answer_files import AnswerFile
@@ -216,7 +217,9 @@ def _show(heard: _Heard, top: int) -> None:
     if not rows:
         return  # `_end` says why
     columns = ("image", "task", "class", "probability", "then")
-    show_table("Predictions", columns if top > 1 else columns[:-1], rows if top > 1 else [row[:-1] for row in rows])
+    show_table(
+        Table.of("Predictions", columns if top > 1 else columns[:-1], rows if top > 1 else [row[:-1] for row in rows])
+    )
 
 
 def _runners_up(top: tuple[tuple[str, float], ...]) -> str:

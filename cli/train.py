@@ -19,6 +19,7 @@ from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, read_config
 
@@ -128,7 +129,7 @@ def _show_neurons(report: TrainingReport) -> None:
     rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
     trainings = [str(number + 1) for number in range(len(report.neurons))]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
-    show_table("Neurons per site, by training", ("site", *trainings), [*rows, totals])
+    show_table(Table.of("Neurons per site, by training", ("site", *trainings), [*rows, totals]))
 
 
 def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:

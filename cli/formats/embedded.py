@@ -13,6 +13,7 @@ from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.export.one_file import Embedded
@@ -85,4 +86,6 @@ def _show(made: Mapping[str, Embedded]) -> None:
         )
         for name, one in made.items()
     ]
-    show_table("Pixels in, probabilities out", ("task", "file", "bytes", "against the task's own graph"), rows)
+    show_table(
+        Table.of("Pixels in, probabilities out", ("task", "file", "bytes", "against the task's own graph"), rows)
+    )

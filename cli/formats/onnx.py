@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.cli.defaults import PACKAGE, RUNS, newest_run, say_next
 from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.progress import watching
+from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.export.given import GivenTask
@@ -116,7 +117,7 @@ def show_package(package: Package, given: Sequence[GivenTask]) -> None:
         for name, task in document["tasks"].items()
     ]
     columns = ("task", "task file, bytes", "graph, bytes", "against torch", "test accuracy of the graph")
-    show_table(f"Package {package.folder}, backbone {document['backbone_bytes']:,} bytes", columns, rows)
+    show_table(Table.of(f"Package {package.folder}, backbone {document['backbone_bytes']:,} bytes", columns, rows))
 
 
 def _outputs_in_words(check: object) -> str:

@@ -10,6 +10,7 @@ from mimi_edge.cli.defaults import say_next
 from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, show_table
 from mimi_edge.cli.progress import watching
+from mimi_edge.profiles.rendering.table import Table
 
 
 def export(
@@ -52,7 +53,7 @@ def export(
     ]
     title = f"Adapters for ONNX Runtime in {made.folder}, shared by all {shared:,} bytes"
     columns = ("task", "adapter file, bytes", "task file, bytes", "against the merged graph")
-    document_or(as_json, document, lambda: show_table(title, columns, rows))
+    document_or(as_json, document, lambda: show_table(Table.of(title, columns, rows)))
     say_next("mimi-edge", "predict", made.folder, "photo.jpg")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from mimi_edge.cli.formats.onnx import Making
 from mimi_edge.cli.output import document_or, say, show_table
 from mimi_edge.cli.progress import watching
+from mimi_edge.profiles.rendering.table import Table
 
 
 def export(
@@ -36,5 +37,5 @@ def export(
     rows = [(name, str(one.folder), f"{one.size_bytes:,}") for name, one in made.models.items()]
     title = f"Triton model repository {made.folder}"
     document = {"folder": str(made.folder), "models": models}
-    document_or(as_json, document, lambda: show_table(title, ("model", "folder", "bytes"), rows))
+    document_or(as_json, document, lambda: show_table(Table.of(title, ("model", "folder", "bytes"), rows)))
     say(f"Next: tritonserver --model-repository={made.folder.absolute()}")

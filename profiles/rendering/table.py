@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 _FIGURES = re.compile(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?( |,|$)")
@@ -25,6 +25,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @staticmethod
+    def of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> Table:
+        """A table of whatever can be written."""
+        return Table(title, tuple(columns), tuple(tuple(map(str, row)) for row in rows), note)
 
     @property
     def figures(self) -> tuple[bool, ...]:

@@ -144,7 +144,9 @@ def test_statistics_are_numpy_s(latency_ns):
     assert summary.count == len(latency_ns)
 
 
-def test_the_interval_holds_the_true_ratio_as_often_as_it_says():
+def test_the_interval_holds_the_true_ratio_as_often_as_it_says(monkeypatch):
+    # A hundred full collections take minutes where other tests have left torch and its models behind.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     holds = 0
     for seed in range(100):
         random = np.random.default_rng(seed)

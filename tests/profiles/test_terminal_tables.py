@@ -9,12 +9,12 @@ from report_samples import make_energy, make_environment, make_estimate, make_re
 
 from mimi_edge.cli.measured import show_report
 from mimi_edge.cli.output import show_table
-from mimi_edge.profiles.comparing import compare
 from mimi_edge.profiles.rendering.changes import changes_tables
 from mimi_edge.profiles.rendering.html_page import html_page
 from mimi_edge.profiles.rendering.markdown import table_text
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.profiles.rendering.tables import artefacts_table, latency_table, report_tables
+from mimi_edge.profiles.report_comparison import compare
 
 TABLE = Table(
     "Some", ("name", "size", "why", "n"), (("a", "1.50", "yes", ""), ("b", "", "too busy", "12 of 3")), "Mind."
