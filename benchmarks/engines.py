@@ -30,6 +30,7 @@ from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.export.engines.building.build import BuiltEngine
 from mimi_edge.export.engines.building.drafts import Draft, TypedGraph, drafted, typed
 from mimi_edge.export.engines.building.requests import BatchRange
+from mimi_edge.export.engines.running.executor import Plan
 from mimi_edge.export.engines.running.mixed import MixedRunner
 from mimi_edge.export.engines.running.refit import RefitRunner
 from mimi_edge.export.engines.running.shared import SharedRunner
@@ -122,7 +123,7 @@ class Bench:
         if draft.layout is None:
             return self.gpu.runner(plan)
         made = RefitRunner if draft.strategy is Strategy.REFIT else MixedRunner if draft.mixed else SharedRunner
-        runner = self.gpu.keep(made(self.gpu.bindings, plan, self.gpu.cuda))
+        runner = self.gpu.keep(made(Plan(self.gpu.bindings, plan, self.gpu.cuda)))
         for task in draft.tasks:
             runner.add(task.header.name, task_tensors(task, draft.layout), len(task.header.classes))
         if not draft.mixed:

@@ -175,7 +175,10 @@ def test_a_device_does_all_that_needs_no_training(device_environment: Environmen
     ):
         shown = device_environment.mimi_edge(*command, cwd=here, MIMI_EDGE_CACHE=carried.cache).stdout
         assert "--json" not in command or json.loads(shown)
-    assert "<svg" in (here / "a.html").read_text("utf-8")
+    page = (here / "a.html").read_text("utf-8")
+    assert "<table" in page
+    assert "<svg" not in page, "charts need matplotlib"
+    assert ".whl[report]&quot;" in page, "what installs it here is said in their place"
 
 
 def test_training_on_a_device_names_the_line_that_installs_it(
