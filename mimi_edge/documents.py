@@ -2,7 +2,11 @@
 
 A document may come from anywhere. Whatever is in it, reading ends soon, takes no more memory than the file is worth,
 and either gives a value of the type that was asked for or one error that says what is wrong with the document. Schemas
-are our own frozen dataclasses; what they check when they are made is checked here too.
+are our own frozen dataclasses; what they check when they are made is checked here too, and `typing.Annotated` with
+msgspec's `Meta` says what one entry has to be, its `description` being what people are told was expected.
+
+Behind it is msgspec, not pydantic: importing it takes a tenth of the time, which every command pays, it turns nothing
+from one kind into another, and both run on a Jetson's Python 3.10. It tells one fault at a time; here are all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.parts import upgrade_words
@@ -442,7 +446,7 @@ def _named(name: str) -> str:
 @cache
 def _entries(schema: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The types of a dataclass's fields by name, and which of them must be given."""
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     needed = [one.name for one in fields(schema) if one.default is MISSING and one.default_factory is MISSING]
     return {one.name: hints[one.name] for one in fields(schema) if one.init}, tuple(needed)
 
@@ -452,6 +456,9 @@ def _in_words(hint: Any) -> str:
     origin = get_origin(hint)
     if hint in words:
         return words[hint]
+    if origin is Annotated:
+        bare, *said = get_args(hint)
+        return next((one.description for one in said if one.description), None) or _in_words(bare)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return f"one of {', '.join(str(choice.value) for choice in hint)}"
     if origin in (Union, types.UnionType):

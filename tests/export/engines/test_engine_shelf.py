@@ -15,7 +15,8 @@ from tiny_package import make_package
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.archives.verify import verify
-from mimi_edge.export.engines.shelf.shelf import engine_name, open_engine, publish, read_shelf, shelf
+from mimi_edge.export.engines.shelf import shelf
+from mimi_edge.export.engines.shelf.shelf import engine_name, open_engine, publish, read_shelf
 from mimi_edge.export.engines.shelf.sidecars import sidecar_bytes
 from mimi_edge.export.packages import MANIFEST
 

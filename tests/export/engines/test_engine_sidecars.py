@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import fields
 
 import pytest
 from engine_samples import TENSORS, sidecar
@@ -14,14 +14,13 @@ from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export.engines.building.requests import BatchRange
 from mimi_edge.export.engines.shelf.sidecars import (
-    DTYPES,
-    FIELDS,
+    Sidecar,
     parse_sidecar,
     read_sidecar,
     sidecar_bytes,
     sidecar_name,
 )
-from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
+from mimi_edge.export.engines.tensorrt.tensors import DTYPES, EngineTensor
 
 NAMES = st.text(min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -86,7 +85,7 @@ def refused(changed):
     return str(caught.value)
 
 
-@given(st.sampled_from(sorted(FIELDS)), JSON)
+@given(st.sampled_from([one.name for one in fields(Sidecar)]), JSON)
 def test_any_value_in_any_field_is_taken_or_refused_as_ours(name, value):
     content = json.dumps(document(**{name: value})).encode()
     try:
@@ -98,7 +97,7 @@ def test_any_value_in_any_field_is_taken_or_refused_as_ours(name, value):
 @given(JSON)
 def test_any_tensor_is_taken_or_refused_as_ours(tensor):
     text = refused(document(tensors=[tensor, document()["tensors"][1]]))
-    assert "x.json does not describe an engine" in text
+    assert "x.json cannot be read as a sidecar of an engine" in text
 
 
 @given(st.binary(max_size=50))
@@ -108,7 +107,7 @@ def test_any_bytes_are_refused_as_ours(content):
 
 
 def test_deeply_nested_json_is_refused_as_ours():
-    with pytest.raises(ArtifactError, match="no sidecar"):
+    with pytest.raises(ArtifactError, match="cannot be read as a sidecar"):
         parse_sidecar(b"[" * 200_000, "x.json")
 
 
@@ -117,11 +116,11 @@ def test_every_fault_is_named_at_once():
     del changed["tasks"]
     text = refused(changed)
     for fault in (
-        "sha256 is 'abc'; expected 64 hexadecimal digits",
-        "size_bytes is 0; expected 1 to",
-        "mixed is 'yes'; expected true or false",
-        "precision is 'fp8'; expected fp32 or fp16 or bf16 or int8",
-        "'novel' is not known",
+        "sha256: expected 64 hexadecimal digits, got 'abc'",
+        "size_bytes: expected 1 to 64000000000, got 0",
+        "mixed: expected true or false, got 'yes'",
+        "precision: expected one of fp32, fp16, bf16, int8, got 'fp8'",
+        "novel is not known",
         "tasks is missing",
         "Build the engine again",
     ):
@@ -131,20 +130,20 @@ def test_every_fault_is_named_at_once():
 @pytest.mark.parametrize(
     ("tensor", "fault"),
     [
-        ({"shape": [2**31]}, "shape [2147483648]"),
-        ({"shape": [0, 3]}, "shape [0, 3]"),
-        ({"shape": [-2]}, "shape [-2]"),
-        ({"shape": [1] * 9}, "no tensor of an engine has"),
-        ({"shape": [2**20, 2**20, 2]}, "no tensor of an engine has"),
-        ({"shape": [True]}, "shape [True]"),
-        ({"shape": [1.0]}, "shape [1.0]"),
-        ({"shape": "33"}, "shape '33'"),
-        ({"dtype": "float64"}, "data type 'float64'"),
-        ({"dtype": ["float32"]}, "data type ['float32']"),
-        ({"mode": "both"}, "is 'both'; expected input or output"),
-        ({"name": ""}, "a tensor is called ''"),
+        ({"shape": [2**31]}, "tensors[0].shape[0]: expected a size, or -1 where it varies, got 2147483648"),
+        ({"shape": [0, 3]}, "has shape [0, 3], which no tensor of an engine has"),
+        ({"shape": [-2]}, "tensors[0].shape[0]: expected a size, or -1 where it varies, got -2"),
+        ({"shape": [1] * 9}, "which no tensor of an engine has"),
+        ({"shape": [2**20, 2**20, 2]}, "which no tensor of an engine has"),
+        ({"shape": [True]}, "tensors[0].shape[0]: expected a size"),
+        ({"shape": [1.5]}, "tensors[0].shape[0]: expected a size"),
+        ({"shape": "33"}, "tensors[0].shape: expected a list, got '33'"),
+        ({"dtype": "float64"}, "tensors[0].dtype: expected one of float32, float16"),
+        ({"dtype": ["float32"]}, "tensors[0].dtype: expected one of float32"),
+        ({"mode": "both"}, "tensors[0].mode: expected input or output, got 'both'"),
+        ({"name": ""}, "tensors[0].name: expected a text, got ''"),
         ({"name": "logits"}, "several tensors have the same name"),
-        ({"novel": 1}, "expected name, mode, dtype and shape"),
+        ({"novel": 1}, "tensors[0].novel is not known"),
     ],
 )
 def test_absurd_tensors_are_refused(tensor, fault):
@@ -152,7 +151,7 @@ def test_absurd_tensors_are_refused(tensor, fault):
     assert fault in refused(document(tensors=[tables[0] | tensor, tables[1]]))
 
 
-@pytest.mark.parametrize("engine", ["../x.engine", "/etc/passwd", "a/b.engine", "", ".."])
+@pytest.mark.parametrize("engine", ["../x.engine", "/etc/passwd", "a/b.engine", ".."])
 def test_an_engine_outside_the_folder_is_refused(engine):
     assert "engine is" in refused(document(engine=engine))
 
@@ -169,7 +168,7 @@ def test_what_is_no_json_number_is_refused(constant, said):
 
 
 def test_nonsense_cannot_be_written_either():
-    with pytest.raises(ConfigError, match=re.escape("tasks is {}; expected a table")):
+    with pytest.raises(ConfigError, match="there is no task"):
         sidecar(tasks={})
     with pytest.raises(ConfigError, match="there is no output"):
         sidecar(tensors=TENSORS[:1])
