@@ -50,6 +50,10 @@ def command(
         str | None, typer.Option(help="As of train.", show_default="as of train", rich_help_panel="Task")
     ] = None,
     weights: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = PRETRAINED,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="As of train.", show_default="what it is made for", rich_help_panel="Task"),
+    ] = None,
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")
     ] = Store.FP16,
@@ -88,6 +92,7 @@ def command(
         data=data if data.startswith("builtin:") else absolute(data),
         backbone=chosen_backbone(backbone, data, weights),
         weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
+        image_size=image_size,
         store=store,
         epochs=epochs,
         batch_size=batch_size,

@@ -20,6 +20,7 @@ from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
+    LARGEST_SIDE,
     PRECISIONS,
     TrainingConfig,
 )
@@ -86,7 +87,7 @@ def training_config(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="builtin, or a timm model: plain ViT, DeiT, Swin or Swin V2, such as swin_tiny_patch4_window7_224.",
+            help="builtin, or one of timm's, such as swin_tiny_patch4_window7_224; mimi-edge backbones lists them.",
             show_default="builtin for built-in data; for your own, one for photographs that is on this machine",
             autocompletion=_among(_backbones),
             rich_help_panel=DATA,
@@ -99,6 +100,16 @@ def training_config(
             rich_help_panel=DATA,
         ),
     ] = DEFAULTS["weights"],
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=LARGEST_SIDE,
+            help="Side in pixels of the images the backbone sees; fewer are faster.",
+            show_default="what it is made for",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the task.", show_default="that of the data", rich_help_panel=DATA)
     ] = None,
@@ -231,6 +242,7 @@ def training_config(
         precision=precision,
         method=method,
         settings={name: value for name, value in settings.items() if value is not None},
+        image_size=image_size,
     )
 
 

@@ -85,7 +85,8 @@ def _exported_backbone(
     name = task.header.backbone.name
     source = weights or (config.weights if config is not None else PRETRAINED)
     listener(Note(f"Loading the backbone {name}." if name != BACKBONE_NAME else "Loading the built-in backbone."))
-    backbone = load_backbone(name, source, seed=config.seed if config is not None else 0)
+    seed, size = config.seed if config is not None else 0, task.header.preprocessing.size
+    backbone = load_backbone(name, source, seed=seed, image_size=size)
     adapted_with(backbone, task).release()
     return backbone, lambda: export_backbone(backbone, listener=listener).folder
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,23 @@ import numpy as np
 import timm
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
-from mimi_edge.documents import require_regular
-from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
+from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
-from mimi_edge.texts import fault_list
 from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import Family, TimmModel, block_names, family_of, names_like, sub_layer_names
+from mimi_edge.training.image_sizes import at_size
 from mimi_edge.training.networks import network_of
 from mimi_edge.training.resumed_pass import Call, ResumedPass, watched_calls
 from mimi_edge.training.supported import similar_names
+from mimi_edge.training.weight_files import fill
 
 
 @dataclass(frozen=True)
@@ -75,20 +73,22 @@ class LoadedBackbone:
         return tuple(sorted((name for name in names if name in self.calls), key=lambda name: self.calls[name].begin))
 
 
-def load_backbone(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
+def load_backbone(name: str, weights: str, *, seed: int = 0, image_size: int | None = None) -> LoadedBackbone:
     """Makes a backbone and freezes it.
 
     Args:
         name: `builtin`, or the name of a timm model.
         weights: `pretrained`, `random`, or the path of a safetensors file. The built-in backbone brings its own.
         seed: of random weights.
+        image_size: S in pixels, if not what it is made for. Position embeddings are resized as timm does.
 
     Raises:
-        ConfigError: timm has no such model, or its family is not supported.
+        ConfigError: timm has no such model, its family is not supported, or it cannot be made for that size.
         ArtifactError: the weights do not fit the model.
         MimiEdgeError: pretrained weights are neither here nor to be had from the network.
     """
-    module = _builtin(weights, seed) if name == BACKBONE_NAME else _timm_model(name, weights, seed)
+    build = _builtin if name == BACKBONE_NAME else partial(_timm_model, name)
+    module = build(weights, seed, image_size)
     module.eval().requires_grad_(False)
     return described(module, name)
 
@@ -106,36 +106,50 @@ def described(module: TimmModel, name: str) -> LoadedBackbone:
     return LoadedBackbone(module, identity, sites, preprocessing, family, calls)
 
 
-def _builtin(weights: str, seed: int) -> TimmModel:
-    torch.manual_seed(seed)
-    module: TimmModel = timm.create_model(ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
-    module.pretrained_cfg |= {
-        "input_size": (3, ARCHITECTURE.input_size, ARCHITECTURE.input_size),
+def _builtin(weights: str, seed: int, image_size: int | None) -> TimmModel:
+    own = ARCHITECTURE.input_size
+    configured = {
+        "input_size": (3, own, own),
         "crop_pct": 1.0,
         "interpolation": "bicubic",
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
     }
-    if weights != RANDOM:
-        _fill(module, backbone_weights_path() if weights == PRETRAINED else Path(weights))
+    made = partial(timm.create_model, ARCHITECTURE.timm_name, num_classes=0, **ARCHITECTURE.arguments)
+    path = backbone_weights_path() if weights == PRETRAINED else Path(weights)
+    torch.manual_seed(seed)
+    if image_size in (None, own):
+        module: TimmModel = made()
+        if weights != RANDOM:
+            fill(module, path)
+    else:
+        module = at_size(made, BACKBONE_NAME, image_size, None if weights == RANDOM else path)
+        configured["input_size"] = (3, image_size, image_size)
+    module.pretrained_cfg |= configured
     return module
 
 
-def _timm_model(name: str, weights: str, seed: int) -> TimmModel:
+def _timm_model(name: str, weights: str, seed: int, image_size: int | None) -> TimmModel:
     if not timm.is_model(name):
         near = similar_names(name)
         hint = f"Similar: {', '.join(near)}." if near else f"There are, for example: {', '.join(list(SUITED)[:4])}."
         raise ConfigError(f"timm {timm.__version__} has no model called {name!r}. {hint} Check --backbone.")
-    if weights == PRETRAINED:
-        return _pretrained(name)
     torch.manual_seed(seed)
-    module = timm.create_model(name, num_classes=0)
-    if weights != RANDOM:
-        _fill(module, Path(weights))
-    return module
+    made = partial(timm.create_model, name, num_classes=0)
+    source = timm.get_pretrained_cfg(name)
+    if image_size is None or (source is not None and source.input_size[1:] == (image_size, image_size)):
+        if weights == PRETRAINED:
+            return _pretrained(name, partial(made, pretrained=True))
+        module: TimmModel = made()
+        if weights != RANDOM:
+            fill(module, Path(weights))
+        return module
+    if weights == PRETRAINED:
+        return at_size(partial(_pretrained, name, partial(made, pretrained=True)), name, image_size, None)
+    return at_size(made, name, image_size, None if weights == RANDOM else Path(weights))
 
 
-def _pretrained(name: str) -> TimmModel:
+def _pretrained(name: str, made: Callable[..., TimmModel], **arguments: Any) -> TimmModel:
     source = timm.get_pretrained_cfg(name)
     if source is None or not source.hf_hub_id:
         raise ConfigError(f"timm has no pretrained weights for {name!r}. Give --weights FILE.safetensors.")
@@ -144,7 +158,9 @@ def _pretrained(name: str) -> TimmModel:
             # First and by name, because timm would go on to a pickled file where this one is missing.
             repository, _, revision = source.hf_hub_id.partition("@")
             hf_hub_download(repository, "model.safetensors", revision=revision or None)
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return made(**arguments)
+    except TypeError:  # it takes no such argument
+        raise
     except Exception as error:  # timm, its hub client and its transport each raise kinds of their own
         raise MimiEdgeError(
             f"Could not get the pretrained weights of {name!r}: {_first_line(error)}\n"
@@ -152,45 +168,6 @@ def _pretrained(name: str) -> TimmModel:
             "With a network, try again (it is needed once); without one, copy that file here and give "
             "--weights FILE.safetensors."
         ) from error
-
-
-def _fill(module: nn.Module, path: Path) -> None:
-    """Fills a model without classifier from a safetensors file that may have one."""
-    try:
-        require_regular(path)
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(
-            f"Cannot read weights from {path}: {_reason(error)}. Expected a safetensors file; check --weights."
-        ) from error
-    own, left_out = module.state_dict(), _classifier_names(module)
-    # Masks and indices that the model works out itself; checkpoints of older timm releases have them.
-    worked_out = {name for name, _ in module.named_buffers()} - own.keys()
-    tensors = {
-        name: value.float()
-        for name, value in tensors.items()
-        if not name.startswith(left_out) and name not in worked_out
-    }
-    faults = [f"{name} is missing" for name in own.keys() - tensors.keys()]
-    faults += [f"{name} is unknown" for name in tensors.keys() - own.keys()]
-    faults += [
-        f"{name}: expected {list(own[name].shape)}, got {list(tensors[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
-    ]
-    if faults:
-        raise ArtifactError(
-            f"{path} does not hold weights of {type(module).__name__}:\n{fault_list(sorted(faults), 10)}\n"
-            "Check --backbone and --weights."
-        )
-    module.load_state_dict(tensors)
-
-
-def _classifier_names(module: TimmModel) -> tuple[str, ...]:
-    """Beginnings of the names of the classifier's tensors in a full timm checkpoint."""
-    named = module.pretrained_cfg.get("classifier") or "head"
-    names = (named,) if isinstance(named, str) else tuple(named)
-    return tuple(f"{name}." for name in names)
 
 
 def _preprocessing(module: nn.Module) -> Preprocessing:
@@ -232,11 +209,6 @@ def _content_sha256(module: nn.Module, sites: tuple[Site, ...]) -> str:
         digest.update(f"{name}{list(value.shape)}".encode())
         digest.update(np.ascontiguousarray(value.float().numpy()).data)
     return digest.hexdigest()
-
-
-def _reason(error: BaseException) -> str:
-    """In words; the system's own would name the file once more."""
-    return str(error.strerror) if isinstance(error, OSError) and error.strerror else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -61,6 +61,7 @@ SPLIT_KIND = DocumentKind(
 TAKEN_NAMES = frozenset({"backbone", "checkpoint", "manifest"})
 """Files in run folders and packages have these names already."""
 LONGEST_NAME_BYTES = 200
+LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
@@ -76,6 +77,7 @@ class TrainingConfig:
         data: `builtin:digits`, `builtin:fashion`, or a folder.
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
+        image_size: S, side in pixels of what the backbone sees; None is what it is made for.
         name: of the task.
         store: how weights are kept in the task file.
         epochs: of each training; there is one more training than prunings.
@@ -131,6 +133,7 @@ class TrainingConfig:
     target_accuracy: float | None = None
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -149,7 +152,7 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy")
+_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size")
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
@@ -262,6 +265,8 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
+    if config.image_size is not None and not 1 <= config.image_size <= LARGEST_SIDE:
+        faults.append(f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {config.image_size}")
     faults += _faults_of_pruning(config)
     try:
         method_settings(config)

@@ -157,7 +157,7 @@ def _loaded(
             listener=remarks.append,
             split=split,
         )
-        backbone = load_backbone(config.backbone, config.weights, seed=config.seed)
+        backbone = load_backbone(config.backbone, config.weights, seed=config.seed, image_size=config.image_size)
         listener(Note(backbone_in_words(config, backbone)))
     finally:
         for remark in remarks:

@@ -21,7 +21,7 @@ def load_torch(threads: int | None = None) -> None:
 
 
 def torch_answer(
-    backbone: str, weights: str, task_file: Path | None = None, *, seed: int = 0
+    backbone: str, weights: str, task_file: Path | None = None, *, seed: int = 0, image_size: int | None = None
 ) -> Callable[[Floats], Floats]:
     """A function from images, float32 [B, 3, S, S], to torch's logits [B, C], or to features [B, F] without a task.
 
@@ -32,14 +32,17 @@ def torch_answer(
         weights: as of `load_backbone`.
         task_file: of the task, None for the bare backbone.
         seed: of random weights.
+        image_size: S of the bare backbone; a task says its own.
 
     Raises:
         ArtifactError: the task is damaged, or belongs to another backbone.
         MimiEdgeError: the weights are not to be had.
     """
     device = chosen_device("auto")
-    loaded = load_backbone(backbone, weights, seed=seed)
-    model = loaded.module if task_file is None else adapted_with(loaded, read_task(task_file))
+    task = None if task_file is None else read_task(task_file)
+    size = image_size if task is None else task.header.preprocessing.size
+    loaded = load_backbone(backbone, weights, seed=seed, image_size=size)
+    model = loaded.module if task is None else adapted_with(loaded, task)
     model.to(device).eval()
 
     @torch.inference_mode()

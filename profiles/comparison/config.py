@@ -38,6 +38,7 @@ class ComparisonConfig:
         data: `builtin:digits`, `builtin:fashion`, or a folder.
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
+        image_size: S in pixels; None is what the backbone is made for.
         store: how weights are kept in the task files.
         epochs: of each of MiMi's trainings; other methods get as many passes in one.
         batch_size: images in a step.
@@ -59,6 +60,7 @@ class ComparisonConfig:
     rounds: int = 100
     score: str = SCORE_NAMES[0]
     scope: Scope = Scope.GLOBAL
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):

@@ -147,6 +147,7 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         data=config.data,
         backbone=config.backbone,
         weights=config.weights,
+        image_size=config.image_size,
         name=entry.name,
         store=config.store,
         epochs=epochs,

@@ -38,6 +38,7 @@ class Opening:
         trust: take an engine that is on no shelf.
         backbone: for torch, its name.
         weights: for torch, where the backbone's are.
+        image_size: for torch, S of the bare backbone.
     """
 
     backend: Backend
@@ -48,6 +49,7 @@ class Opening:
     trust: bool = False
     backbone: str | None = None
     weights: str | None = None
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.path is None and (self.runs is not Runs.MODELS or self.task is not None):

@@ -42,7 +42,7 @@ def of_task_file(path: Path, task: Task, wanted: Wanted) -> Artefact:
     return Artefact(
         name=header.name,
         kind=TASK,
-        opening=_opening(header.backbone, header.name, path, wanted),
+        opening=_opening(header.backbone, header.name, path, wanted, header.preprocessing.size),
         files=(path,),
         input_size=header.preprocessing.size,
         task=header.name,
@@ -64,17 +64,20 @@ def load(opening: Opening) -> None:
 def opened(opening: Opening) -> Iterator[Run]:
     """The model on the best device there is."""
     path = None if opening.task is None else opening.path
-    yield _answers().torch_answer(opening.backbone, opening.weights, path)
+    yield _answers().torch_answer(opening.backbone, opening.weights, path, image_size=opening.image_size)
 
 
 def _packaged(package: Package, name: str | None, wanted: Wanted) -> Artefact:
     """Its bytes are those of the weights and of the task file."""
     like = onnx_runtime.like_in_package(package, name)
     files = [package.backbone_weights] if like.task_file is None else [package.backbone_weights, like.task_file]
-    return replace(like, opening=_opening(package.backbone, like.task, like.task_file, wanted), files=tuple(files))
+    opening = _opening(package.backbone, like.task, like.task_file, wanted, like.input_size)
+    return replace(like, opening=opening, files=tuple(files))
 
 
-def _opening(backbone: BackboneIdentity, task: str | None, task_file: Path | None, wanted: Wanted) -> Opening:
+def _opening(
+    backbone: BackboneIdentity, task: str | None, task_file: Path | None, wanted: Wanted, image_size: int
+) -> Opening:
     return Opening(
         Backend.TORCH,
         path=task_file,
@@ -82,6 +85,7 @@ def _opening(backbone: BackboneIdentity, task: str | None, task_file: Path | Non
         task=task,
         backbone=backbone.name,
         weights=wanted.weights or PRETRAINED,
+        image_size=image_size,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -47,9 +48,9 @@ def tiny_runs() -> Iterator[None]:
     """Runs take `tiny vit` and its like for names of backbones; timm has nothing that small."""
     known = prepared_run.load_backbone
 
-    def load(name: str, weights: str, *, seed: int = 0) -> LoadedBackbone:
+    def load(name: str, weights: str, **others: Any) -> LoadedBackbone:
         family = name.removeprefix("tiny ")
-        return tiny_backbone(family) if family in FAMILIES else known(name, weights, seed=seed)
+        return tiny_backbone(family) if family in FAMILIES else known(name, weights, **others)
 
     prepared_run.load_backbone = load
     try:
