@@ -104,7 +104,7 @@ class GraphInfo:
         parameters: where a bare backbone has its parameters, by torch's names; None in graphs of earlier releases, and
             in merged ones.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
-        takes_prompts: whether tokens can join the image's for all blocks.
+        takes_prompts: whether tokens can go through all blocks with the image's.
     """
 
     backbone: BackboneIdentity

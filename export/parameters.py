@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from mimi_edge.export.edits.replacements import relative_positions, window_of
+from mimi_edge.export.edits.replacements import relative_positions
 from mimi_edge.export.graphs import Kept, KeptParameter
+from mimi_edge.methods.network import TABLE, side_of_window
 from mimi_edge.tasks.stores import Floats
 
-TABLE = "relative_position_bias_table"
 PREFIX = "backbone."
 """Of the names of the backbone's parameters while it is exported."""
 
@@ -57,7 +57,7 @@ def _folded(name: str, values: Floats) -> Iterator[tuple[Kept, Floats]]:
     if values.ndim == 2:
         yield Kept.TRANSPOSED, values.T
     if name.endswith(TABLE):
-        window = window_of(values.shape)
+        window = side_of_window(values.shape)
         if (2 * window - 1) ** 2 == len(values):
             tokens = window * window
             gathered = values[relative_positions(window).ravel()].T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from mimi_edge.export.edits.expressions import Expressions
 from mimi_edge.export.graphs import Kept
 from mimi_edge.methods.edits import Replace
+from mimi_edge.methods.network import side_of_window
 
 
 def prepared_replacement(edit: Replace, expressions: Expressions) -> Callable[[], None]:
@@ -40,15 +40,10 @@ def _as_kept(edit: Replace, expressions: Expressions, old: ir.Value) -> ir.Value
             return expressions.node("Transpose", value, perm=[1, 0])
         case Kept.GATHERED:
             shape = () if old.shape is None else old.shape.numpy()
-            places = relative_positions(window_of(kept.shape))
+            places = relative_positions(side_of_window(kept.shape))
             gathered = expressions.node("Gather", value, expressions.integers(*places.ravel().tolist()), axis=0)
             turned = expressions.node("Transpose", gathered, perm=[1, 0])
             return expressions.node("Reshape", turned, expressions.integers(*shape))
-
-
-def window_of(table: tuple[int, ...]) -> int:
-    """Side of the windows of a table of relative position biases [(2 W - 1)^2, heads]."""
-    return (math.isqrt(table[0]) + 1) // 2
 
 
 def relative_positions(window: int) -> NDArray[np.int64]:

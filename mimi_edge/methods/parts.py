@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from mimi_edge.methods.description import Description, StoredTensor
 from mimi_edge.methods.edits import Replace
 from mimi_edge.methods.method import Method, NoSettings, setting
-from mimi_edge.methods.network import Network
+from mimi_edge.methods.network import TABLE, Network
 from mimi_edge.methods.weights import Frozen, Shape, Stored, Weight, reshape
-
-TABLES = "relative_position_bias_table"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def describe_last(network: Network, _: NoSettings) -> Description:
 
 def describe_biases(network: Network, settings: BitFitSettings) -> Description:
     """Every bias, those of normalisations included."""
-    endings = (".bias", TABLES) if settings.tables == "yes" else (".bias",)
+    endings = (".bias", TABLE) if settings.tables == "yes" else (".bias",)
     return _own({name: shape for name, shape in network.parameters.items() if name.endswith(endings)})
 
 
