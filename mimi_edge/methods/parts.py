@@ -16,6 +16,9 @@ from mimi_edge.methods.method import Method, NoSettings, setting
 from mimi_edge.methods.network import TABLE, Network
 from mimi_edge.methods.weights import Frozen, Shape, Stored, Weight, reshape
 
+BIASES = (".bias", ".q_bias", ".v_bias")
+"""Endings of the names of biases; some networks have those of queries and values as parameters of attention itself."""
+
 
 @dataclass(frozen=True)
 class BitFitSettings:
@@ -46,7 +49,7 @@ def describe_last(network: Network, _: NoSettings) -> Description:
 
 def describe_biases(network: Network, settings: BitFitSettings) -> Description:
     """Every bias, those of normalisations included."""
-    endings = (".bias", TABLE) if settings.tables == "yes" else (".bias",)
+    endings = (*BIASES, TABLE) if settings.tables == "yes" else BIASES
     return _own({name: shape for name, shape in network.parameters.items() if name.endswith(endings)})
 
 

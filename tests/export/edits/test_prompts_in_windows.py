@@ -128,7 +128,7 @@ def test_torch_and_the_graph_answer_what_the_papers_own_way_gives(
 
 
 def products_in(path: Path, side: int) -> int:
-    """2 x multiply-accumulates of a graph's matrix products for one image, as they ran; its head is none, but a Gemm."""
+    """2 x multiply-accumulates of a graph's matrix products for one image, as they ran; its head is a Gemm and none."""
     model = onnx.load(path)
     products = [node for node in model.graph.node if node.op_type == "MatMul"]
     constants = {one.name for one in model.graph.initializer}
