@@ -73,7 +73,7 @@ wheel: $(VENV_READY) ## the wheel for other machines, into dist/
 
 clean: ## removes what make made: .venv, builds, caches, the demonstration
 	rm -rf $(VENV) build dist $(DEMO_FOLDER) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find mimi_edge cli export profiles tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mimi_edge cli export profiles tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written when everything before it went well, so an interrupted install is done again.
 $(VENV_READY):

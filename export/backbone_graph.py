@@ -109,7 +109,8 @@ def _key(info: GraphInfo, network: Network) -> str:
     sites = [asdict(site) for site in info.sites]
     made_by = {name: version(name) for name in EXPORTERS} | {"passes": [apply.__name__ for apply in PASSES]}
     known = (asdict(info.backbone), asdict(info.preprocessing), sites, list(network.parameters))
-    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *known, made_by)
+    takes = (network.takes_tokens, network.takes_prompts)
+    return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *known, *takes, made_by)
 
 
 def _export(backbone: LoadedBackbone, info: GraphInfo, folder: Path, listener: Listener) -> None:

@@ -49,11 +49,18 @@ KIND = DocumentKind(
 
 
 class Kept(str, Enum):
-    """How a parameter of torch lies in the graph: as it is, as its transpose, or gathered into a bias of attention."""
+    """How a parameter of torch lies in the graph.
+
+    As it is, as its transpose, gathered into a bias of attention, as the first or the last third of a bias of queries,
+    keys and values, or as e to the power of it.
+    """
 
     AS_IT_IS = "as it is"
     TRANSPOSED = "transposed"
     GATHERED = "gathered"
+    FIRST_THIRD = "first third"
+    LAST_THIRD = "last third"
+    POWER = "power of e"
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class GraphInfo:
         parameters: where a bare backbone has its parameters, by torch's names; None in graphs of earlier releases, and
             in merged ones.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
-        takes_prompts: whether tokens can join the image's for all blocks.
+        takes_prompts: whether tokens can go through all blocks with the image's.
     """
 
     backbone: BackboneIdentity

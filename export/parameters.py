@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from mimi_edge.export.edits.replacements import relative_positions, window_of
+from mimi_edge.export.edits.replacements import LARGEST_POWER, relative_positions
 from mimi_edge.export.graphs import Kept, KeptParameter
+from mimi_edge.methods.network import TABLE, side_of_window
 from mimi_edge.tasks.stores import Floats
 
-TABLE = "relative_position_bias_table"
+QUERIES_BIAS, VALUES_BIAS = ".q_bias", ".v_bias"
+"""Endings of the names of biases that a network puts one behind the other, zeros for keys between them."""
+SCALE_OF_PRODUCTS = ".logit_scale"
+"""Ending of the names of scales of products of queries and keys, in Swin V2 and after it: powers of e."""
 PREFIX = "backbone."
 """Of the names of the backbone's parameters while it is exported."""
 
@@ -36,11 +40,14 @@ def find_parameters(model: ir.Model, parameters: Mapping[str, Floats]) -> dict[s
         if name not in taken and value.dtype == ir.DataType.FLOAT and value.const_value is not None:
             by_content.setdefault(_content(value.const_value.numpy()), []).append(name)
     for name, values in parameters.items():
-        for kept, folded in _folded(name, values) if name not in found else ():
+        for kept, folded in _folded(name, values, parameters) if name not in found else ():
             if names := by_content.get(_content(folded)):
                 # Of several that are alike, each is taken once, in the order of both.
                 found[name] = KeptParameter(names.pop(0), kept, values.shape)
                 break
+        beside = name.removesuffix(VALUES_BIAS) + QUERIES_BIAS
+        if name.endswith(VALUES_BIAS) and beside in found:
+            found[name] = KeptParameter(found[beside].initializer, Kept.LAST_THIRD, values.shape)
     return {name: found[name] for name in parameters if name in found}
 
 
@@ -51,13 +58,23 @@ def _is(initializer: ir.Value | None, values: Floats) -> bool:
     return _content(initializer.const_value.numpy()) == _content(values)
 
 
-def _folded(name: str, values: Floats) -> Iterator[tuple[Kept, Floats]]:
+def _folded(name: str, values: Floats, parameters: Mapping[str, Floats]) -> Iterator[tuple[Kept, Floats]]:
     """What the exporter may have made of a parameter."""
+    if name.endswith(QUERIES_BIAS):
+        keys, of_values = np.zeros_like(values), parameters[name.removesuffix(QUERIES_BIAS) + VALUES_BIAS]
+        yield Kept.FIRST_THIRD, np.concatenate([values, keys, of_values])
+        return
+    if name.endswith(VALUES_BIAS):
+        return
     yield Kept.AS_IT_IS, values
+    if name.endswith(SCALE_OF_PRODUCTS):
+        power = np.exp(np.minimum(values, np.float32(LARGEST_POWER)))
+        yield Kept.POWER, power
+        yield Kept.POWER, power.reshape(1, -1, 1, 1)
     if values.ndim == 2:
         yield Kept.TRANSPOSED, values.T
     if name.endswith(TABLE):
-        window = window_of(values.shape)
+        window = side_of_window(values.shape)
         if (2 * window - 1) ** 2 == len(values):
             tokens = window * window
             gathered = values[relative_positions(window).ravel()].T

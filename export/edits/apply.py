@@ -5,10 +5,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from mimi_edge.export.edits.branches import ACTIVATIONS, BranchValues, insert_branch
+from mimi_edge.export.edits.carried import insert_carried
 from mimi_edge.export.edits.expressions import Expressions
 from mimi_edge.export.edits.heads import append_hidden, append_side
+from mimi_edge.export.edits.prompts import insert_prompts
 from mimi_edge.export.edits.replacements import prepared_replacement
-from mimi_edge.export.edits.tokens import insert_prompts, insert_tokens
+from mimi_edge.export.edits.tokens import insert_tokens
 from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import GraphInfo
 from mimi_edge.export.task_weights import TaskWeights
@@ -47,7 +49,7 @@ def apply_edits(model: ir.Model, description: Description, weights: TaskWeights,
             _insert_branch(graph, edit, produced[edit.place], reads.get(edit.place), expressions)
         else:
             _apply(graph, edit, info.network, expressions)
-    if replacements:
+    if replacements or any(isinstance(edit, Prompts) for edit in description.edits):
         _drop_unused(graph)
 
 
@@ -55,6 +57,8 @@ def _apply(graph: ir.Graph, edit: Edit, network: Network, expressions: Expressio
     match edit:
         case Tokens():
             insert_tokens(graph, edit, network, expressions)
+        case Prompts() if network.looks_at_windows:
+            insert_carried(graph, edit, network, expressions)
         case Prompts():
             insert_prompts(graph, edit, network, expressions)
         case Hidden():
@@ -86,6 +90,6 @@ def _input_of(place: str, network: Network, expressions: Expressions) -> ir.Valu
 
 
 def _drop_unused(graph: ir.Graph) -> None:
-    """Weights of the backbone that were replaced need not be loaded."""
+    """Weights and shapes of the backbone that were replaced need not be loaded."""
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]

@@ -94,7 +94,7 @@ class Expressions:
             case Constant(values, shape):
                 return self._weights.constant(self._name(), np.asarray(values, np.float32).reshape(shape))
             case Frozen(name):
-                if self.kept(name).kept is Kept.GATHERED:
+                if self.kept(name).kept not in (Kept.AS_IT_IS, Kept.TRANSPOSED):
                     raise ArtifactError(f"{name} can be replaced in this graph, but not computed with.")
                 value = self.initializer(name)
                 return self.node("Transpose", value, perm=[1, 0]) if self.kept(name).kept is Kept.TRANSPOSED else value

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from mimi_edge.export.edits.expressions import Expressions
 from mimi_edge.export.graphs import Kept
 from mimi_edge.methods.edits import Replace
+from mimi_edge.methods.network import side_of_window
+
+LARGEST_POWER = math.log(100)
+"""Where Swin V2 cuts its scales of products of queries and keys."""
 
 
 def prepared_replacement(edit: Replace, expressions: Expressions) -> Callable[[], None]:
@@ -24,14 +28,16 @@ def prepared_replacement(edit: Replace, expressions: Expressions) -> Callable[[]
     uses = tuple(old.uses())
 
     def replace() -> None:
-        new = _as_kept(edit, expressions, old)
+        # Several parameters may lie in one value, so what is there now may have changed since.
+        now = uses[0].node.inputs[uses[0].idx] if uses else None
+        new = _as_kept(edit, expressions, old, now or old)
         for node, index in uses:
             node.replace_input_with(index, new)
 
     return replace
 
 
-def _as_kept(edit: Replace, expressions: Expressions, old: ir.Value) -> ir.Value:
+def _as_kept(edit: Replace, expressions: Expressions, old: ir.Value, now: ir.Value) -> ir.Value:
     kept, value = expressions.kept(edit.parameter), expressions.value(edit.becomes)
     match kept.kept:
         case Kept.AS_IT_IS:
@@ -40,15 +46,22 @@ def _as_kept(edit: Replace, expressions: Expressions, old: ir.Value) -> ir.Value
             return expressions.node("Transpose", value, perm=[1, 0])
         case Kept.GATHERED:
             shape = () if old.shape is None else old.shape.numpy()
-            places = relative_positions(window_of(kept.shape))
+            places = relative_positions(side_of_window(kept.shape))
             gathered = expressions.node("Gather", value, expressions.integers(*places.ravel().tolist()), axis=0)
             turned = expressions.node("Transpose", gathered, perm=[1, 0])
             return expressions.node("Reshape", turned, expressions.integers(*shape))
-
-
-def window_of(table: tuple[int, ...]) -> int:
-    """Side of the windows of a table of relative position biases [(2 W - 1)^2, heads]."""
-    return (math.isqrt(table[0]) + 1) // 2
+        case Kept.FIRST_THIRD:
+            begin, end = expressions.integers(kept.shape[0]), expressions.integers(3 * kept.shape[0])
+            rest = expressions.node("Slice", now, begin, end, expressions.integers(0))
+            return expressions.node("Concat", value, rest, axis=0)
+        case Kept.LAST_THIRD:
+            begin, end = expressions.integers(0), expressions.integers(2 * kept.shape[0])
+            rest = expressions.node("Slice", now, begin, end, expressions.integers(0))
+            return expressions.node("Concat", rest, value, axis=0)
+        case Kept.POWER:
+            shape = () if old.shape is None else old.shape.numpy()
+            power = expressions.node("Exp", expressions.node("Min", value, expressions.number(LARGEST_POWER)))
+            return expressions.node("Reshape", power, expressions.integers(*shape))
 
 
 def relative_positions(window: int) -> NDArray[np.int64]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods import (
@@ -24,7 +26,7 @@ from mimi_edge.methods import (
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
 
-METHODS: Mapping[str, Method] = {
+_METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         mimi.METHOD,
@@ -51,6 +53,24 @@ METHODS: Mapping[str, Method] = {
         parts.FULL,
     )
 }
+METHODS: Mapping[str, Method] = MappingProxyType(_METHODS)
+"""By name, in the order in which they are listed."""
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def add_method(method: Method) -> None:
+    """Adds a method of somebody's own to all that know methods by name, in this process.
+
+    Raises:
+        ConfigError: there is another of that name, or the name is none.
+    """
+    if METHODS.get(method.name, method) is not method:
+        raise ConfigError(f"There is a method {method.name} already. Give yours another name.")
+    if not _NAME.fullmatch(method.name):
+        raise ConfigError(
+            f"A method is called in small letters and digits, such as my-method; got {excerpt(method.name)}"
+        )
+    _METHODS[method.name] = method
 
 
 def method_named(name: str) -> Method:

@@ -47,12 +47,16 @@ def _flops(edit: Edit, network: Network, shape: ShapeOf) -> int:
 
 
 def _prompted(count: int, network: Network) -> int:
-    """Every layer sees more tokens, and every token looks at more."""
+    """Every layer sees more tokens, and every token of a window looks at more, as do the new ones at each window."""
     total = 0
     for block in network.blocks:
-        layers = sum(layer.inputs * layer.outputs for layer in network.layers(block.name))
+        merging = network.merging_before(block)
+        layers = (*network.layers(block.name), *((merging.layer,) if merging else ()))
         tokens = block.attention.tokens
-        total += 2 * count * layers + 4 * block.width * ((tokens + count) ** 2 - tokens**2)
+        window = network.window(block.attention.name) or tokens
+        more = (window + count) ** 2 - window**2
+        total += 2 * count * sum(layer.inputs * layer.outputs for layer in layers)
+        total += 4 * block.width * (tokens // window) * more
     return total
 
 

@@ -75,6 +75,9 @@ class Tokens:
 class Prompts:
     """Tokens that join the image's before the first block, and leave after the last.
 
+    Where attention looks at windows, each window sees them and they see each window; what they become there is averaged
+    over the windows. Where four tokens of the image are merged into one, each of them is with three like itself.
+
     Attributes:
         first: name of the first block.
         last: name of the last block.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,9 @@ from functools import cached_property
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.weights import Shape
 from mimi_edge.sites import Site
+
+TABLE = "relative_position_bias_table"
+"""Ending of the names of tables of relative position biases."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,21 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Merging:
+    """Four tokens, one beside the other, become one: layer(norm([4 M])).
+
+    Attributes:
+        place: name of the module.
+        norm: name of its normalisation.
+        layer: behind that.
+    """
+
+    place: str
+    norm: str
+    layer: Layer
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of a layer's weight [outputs, inputs]: `first` up to `end`, which give queries (`q`) or values (`v`)."""
 
@@ -73,7 +92,7 @@ class Network:
         parameters: shapes by name; only those that a task may replace.
         input_size: S, side of the images in pixels.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
-        takes_prompts: whether tokens can join the image's for all blocks.
+        takes_prompts: whether tokens can go through all blocks with the image's.
         by_head: names of attention sub-layers whose one layer for queries, keys and values has them head by head.
     """
 
@@ -157,6 +176,26 @@ class Network:
         first = next(iter(self.parameters_of((place,))), None)
         return any(first == layer.weight for layer in self.layers(place)[:1])
 
+    @property
+    def looks_at_windows(self) -> bool:
+        """Whether its attention looks at windows, one or several."""
+        return any(self.window(block.attention.name) is not None for block in self.blocks)
+
+    def window(self, attention: str) -> int | None:
+        """T, tokens of one of the windows that an attention looks at; None where it looks at the whole image.
+
+        Its table of relative positions [(2 W - 1)^2, heads] tells, windows being squares of side W.
+        """
+        table = self.parameters.get(f"{attention}.{TABLE}")
+        return None if table is None else side_of_window(table) ** 2
+
+    def merging_before(self, block: Block) -> Merging | None:
+        """What makes one token of four in front of a block; None where tokens stay as they are."""
+        stage, _, number = block.name.rpartition(".blocks.")
+        place = f"{stage}.downsample"
+        layers = self.layers(place) if stage and int(number) == 0 else ()
+        return Merging(place, f"{place}.norm", layers[0]) if layers else None
+
     def parameters_of(self, modules: Iterable[str]) -> dict[str, Shape]:
         """Parameters inside modules, by name, in their order."""
         inside = tuple(f"{module}." for module in modules)
@@ -170,6 +209,16 @@ def _block(site: Site) -> str:
 def norm_before(attention: str) -> str:
     """The module that normalises tokens in front of an attention sub-layer."""
     return f"{attention.rpartition('.')[0]}.norm1"
+
+
+def norm_between(block: Block) -> str:
+    """The module that normalises tokens in front of a block's MLP, behind its attention."""
+    return f"{block.name}.norm2"
+
+
+def side_of_window(table: Shape) -> int:
+    """W, of the windows of a table of relative position biases [(2 W - 1)^2, heads]."""
+    return (math.isqrt(table[0]) + 1) // 2
 
 
 def _queries_and_values(name: str, layer: Layer, width: int) -> tuple[Rows, ...]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from mimi_edge.methods.description import Description, StoredTensor
 from mimi_edge.methods.edits import Replace
 from mimi_edge.methods.method import Method, NoSettings, setting
-from mimi_edge.methods.network import Network
+from mimi_edge.methods.network import TABLE, Network
 from mimi_edge.methods.weights import Frozen, Shape, Stored, Weight, reshape
 
-TABLES = "relative_position_bias_table"
+BIASES = (".bias", ".q_bias", ".v_bias")
+"""Endings of the names of biases; some networks have those of queries and values as parameters of attention itself."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def describe_last(network: Network, _: NoSettings) -> Description:
 
 def describe_biases(network: Network, settings: BitFitSettings) -> Description:
     """Every bias, those of normalisations included."""
-    endings = (".bias", TABLES) if settings.tables == "yes" else (".bias",)
+    endings = (*BIASES, TABLE) if settings.tables == "yes" else BIASES
     return _own({name: shape for name, shape in network.parameters.items() if name.endswith(endings)})
 
 

@@ -2,7 +2,9 @@
 
 Shallow: P tokens join in front of the first block and go through all. Deep: every block gets P of its own, which end
 with it. What becomes of a deep token behind its block is never used, so it is enough that the block's attention looks
-at them; where attention looks at windows, all windows see them, as in the paper.
+at them. Where attention looks at windows, all windows see them, as in the paper; those that go on do so as the mean of
+what they became in each window of their image, and where four of the image's tokens are merged into one, as four alike.
+(The authors' own program mixes the windows of several images in that mean; here answers do not depend on the batch.)
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def describe_shallow(network: Network, settings: PromptSettings) -> Description:
     """Tokens for all blocks."""
     if not network.takes_prompts:
         raise ConfigError(
-            "--method vpt-shallow needs a network whose blocks all see the same tokens, such as a plain ViT: here "
-            "tokens are merged or looked at in windows on the way. Take --method vpt-deep."
+            "--method vpt-shallow needs a network through which tokens can go beside the image's: a plain ViT, DeiT or "
+            "Swin (not V2). Here tokens are merged, pooled or looked at in another way. Take another method."
         )
     first, last = network.blocks[0], network.blocks[-1]
     tensor = StoredTensor(SHALLOW, (settings.tokens, first.width), Normal(FIRST_STD))

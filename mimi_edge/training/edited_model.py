@@ -19,7 +19,8 @@ from mimi_edge.methods.weights import Arithmetic, Frozen, Leaf, Stored, Weight, 
 from mimi_edge.tasks.stores import Array, Bits, Floats, Store
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, decode_tensors, encode_tensors, masks_in
 from mimi_edge.training.backbones import LoadedBackbone
-from mimi_edge.training.hooks import adding_branch, adding_prompts, adding_tokens, watching_branch
+from mimi_edge.training.hooks import adding_branch, watching_branch
+from mimi_edge.training.token_hooks import adding_prompts, adding_tokens
 
 TORCH: Arithmetic = {
     "add": torch.add,
@@ -55,6 +56,7 @@ class EditedModel(nn.Module):
         self.description = description
         self._own = dict(backbone.module.named_parameters())
         self._family = backbone.family
+        self._network = backbone.network
         self._blocks = backbone.blocks
         self._pass = backbone.resumed_pass
         self.stored = nn.ParameterDict()
@@ -246,7 +248,7 @@ class EditedModel(nn.Module):
             case Tokens():
                 self._hooks[edit] = adding_tokens(self.backbone, edit, self._value)
             case Prompts():
-                self._hooks[edit] = adding_prompts(self.backbone, edit, self._value)
+                self._hooks[edit] = adding_prompts(self.backbone, self._network, edit, self._value)
 
     def _beside(self, edit: Side, images: Tensor, features: Tensor) -> Tensor:
         for layer in edit.convolutions:

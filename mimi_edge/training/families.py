@@ -61,8 +61,8 @@ FAMILIES = (
         "ViT",
         ("vision_transformer.VisionTransformer", "deit.VisionTransformerDistilled"),
     ),
-    Family("BEiT", ("beit.Beit",), computed=("relative_position_bias_table", "q_bias", "v_bias")),
-    Family("EVA", ("eva.Eva",), computed=("q_bias", "v_bias")),
+    Family("BEiT", ("beit.Beit",), computed=("relative_position_bias_table",)),
+    Family("EVA", ("eva.Eva",)),
     Family(
         "ViT with relative positions", ("vision_transformer_relpos.VisionTransformerRelPos",), computed=("rel_pos",)
     ),
@@ -130,13 +130,13 @@ FAMILIES = (
         "Swin V2",
         ("swin_transformer_v2.SwinTransformerV2",),
         ("layers.*.blocks.*",),
-        computed=("cpb_mlp", "logit_scale", "q_bias", "v_bias"),
+        computed=("cpb_mlp",),
     ),
     Family(
         "Swin V2 CR",
         ("swin_transformer_v2_cr.SwinTransformerV2Cr",),
         ("stages.*.blocks.*",),
-        computed=("meta_mlp", "logit_scale"),
+        computed=("meta_mlp",),
     ),
 )
 

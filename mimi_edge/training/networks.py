@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from timm.models.swin_transformer import WindowAttention
+from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -43,7 +43,7 @@ def network_of(
         },
         input_size=input_size,
         takes_tokens=tuple(name for name, attention in attentions if _looks_at_more(attention)),
-        takes_prompts=isinstance(module, VisionTransformer) and not getattr(module, "attn_pool", None),
+        takes_prompts=_takes_prompts(module, [attention for _, attention in attentions]),
         # LeViT's attention and its descendants' give each head its queries, keys and values one after another.
         by_head=tuple(name for name, attention in attentions if hasattr(attention, "attention_biases")),
     )
@@ -65,6 +65,15 @@ def _folded(module: nn.Module, calls: Mapping[str, Call]) -> Iterator[str]:
             if isinstance(parts[before], FOLDS):
                 yield before
         before = name
+
+
+def _takes_prompts(module: TimmModel, attentions: list[TimmModel]) -> bool:
+    """Whether tokens can go through all blocks of a model of timm with the image's."""
+    if isinstance(module, SwinTransformer):
+        # A table tells the side of windows, which must be squares; and images of any size have any number of them.
+        windows = [attention.window_size for attention in attentions]
+        return not getattr(module, "dynamic_img_size", False) and all(high == wide for high, wide in windows)
+    return isinstance(module, VisionTransformer) and not getattr(module, "attn_pool", None)
 
 
 def _looks_at_more(attention: nn.Module) -> bool:

@@ -41,7 +41,7 @@ from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.references import reference_logits
 from mimi_edge.training.strip import strip
 
-REFUSED = {("vpt-shallow", "swin"), ("vpt-shallow", "swinv2"), ("vpt-deep", "swinv2")}
+REFUSED = {("vpt-shallow", "swinv2"), ("vpt-deep", "swinv2")}
 STARTS_ELSEWHERE = {"phm", "compacter", "sparse-adapter", "vpt-shallow", "vpt-deep", "mlp-head", "sidetune"}
 """Methods that change the answer before they are trained: tokens, layers, numbers are there from the start."""
 SHARED = {"mimi", "adapters"}
@@ -208,6 +208,7 @@ def test_operations_are_those_that_torch_counts(case: Case) -> None:
         "phm",
         "compacter",
         "vpt-deep",
+        *(("vpt-shallow",) if case.backbone.network.looks_at_windows else ()),
     )
     assert (extra >= 0) if computed else (extra == 0)
 

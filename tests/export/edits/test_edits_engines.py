@@ -28,6 +28,7 @@ from mimi_edge.tasks.stores import Store
         ("adaptformer", Precision.FP32),  # biases, rounded up with their neurons
         ("ssf", Precision.FP16),  # weights of a convolution that are computed
         ("compacter", Precision.FP32),  # Kronecker products
+        ("vpt-shallow", Precision.FP16),  # tokens carried beside those in windows
         ("vpt-deep", Precision.FP16),  # additional keys and values
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from torch import nn
 
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
@@ -23,10 +24,14 @@ HEAD = 345 * 769
 
 @pytest.fixture(scope="module")
 def network() -> Network:
+    return on_meta("swin_tiny_patch4_window7_224", 224)[1]
+
+
+def on_meta(name: str, side: int) -> tuple[nn.Module, Network]:
     with torch.device("meta"):
-        module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).eval()
+        module = timm.create_model(name, num_classes=0).eval()
         family = family_of(module)
-        return network_of(module, family, *sites_and_calls(module, family, 224), 224)
+        return module, network_of(module, family, *sites_and_calls(module, family, side), side)
 
 
 def described(network: Network, name: str, **settings: float | str) -> Description:
@@ -50,6 +55,7 @@ def test_the_head_for_345_classes() -> None:
         ("bitfit", {"tables": "yes"}, 75_546, 0.34),
         ("adaptformer", {"neurons": 64}, 570_432, 0.84),
         ("adaptformer", {"neurons": 256}, 2_268_480, 2.53),
+        ("vpt-shallow", {"tokens": 10}, 960, 0.27),
         ("vpt-deep", {"tokens": 10}, 44_160, 0.31),
         ("vpt-deep", {"tokens": 100}, 441_600, 0.71),
         ("adapters", {"neurons": 1}, 17_664, 0.28),
@@ -81,3 +87,18 @@ def test_operations_in_the_papers_count(network: Network, settings: dict[str, fl
         bare = count_flops(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0), 224, FlopsCount.PAPER)
     assert round(bare / 1e9, 2) == 8.72
     assert round((bare + flops_of(described(network, "adapters", **settings), network)) / 1e9, 2) == gflops
+
+
+def numbers_of(module: nn.Module, *parts: str) -> int:
+    named = module.named_parameters()
+    return sum(value.numel() for name, value in named if any(part in name for part in parts))
+
+
+def test_of_swin_v2_only_the_network_behind_its_biases_of_places_stays_frozen() -> None:
+    module, network = on_meta("swinv2_tiny_window8_256", 256)
+    frozen = numbers_of(module, "cpb_mlp")
+    assert (numbers_of(module, ".attn."), frozen) == (8_728_650, 89_088)
+    assert described(network, "attention").numbers == 8_728_650 - frozen
+    assert described(network, "full").numbers == numbers_of(module, "") - frozen == 27_489_066
+    biases = numbers_of(module, ".bias", "q_bias", "v_bias") - numbers_of(module, "cpb_mlp.0.bias")
+    assert described(network, "bitfit").numbers == biases == 46_464
