@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,51 +11,14 @@ import numpy as np
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.images.decode import LabelledImages
-from mimi_edge.images.preprocessing import Preprocessing, normalise
+from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.profiles.reports import MeasuredAccuracy
 from mimi_edge.recalls import class_recalls
-from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import SplitAccuracy
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.processes import Crew
 
-Run = Callable[[Floats], Floats]
-"""Images [B, 3, S, S] to logits [B, C]."""
-
 BATCH = 32
-
-
-def top1_accuracy(
-    run: Run,
-    split: LabelledImages,
-    preprocessing: Preprocessing,
-    *,
-    batch: int = BATCH,
-    listener: Listener = silent,
-    stage: str = "accuracy",
-) -> SplitAccuracy:
-    """Classifies every image of a split once, in this process.
-
-    Args:
-        run: the graph.
-        split: decoded images; its labels are indices into the task's classes.
-        preprocessing: of the task.
-        batch: images at a time; the last batch may have fewer.
-        listener: hears how far it is.
-        stage: what to call this to the listener.
-
-    Raises:
-        ConfigError: there are no images.
-    """
-    count = _count(split)
-    right = 0
-    for start in range(0, count, batch):
-        listener(Advance(stage, start, count))
-        logits = run(normalise(split.images[start : start + batch], preprocessing))
-        right += int((logits.argmax(axis=1) == split.labels[start : start + batch]).sum())
-    listener(Advance(stage, count, count))
-    return SplitAccuracy(right / count, count)
 
 
 def answered_classes(

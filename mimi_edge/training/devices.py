@@ -54,11 +54,6 @@ def cache_limit_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // CACHE_SHARE
 
 
-def device_name(device: torch.device) -> str:
-    """What people call it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type.upper()}"
-
-
 def use_threads(threads: int | None) -> None:
     """Sets how many CPU threads torch uses; None leaves its own choice."""
     if threads is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget, Cost
-from mimi_edge.documents import json_value, read_bytes
+from mimi_edge.documents import json_value, read_bytes, typed
 from mimi_edge.errors import ConfigError
 from mimi_edge.recalls import ClassRecalls, recalls_from_document
 from mimi_edge.sites import Neurons
@@ -93,12 +93,6 @@ def _target_document(target: Outcome) -> dict[str, Any]:
     }
 
 
-def _target(document: Mapping[str, Any] | None) -> Outcome | None:
-    if document is None:
-        return None
-    return Outcome(float(document["target_accuracy"]), tuple(map(float, document["accuracy_as_stored"])))
-
-
 def finished_report(folder: Path, task: str) -> TrainingReport | None:
     """The report of a run that is finished; None where it is not, or where its report cannot be read.
 
@@ -115,29 +109,53 @@ def finished_report(folder: Path, task: str) -> TrainingReport | None:
         return None
 
 
-def _report(task_file: Path, document: Mapping[str, Any]) -> TrainingReport:
-    following, neurons = document["with_next_neuron"], tuple(map(_neurons, document["neurons"]))
+@dataclass(frozen=True)
+class _Following:
+    site: str
+    size_bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class _Target:
+    target_accuracy: float
+    accuracy_as_stored: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """A report as JSON has it, without what follows from the rest."""
+
+    size_bytes: int
+    flops: int
+    budget: Budget
+    with_next_neuron: _Following | None
+    neurons: tuple[dict[str, int], ...]
+    accuracy: dict[str, SplitAccuracy]
+    validation: tuple[float, ...]
+    frozen_blocks: int
+    seconds: float
+    threads: tuple[int, ...] = ()
+    target: _Target | None = None
+    per_class: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _report(task_file: Path, document: Any) -> TrainingReport:
+    found = typed(document, _Entries, unknown_entries=True)
+    following, target, neurons = found.with_next_neuron, found.target, found.neurons
     if not neurons or any(counts.keys() != neurons[0].keys() for counts in neurons):
         raise ValueError("the sites are not always the same")
     return TrainingReport(
         task_file=task_file,
-        cost=_cost(document),
-        budget=asdict(Budget(**document["budget"])),
-        next_neuron=None if following is None else (str(following["site"]), _cost(following)),
+        cost=Cost(found.size_bytes, found.flops),
+        budget=asdict(found.budget),
+        next_neuron=None if following is None else (following.site, Cost(following.size_bytes, following.flops)),
         neurons=neurons,
-        accuracy={split: SplitAccuracy(**value) for split, value in document["accuracy"].items()},
-        validation=tuple(map(float, document["validation"])),
-        frozen_blocks=int(document["frozen_blocks"]),
-        seconds=float(document["seconds"]),
-        threads=tuple(int(count) for count in document.get("threads", ())),
-        target=_target(document.get("target")),
-        per_class={split: recalls_from_document(value) for split, value in document.get("per_class", {}).items()},
+        accuracy=found.accuracy,
+        validation=found.validation,
+        frozen_blocks=found.frozen_blocks,
+        seconds=found.seconds,
+        threads=found.threads,
+        target=None if target is None else Outcome(target.target_accuracy, target.accuracy_as_stored),
+        per_class={split: recalls_from_document(value) for split, value in found.per_class.items()},
     )
-
-
-def _cost(document: Mapping[str, Any]) -> Cost:
-    return Cost(int(document["size_bytes"]), int(document["flops"]))
-
-
-def _neurons(document: Mapping[str, Any]) -> Neurons:
-    return {str(site): int(count) for site, count in document.items()}

@@ -13,7 +13,6 @@ from mimi_edge.profiles.board.files import ROOT, text_of
 from mimi_edge.profiles.board.power import PowerMeter
 from mimi_edge.profiles.board.processor import cpu_model
 from mimi_edge.profiles.board.rapl import RaplMeter
-from mimi_edge.profiles.memory import together_bytes
 
 JETSON, GPU, CPU = "jetson", "gpu", "cpu"
 
@@ -61,16 +60,6 @@ class Board:
     def power_source(self) -> str:
         """What power figures are of, or why there are none."""
         return self.meter.description if self.meter is not None else f"no power: {self.no_power}"
-
-    def total_memory_bytes(self, host_bytes: int, device_bytes: int) -> int:
-        """What a process takes altogether, unified memory counted once.
-
-        Args:
-            host_bytes: of the process, or of the machine while it runs.
-            device_bytes: that the GPU's runtime reports. On a Jetson this is memory of the machine; where it is part of
-                `host_bytes` only the larger counts.
-        """
-        return together_bytes(host_bytes, device_bytes, unified=self.unified_memory)
 
 
 def find_board(root: Path = ROOT, gpu: int | str | None = None) -> Board:

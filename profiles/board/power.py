@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -238,9 +238,3 @@ def joules_per_image(energy: Energy, images: int) -> float:
         raise ConfigError(f"Joules per image need at least one image, got {images}.")
     above = energy.joules_above_idle
     return (energy.joules if above is None else above) / images
-
-
-def mean_rails(readings: Sequence[PowerReading]) -> dict[str, float]:
-    """Mean watts of every rail over some readings, each counted alike."""
-    names = {name for reading in readings for name in reading.rails}
-    return {name: float(np.mean([reading.rails.get(name, 0.0) for reading in readings])) for name in sorted(names)}

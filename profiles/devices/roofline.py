@@ -82,11 +82,6 @@ class EstimateError:
         """(estimate - measured) / measured: -0.4 for an estimate 40 % below the measurement."""
         return self.estimated_ms / self.measured_ms - 1
 
-    @property
-    def share_of_peak(self) -> float:
-        """Estimate / measured: the share of the roofline that was reached."""
-        return self.estimated_ms / self.measured_ms
-
     def __str__(self) -> str:
         side = "below" if self.relative < 0 else "above"
         return (

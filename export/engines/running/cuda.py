@@ -235,10 +235,6 @@ class Cuda:
         """
         self.call("cudaStreamSynchronize", stream.handle)
 
-    def wait_for_all(self) -> None:
-        """Waits until the device has done everything."""
-        self.call("cudaDeviceSynchronize")
-
     def record(self, event: Event, stream: Stream) -> None:
         """Puts the event into the stream."""
         self.call("cudaEventRecord", event.handle, stream.handle)

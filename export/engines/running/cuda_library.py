@@ -30,7 +30,6 @@ SIGNATURES: Mapping[str, Sequence[Any]] = {
     "cudaGetDeviceCount": (_INT,),
     "cudaSetDevice": (c_int,),
     "cudaDeviceGetAttribute": (_INT, c_int, c_int),
-    "cudaDeviceSynchronize": (),
     "cudaGetLastError": (),
     "cudaMemGetInfo": (_SIZE, _SIZE),
     "cudaMalloc": (_OUT, c_size_t),

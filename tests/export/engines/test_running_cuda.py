@@ -156,7 +156,7 @@ def test_a_spoiled_capture_leaves_a_usable_stream(gpu):
             cuda.capture(stream, lambda: 1 / 0)
         with cuda.capture(stream, lambda: None) as graph:
             cuda.launch(graph, stream)
-        cuda.wait_for_all()
+        cuda.wait(stream)
 
 
 def test_events_measure_time(gpu):

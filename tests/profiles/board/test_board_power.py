@@ -18,7 +18,6 @@ from mimi_edge.profiles.board.power import (
     PowerSamples,
     idle_watts,
     joules_per_image,
-    mean_rails,
     sample,
 )
 
@@ -173,8 +172,3 @@ def test_an_error_in_the_block_ends_the_sampling():
 def test_an_interval_is_positive():
     with pytest.raises(ConfigError, match="above 0 s"), sample(ListedMeter([1.0]), interval_s=0):
         pass
-
-
-def test_rails_are_averaged_one_by_one():
-    readings = [PowerReading(3, {"GPU": 1.0, "CPU": 2.0}, 0), PowerReading(5, {"GPU": 3.0, "CPU": 2.0}, 1)]
-    assert mean_rails(readings) == {"CPU": 2.0, "GPU": 2.0}

@@ -98,12 +98,3 @@ def test_a_bare_machine_is_a_board_too(tmp_path, no_gpu):
     assert board.meter is None
     assert "no energy counters" in board.no_power
     assert board.read_state() == BoardState(facts=board.read_state().facts)
-
-
-def test_unified_memory_is_counted_once(tmp_path, a_gpu):
-    a_gpu()
-    jetson = find_board(write_tree(tmp_path / "jetson", ORIN_NANO))
-    desktop = find_board(tmp_path / "desktop")
-    assert jetson.total_memory_bytes(500, 300) == 500
-    assert jetson.total_memory_bytes(200, 300) == 300
-    assert desktop.total_memory_bytes(500, 300) == 800
