@@ -19,6 +19,8 @@ SUMMARIES = {
     "plan": "Show what train would do with these options: rounds, sizes, operations, time. Nothing is trained.",
     "compare": "Train several methods under the same budgets, and show bytes, accuracy, operations, latency and "
     "memory.",
+    "runs": "List the runs of a folder, newest first: method, backbone, bytes, accuracy, time, and which are not "
+    "finished.",
     "backbones": "Show the backbones that --backbone takes: size, operations, sites, and what the budget leaves for "
     "adapters.",
     "export": "Make what a device runs, and check that it answers what was trained. What disagrees is not published.",

@@ -144,7 +144,7 @@ def _default_source() -> Path:
     """
     from mimi_edge.cli.defaults import PACKAGE, default_package, is_package, newest_run, runs_in
 
-    if not is_package(PACKAGE) and any(run.finished_ns is not None for run in runs_in()):
+    if not is_package(PACKAGE) and any(run.is_finished for run in runs_in()):
         return newest_run()
     return default_package()
 

@@ -91,7 +91,7 @@ def _is_task(source: Path) -> bool:
 
 def _here(making: Making, *, as_json: bool) -> Target:
     """The newest run, put into the package with all that this one holds already; else the package alone."""
-    if not any(run.finished_ns is not None for run in runs_in()) and is_package(making.package):
+    if not any(run.is_finished for run in runs_in()) and is_package(making.package):
         package = read_package(default_package(making.package), ())
         return Target(package, None, ())
     made = _with([newest_run()], making, as_json=as_json)

@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.builtin import DATA_PREFIX
+from mimi_edge.errors import MimiEdgeError
+from mimi_edge.events import Listener, Note, silent
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.training.config import CONFIG_FILE, TASK_SUFFIX, TrainingConfig, read_config, read_split
@@ -32,9 +35,27 @@ class Run:
         return self.folder / (self.config.name + TASK_SUFFIX)
 
     @property
+    def name(self) -> str:
+        """Of its task."""
+        return self.config.name
+
+    @property
     def is_finished(self) -> bool:
         """Whether its task is there."""
         return self.task_path.is_file()
+
+    @property
+    def finished_ns(self) -> int | None:
+        """When its task file was written, in nanoseconds since 1970; None while there is none."""
+        try:
+            return self.task_path.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def missing_images(self) -> str | None:
+        """The folder that its images were in, if it is gone."""
+        data = self.config.data
+        return None if data.startswith(DATA_PREFIX) or Path(data).is_dir() else data
 
     @cached_property
     def split(self) -> dict[str, Any]:
@@ -67,3 +88,20 @@ def open_run(folder: Path) -> Run:
         ConfigError: the folder holds no run.
     """
     return Run(folder, *read_config(folder))
+
+
+def runs_in(folder: Path, listener: Listener = silent) -> tuple[Run, ...]:
+    """All runs in a folder, the newest finished one first and those that are not finished last.
+
+    Args:
+        folder: that holds folders of runs; there need not be one.
+        listener: hears of those that are left out, because their configuration cannot be read.
+    """
+    found = []
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            found += [open_run(place)] if is_run(place) else []
+        except MimiEdgeError as error:
+            reason = str(error).splitlines()[0]
+            listener(Note(f"Left aside, as it cannot be read: {place} ({reason})"))
+    return tuple(sorted(found, key=lambda run: (-(run.finished_ns or 0), str(run.folder))))
