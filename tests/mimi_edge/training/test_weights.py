@@ -184,14 +184,15 @@ def hub(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-def load_from_hub(address: str, home: Path) -> dict[str, str]:
+def load_from_hub(address: str, home: Path, image_size: int | None = None) -> dict[str, str]:
     """What another process makes of `--weights pretrained`; this one has no network by its settings."""
     program = (
         "import json\n"
         "from mimi_edge.errors import MimiEdgeError\n"
         "from mimi_edge.training.backbones import load_backbone\n"
         "try:\n"
-        f"    print(json.dumps({{'sha256': load_backbone({MODEL!r}, 'pretrained').identity.sha256}}))\n"
+        f"    loaded = load_backbone({MODEL!r}, 'pretrained', image_size={image_size})\n"
+        "    print(json.dumps({'sha256': loaded.identity.sha256}))\n"
         "except MimiEdgeError as error:\n"
         "    print(json.dumps({'error': str(error), 'code': error.exit_code}))\n"
     )
@@ -217,8 +218,9 @@ def test_pretrained_weights_come_from_the_hub_once(tmp_path: Path) -> None:
         assert load_from_hub(address, tmp_path / "home") == {"sha256": expected}
         assert any(path.endswith(f"{REPOSITORY}/resolve/main/model.safetensors") for path in asked)
         assert not [path for path in asked if path.endswith((".bin", ".pth", ".pt"))]
-    # The hub is gone now, and nobody needs it any more.
-    assert load_from_hub(address, tmp_path / "home") == {"sha256": expected}
+    # The hub is gone now, and nobody needs it any more; another size is made of the same file.
+    resized = load_backbone(MODEL, str(tmp_path / "weights.safetensors"), image_size=96).identity.sha256
+    assert load_from_hub(address, tmp_path / "home", image_size=96) == {"sha256": resized} != {"sha256": expected}
 
 
 @pytest.mark.slow
