@@ -4,7 +4,8 @@ Shallow: P tokens join in front of the first block and go through all. Deep: eve
 with it. What becomes of a deep token behind its block is never used, so it is enough that the block's attention looks
 at them. Where attention looks at windows, all windows see them, as in the paper; those that go on do so as the mean of
 what they became in each window of their image, and where four of the image's tokens are merged into one, as four alike.
-(The authors' own program mixes the windows of several images in that mean; here answers do not depend on the batch.)
+(The authors' own program also averages them with the image's tokens at the end, and mixes the windows of several images
+in that mean over windows; here they leave behind the last block, as on ViT, and answers do not depend on the batch.)
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def the_case(side: int) -> Case:
 
 
 def as_in_the_paper(module, prompts: Tensor, image: Tensor) -> Tensor:
-    """Features [1, F] of one image: PromptedSwinTransformer of github.com/KMnP/vpt, on timm's modules."""
+    """Features [1, F] of one image: blocks and mergings of github.com/KMnP/vpt, on timm's modules.
+
+    Its PromptedSwinTransformer averages the prompts, too, at the end; ours leave behind the last block, as on ViT.
+    """
     grid, prompts = module.patch_embed(image), prompts[None]
     for layer in module.layers:
         if hasattr(layer.downsample, "reduction"):
