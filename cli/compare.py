@@ -52,7 +52,7 @@ def command(
     weights: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = PRETRAINED,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="As of train.", show_default="what it is made for", rich_help_panel="Task"),
+        typer.Option(help="As of train.", show_default="what it is made for", rich_help_panel="Task"),
     ] = None,
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")

@@ -20,7 +20,6 @@ from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
-    LARGEST_SIDE,
     PRECISIONS,
     TrainingConfig,
 )
@@ -103,8 +102,6 @@ def training_config(
     image_size: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            max=LARGEST_SIDE,
             help="Side in pixels of the images the backbone sees; fewer are faster.",
             show_default="what it is made for",
             rich_help_panel=DATA,

@@ -16,6 +16,7 @@ from mimi_edge.choices import Scope
 from mimi_edge.cli import output
 from mimi_edge.cli.output import show_table
 from mimi_edge.export.packages import Package
+from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.profiles.reports import report_document
 from mimi_edge.sites import network_order
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, config_document
@@ -124,7 +125,7 @@ def test_a_name_is_not_broken_in_a_terminal_of_80_columns(
     monkeypatch.setattr(output, "NARROWEST", 80)
     name = "jetson-agx-orin-64gb"
     cells = ["words that can be broken anywhere" if columns == 3 else "989.4"] * (columns - 1)
-    show_table("Some", ["device", *map(str, range(columns - 1))], [(name, *cells)])
+    show_table(Table.of("Some", ["device", *map(str, range(columns - 1))], [(name, *cells)]))
     said = capsys.readouterr().out
     assert name in said
     assert all(len(line.rstrip()) <= 80 for line in said.splitlines())

@@ -18,6 +18,7 @@ from cli_world import Packaged, Trained, apart, ended, started
 
 from mimi_edge.cli import output, progress
 from mimi_edge.events import Advance, Note
+from mimi_edge.profiles.rendering.table import Table
 
 ON_A_TERMINAL = """
 from mimi_edge.cli.output import say_on
@@ -130,7 +131,7 @@ def test_away_from_a_terminal_a_long_stage_is_heard_of(
 
 def test_tables_mean_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [("[bold]red[/bold]", 1), ("\x1b[31mred\x07", 2), ("日本語" * 30, 3), ("🙂" * 60, 12_345)]
-    output.show_table("[i]title[/i]", ("name", "[b]figure"), rows)
+    output.show_table(Table.of("[i]title[/i]", ("name", "[b]figure"), rows))
     said = capsys.readouterr().out
     assert "[i]title[/i]" in said
     assert "[b]figure" in said
@@ -143,9 +144,9 @@ def test_tables_mean_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_headings_are_whole_where_columns_are_narrow() -> None:
     program = (
-        "from mimi_edge.cli.output import show_table\n"
+        "from mimi_edge.cli.output import show_table\nfrom mimi_edge.profiles.rendering.table import Table\n"
         "columns = ('training', 'epochs', 'neurons, about', 'task file, bytes at most', 'GFLOPs at most')\n"
-        "show_table('Plan', columns, [(1, 12, '12,345', '1,247,782', '0.1405')])\n"
+        "show_table(Table.of('Plan', columns, [(1, 12, '12,345', '1,247,782', '0.1405')]))\n"
     )
     lines = _lines(_on_a_terminal(program, 80))
     assert all(len(line) <= 80 for line in lines)
@@ -156,9 +157,9 @@ def test_headings_are_whole_where_columns_are_narrow() -> None:
 
 def test_figures_are_not_broken_where_columns_are_narrow() -> None:
     program = (
-        "from mimi_edge.cli.output import show_table\n"
+        "from mimi_edge.cli.output import show_table\nfrom mimi_edge.profiles.rendering.table import Table\n"
         "rows = [(f'layers.{site}.blocks.0.attn', *range(100, 108)) for site in range(4)]\n"
-        "show_table('Neurons per site', ('site', *map(str, range(1, 9))), rows)\n"
+        "show_table(Table.of('Neurons per site', ('site', *map(str, range(1, 9))), rows))\n"
     )
     lines = _lines(_on_a_terminal(program, 80))
     assert all(len(line) <= 80 for line in lines)

@@ -20,6 +20,7 @@ from mimi_edge.scores import SCORES
 COMMANDS = (
     "train",
     "plan",
+    "runs",
     "backbones",
     "export",
     "predict",
