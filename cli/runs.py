@@ -79,7 +79,8 @@ def _show(folder: Path, documents: Sequence[dict[str, Any]]) -> None:
         )
         for one in documents[:MOST_SHOWN]
     ]
-    show_table(Table.of(f"{len(documents)} runs in {folder}", columns, rows))
+    many = "" if len(documents) == 1 else "s"
+    show_table(Table.of(f"{len(documents)} run{many} in {folder}", columns, rows))
     if len(documents) > MOST_SHOWN:
         say(f"The other {len(documents) - MOST_SHOWN} are told with --json.")
 
