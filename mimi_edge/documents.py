@@ -5,8 +5,9 @@ and either gives a value of the type that was asked for or one error that says w
 are our own frozen dataclasses; what they check when they are made is checked here too, and `typing.Annotated` with
 msgspec's `Meta` says what one entry has to be, its `description` being what people are told was expected.
 
-Behind it is msgspec, not pydantic: importing it takes a tenth of the time, which every command pays, it turns nothing
-from one kind into another, and both run on a Jetson's Python 3.10. It tells one fault at a time; here are all of them.
+Behind it is msgspec, not pydantic: importing it takes 40 to 49 ms where pydantic takes 98 to 160 (three turns), which
+every command pays, it turns nothing from one kind into another, and both run on a Jetson's Python 3.10. It tells one
+fault at a time; here are all of them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
 from mimi_edge.export.serving import graphs, lone_tasks
 from mimi_edge.export.serving.served import Asked, Serving
-from mimi_edge.runtimes import ENGINE_BACKENDS, GRAPH_BACKENDS
+from mimi_edge.runtimes import ENGINE_BACKENDS, GRAPH_BACKENDS, names
 
 ARCHIVE_SUFFIX = ".mimi"
 
@@ -55,8 +55,8 @@ def serving(
     if lone_tasks.is_one(source):
         return lone_tasks.of_task(source, asked)
     if asked.graph_backend not in GRAPH_BACKENDS:
-        choices = ", ".join(one.value for one in GRAPH_BACKENDS)
-        raise ConfigError(f"Backend {asked.graph_backend.value} cannot serve {source}; choose {choices} or trt.")
+        choices = names((*GRAPH_BACKENDS, ENGINE_BACKENDS[0]))
+        raise ConfigError(f"Backend {asked.graph_backend.value} cannot serve {source}; choose {choices}.")
     if not source.is_dir():
         return graphs.of_file(source, asked)
     from mimi_edge.export.serving import adapters

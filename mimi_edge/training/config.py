@@ -265,9 +265,7 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
-    if config.image_size is not None and not 1 <= config.image_size <= LARGEST_SIDE:
-        faults.append(f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {config.image_size}")
-    faults += _faults_of_pruning(config)
+    faults += [*faults_of_size(config.image_size), *_faults_of_pruning(config)]
     try:
         method_settings(config)
     except ConfigError as error:
@@ -286,6 +284,12 @@ def _faults(config: TrainingConfig) -> list[str]:
         if value not in allowed
     ]
     return faults
+
+
+def faults_of_size(image_size: int | None) -> Iterator[str]:
+    """What is wrong with a size of images, before it is known what the backbone makes of it."""
+    if image_size is not None and not 1 <= image_size <= LARGEST_SIDE:
+        yield f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {image_size}"
 
 
 def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mimi_edge.files import MEGABYTE
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
-from mimi_edge.training.config import LARGEST_SIDE, PRETRAINED
+from mimi_edge.training.config import PRETRAINED, faults_of_size
 
 KIND = DocumentKind(
     "what a comparison was asked to do",
@@ -130,7 +130,6 @@ def _faults(config: ComparisonConfig) -> Iterator[str]:
         yield f"--score must be one of {', '.join(SCORE_NAMES)}, got {excerpt(config.score)}"
     if config.scope is Scope.STAGES:
         yield "--scope stages needs shares, which are of one backbone and budget: compare takes global or local"
-    if config.image_size is not None and not 1 <= config.image_size <= LARGEST_SIDE:
-        yield f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {config.image_size}"
+    yield from faults_of_size(config.image_size)
     if config.rounds < 0:
         yield f"--rounds must not be negative, got {config.rounds}"
