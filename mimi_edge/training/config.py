@@ -36,6 +36,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 """In a run folder: where the training stands."""
 KEPT_FILE = "kept.checkpoint"
 """In a run folder that has a target accuracy: the best task so far, which the next pruning may spoil."""
+ANSWERS_FILE = "recorded.answers"
+"""In a run folder: what torch answered with the finished task, for exports to be held against."""
 REPORT_FILE = "report.json"
 """In a run folder, the last to be written: what the run made."""
 CHART_FILE = "neurons.png"
@@ -186,7 +188,16 @@ def config_from_document(document: Mapping[str, Any], where: object = "The run's
 
 def run_files(task: str) -> tuple[str, ...]:
     """Names of all files that a run makes in its folder, given the name of its task."""
-    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, REPORT_FILE, CHART_FILE, task + TASK_SUFFIX)
+    return (
+        CONFIG_FILE,
+        SPLIT_FILE,
+        CHECKPOINT_FILE,
+        KEPT_FILE,
+        ANSWERS_FILE,
+        REPORT_FILE,
+        CHART_FILE,
+        task + TASK_SUFFIX,
+    )
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:

@@ -20,7 +20,7 @@ from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.files import write_whole
+from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
@@ -34,6 +34,7 @@ from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
+    ANSWERS_FILE,
     CHART_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -63,6 +64,7 @@ from mimi_edge.training.loop import (
 )
 from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
+from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
@@ -357,6 +359,7 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
+    write_answers(_recorded(run, model, path), run.folder / ANSWERS_FILE)
     neurons = _neurons_by_round(run.prepared, prunings)
     cost = run.prepared.costs.cost(neurons[-1])
     if size != cost.size_bytes:
@@ -376,6 +379,17 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
         target=_outcome(run, progress),
     )
     return replace(report, unwritten=_written_down(run, report, progress))
+
+
+def _recorded(run: Run, model: EditedModel, task_file: Path) -> RecordedAnswers:
+    """What the stored weights answer, for exports to be held against."""
+    images, batch = run.images["test"], evaluation_batch(run.prepared.config)
+    chosen = torch.from_numpy(answered_positions(len(images))).to(run.device)
+    pixels = images.images[chosen]
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        logits = torch.cat([model(images.normalised(part)) for part in pixels.split(batch)])
+    shown = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return RecordedAnswers(logits.float().cpu().numpy(), sha256_of(task_file), pixels_sha256(shown))
 
 
 def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple[str, ...]:
