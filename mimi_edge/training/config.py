@@ -26,6 +26,7 @@ from mimi_edge.version import __version__
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
 FLOPS_COUNTS = ("full", "paper")
+ROUND_FROM = ("first", "last")
 PRETRAINED = "pretrained"
 RANDOM = "random"
 CONFIG_FILE = "config.json"
@@ -105,6 +106,8 @@ class TrainingConfig:
             None where only the budget does.
         method: name of the method that adapts the backbone.
         settings: of the method, those that are not its defaults.
+        head_store: how the head's weights are kept; None is what suits the store.
+        round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
     """
 
     budget: Budget
@@ -136,6 +139,8 @@ class TrainingConfig:
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
     image_size: int | None = None
+    head_store: Store | None = None
+    round_from: str = "first"
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -154,13 +159,14 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size")
+_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from")
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
 def config_document(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
+    named = {"store": config.store, "scope": config.scope, "head_store": config.head_store}
+    return asdict(config) | {name: None if chosen is None else chosen.value for name, chosen in named.items()}
 
 
 def config_from_document(document: Mapping[str, Any], where: object = "The run's configuration") -> TrainingConfig:
@@ -288,6 +294,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--precision": (config.precision, PRECISIONS),
         "--activation": (config.activation, ACTIVATION_NAMES),
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
+        "--round-from": (config.round_from, ROUND_FROM),
     }
     faults += [
         f"{option} must be one of {', '.join(allowed)}, got {excerpt(value)}"

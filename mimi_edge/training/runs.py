@@ -48,7 +48,7 @@ from mimi_edge.training.config import (
     read_split,
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
-from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.edited_model import EditedModel, Rounding
 from mimi_edge.training.keeper import Keeper
 from mimi_edge.training.loop import (
     Hooks,
@@ -66,6 +66,7 @@ from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, 
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
+from mimi_edge.training.rounded import straight_through
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
 from mimi_edge.training.targets import Outcome, holds
@@ -266,6 +267,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     epochs = run.prepared.schedule.epochs(run.prepared.config.epochs)
     trainings = len(epochs)
     while progress.place.round < trainings and _holds(run, progress):
+        model.round_with(_rounding(run, progress.place.round, trainings))
         inputs = _inputs(run, model, epochs)
         hooks = Hooks(run.listener, lambda: keeper.after_step(model, optimizer, progress))
         train_round(model, optimizer, inputs, run.prepared.config, progress, hooks)
@@ -276,14 +278,25 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
         keeper.save(model, optimizer, progress)
 
 
+def _rounding(run: Run, training: int, trainings: int) -> Rounding | None:
+    """How weights are rounded in a training; not at all where all are kept in 8 bits and more."""
+    header = run.prepared.costs.header
+    if not any(store.low_bits for store in (header.store, header.head_store or header.store)):
+        return None
+    if run.prepared.config.round_from == "last" and training + 1 < trainings:
+        return None
+    return lambda name, weight: straight_through(name, weight, header.store_of(name))
+
+
 def _measure_as_stored(
     run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
 ) -> None:
     """Where accuracy may end the run: measures what the task would reach in its file, and keeps it if that holds."""
     if run.prepared.config.target_accuracy is None:
         return
-    exact, store = model.weights(), run.prepared.costs.header.store
-    model.load_weights(decode_tensors(model.tensors(store)))
+    exact, header = model.weights(), run.prepared.costs.header
+    model.load_weights(decode_tensors(model.tensors(header.store, header.head_store)))
+    model.round_with(None)
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -411,8 +424,9 @@ def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple
 def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassRecalls]]:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
-    task = Task(header, model.tensors(header.store))
+    task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
+    model.round_with(None)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
