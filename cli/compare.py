@@ -32,7 +32,12 @@ ALL = "all"
 @explained
 def command(
     methods: Annotated[
-        str, typer.Option(help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}.", rich_help_panel="Compared")
+        str,
+        typer.Option(
+            help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}. With NAME@STORE, such as mimi@int1, one keeps "
+            "its weights in another way.",
+            rich_help_panel="Compared",
+        ),
     ] = ",".join(COMPARED_METHODS),
     budget_mb: Annotated[
         str, typer.Option(help="Largest task files, in MB of 1000^2 bytes, by commas.", rich_help_panel="Compared")
