@@ -21,7 +21,7 @@ A = TypeVar("A")
 
 SCALE_BYTES = 2
 FITS = 2
-"""Times that levels and scale are fitted to each other, which every step of training pays for: with normally distributed
+"""Times that levels and scale are fitted to each other, which each step of training pays for: with normally distributed
 weights a further one takes off a thousandth of what is lost."""
 _FIRST_SCALE = {1: 1.0, 2: 0.624, 4: 0.21}
 """What suits normally distributed weights, as a share of their mean magnitude."""
