@@ -55,9 +55,14 @@ def budget_from_units(megabytes: float | None, gflops: float | None) -> Budget:
     if megabytes is None and gflops is None:
         raise ConfigError(NO_BUDGET)
     return Budget(
-        None if megabytes is None else math.floor(round(megabytes * MEGABYTE, 6)),
-        None if gflops is None else math.floor(round(gflops * GIGA, 6)),
+        None if megabytes is None else whole_units(megabytes, MEGABYTE),
+        None if gflops is None else whole_units(gflops, GIGA),
     )
+
+
+def whole_units(value: float, unit: int) -> int:
+    """How many bytes or operations a number of units is, rounded down."""
+    return math.floor(round(value * unit, 6))
 
 
 @dataclass(frozen=True)
