@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MOST_CLASSES = 24
 """That a picture shows in full; of more it shows those that are most confused."""
 MOST_WITH_COUNTS = 24
-LONGEST_NAME = 22
+LONGEST_NAME, FLAT_LETTERS = 22, 3
+"""Letters of a class's name, and those that have room above each other's cells."""
 CELL_INCHES, ROOM_INCHES = 0.36, 2.6
 SMALLEST_INCHES = 2.4
 """Of the side of the matrix: two classes have room for their names, too."""
@@ -61,7 +62,8 @@ def _draw_cells(axes: Axes, shown: Confusion, shares: object) -> None:
     image = axes.imshow(shares, cmap=_colours(), vmin=0, vmax=1, aspect="equal")  # type: ignore[arg-type]
     names = [cut(safe_line(name), LONGEST_NAME) for name in shown.classes]
     places = range(len(names))
-    axes.set_xticks(places, names, rotation=90 if len(names) > 2 else 0)
+    lies = len(names) <= 2 or max(map(len, names)) <= FLAT_LETTERS
+    axes.set_xticks(places, names, rotation=0 if lies else 90)
     axes.set_yticks(places, names)
     axes.set(xlabel="answered", ylabel="the image shows")
     axes.grid(visible=False)
