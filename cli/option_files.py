@@ -93,7 +93,7 @@ def takes_option_file(command: Callable[..., None]) -> Callable[..., None]:
         context, path = values.pop("ctx"), values.pop(CONFIG)
         open_ones = {name for name in own if context.get_parameter_source(name).name.startswith("DEFAULT")}
         file = OptionFile() if path is None else read_option_file(path, own, open_ones)
-        command(**values | file.values, file=file)
+        command(**{**values, **file.values}, file=file)
 
     def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
