@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.parts import TENSORBOARD, install_line
 from mimi_edge.training.config import LOG_FILE, TENSORBOARD_FOLDER
@@ -53,31 +54,43 @@ class EpochLog:
         folder: of the run.
         progress: what the run goes on from.
         tensorboard: whether to write its files as well.
-
-    Raises:
-        OSError: it cannot be written.
+        listener: hears when there is no room for it; a run does not end for that, as nothing is lost: what is missing
+            is written with the next line that fits, or when the run is gone on with.
     """
 
-    def __init__(self, folder: Path, progress: Progress, *, tensorboard: bool = False) -> None:
-        self._path = folder / LOG_FILE
-        lines = map(_csv_line, (dict(zip(COLUMNS, COLUMNS, strict=True)), *_rows(progress)))
-        write_whole(self._path, "".join(lines).encode())
+    def __init__(
+        self, folder: Path, progress: Progress, *, tensorboard: bool = False, listener: Listener = silent
+    ) -> None:
+        self._path, self._listener = folder / LOG_FILE, listener
+        self._lacks_lines, self._said = True, False
+        self._write(progress)
         self._writer = _writer(folder / TENSORBOARD_FOLDER, progress) if tensorboard else None
 
     def add(self, progress: Progress) -> None:
-        """Writes down the epoch that has just ended.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Writes down the epoch that has just ended."""
+        self._write(progress)
         *_, row = _rows(progress)
-        with self._path.open("a", encoding="utf-8") as log:
-            log.write(_csv_line(row))
         if self._writer is not None:
             for column, scalar in SCALARS.items():
                 if row[column] is not None:
                     self._writer.add_scalar(scalar, row[column], row["step"])
             self._writer.flush()
+
+    def _write(self, progress: Progress) -> None:
+        """Adds the last line, or writes all where some may be missing."""
+        try:
+            if self._lacks_lines:
+                header = dict(zip(COLUMNS, COLUMNS, strict=True))
+                write_whole(self._path, "".join(map(_csv_line, (header, *_rows(progress)))).encode())
+            else:
+                with self._path.open("a", encoding="utf-8") as log:
+                    log.write(_csv_line(_rows(progress)[-1]))
+            self._lacks_lines = False
+        except OSError as error:
+            self._lacks_lines = True
+            if not self._said:
+                self._listener(Note(f"{self._path} lacks lines for now: it cannot be written ({error.strerror})."))
+            self._said = True
 
     def close(self) -> None:
         """Ends what TensorBoard reads."""

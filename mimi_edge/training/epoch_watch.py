@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from mimi_edge.budgets import Cost
 from mimi_edge.events import Listener, Note
@@ -57,9 +57,8 @@ class EpochWatch:
             cost: of the task.
         """
         history, now = self._progress.history, self._elapsed()
-        steps = int(history[-2].get("step", 0)) if len(history) > 1 else 0
         history[-1] |= {
-            "step": steps + self._progress.loss.steps,
+            "step": _steps_before(history, self._progress.loss.steps) + self._progress.loss.steps,
             "learning_rate": learning_rate,
             "size_bytes": cost.size_bytes,
         }
@@ -80,3 +79,10 @@ class EpochWatch:
             self._listener(Note(left_out_in_words(self._minutes or 0, epochs)))
         self._progress.epochs = list(epochs) if epochs != self._planned else []
         self._epoch_began = now
+
+
+def _steps_before(history: Sequence[Mapping[str, float]], steps: int) -> int:
+    """Of all epochs before the last; earlier releases did not write them down, and had whole epochs only."""
+    if len(history) == 1:
+        return 0
+    return int(history[-2].get("step", (len(history) - 1) * steps))

@@ -285,7 +285,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     config = run.prepared.config
     epochs = run.prepared.schedule.epochs(config.epochs)
     trainings = len(epochs)
-    log = EpochLog(run.folder, progress, tensorboard=config.tensorboard)
+    log = EpochLog(run.folder, progress, tensorboard=config.tensorboard, listener=run.listener)
     watch = EpochWatch(config, epochs, progress, log, lambda: keeper.seconds, run.listener)
     hooks = Hooks(
         run.listener,
@@ -329,8 +329,9 @@ def _keep_round(run: Run, model: EditedModel, progress: Progress) -> None:
         task = _measured_task(run, model).task
         cost = run.prepared.costs.cost(dict(model.sizes))
         progress.rounds.append(write_round(task, cost, number, run.folder))
-    except ArtifactError as error:  # the store cannot hold it; what comes after may be another matter
-        run.listener(Note(f"The task after training {number} is not kept: {error}"))
+    except (ArtifactError, OSError) as error:  # the store cannot hold it, or there is no room; nothing depends on it
+        said = error if isinstance(error, ArtifactError) else f"{error.filename} cannot be written ({error.strerror})."
+        run.listener(Note(f"The task after training {number} is not kept: {said}"))
     model.load_weights(exact)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from full_disk import room_for
 from training_samples import small_config
 
 from mimi_edge.errors import ConfigError, StoppedError
+from mimi_edge.events import Note
 from mimi_edge.training import epoch_log
 from mimi_edge.training.epoch_log import COLUMNS, EpochLog
 from mimi_edge.training.loop import Progress
@@ -52,6 +55,19 @@ def test_epochs_that_are_trained_again_are_not_logged_twice(tmp_path: Path) -> N
     assert [one["epoch"] for one in lines(tmp_path)] == ["1"]
     again.add(saved)
     assert [one["epoch"] for one in lines(tmp_path)] == ["1", "2"]
+
+
+def test_a_line_that_there_is_no_room_for_comes_with_the_next_that_fits(tmp_path: Path) -> None:
+    said: list[Note] = []
+    progress = Progress()
+    log = EpochLog(tmp_path, progress, listener=said.append)
+    for epoch in range(3):
+        progress.history.append(ENTRY | {"epoch": epoch})
+        progress.epoch_seconds.append(float(epoch))
+        with room_for(0) if epoch < 2 else nullcontext():
+            log.add(progress)
+    assert [one["epoch"] for one in lines(tmp_path)] == ["1", "2", "3"]
+    assert [str(tmp_path / "log.csv") in note.text for note in said] == [True]
 
 
 def test_what_an_earlier_release_did_not_note_is_left_empty(tmp_path: Path) -> None:
