@@ -177,6 +177,10 @@ def _value(value: Any, parameter: inspect.Parameter) -> Any:
     if value is None and parameter.default is None:
         return None
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    if str in kinds and isinstance(value, bool | int | float):
+        raise FaultyError(f"expected a text, got {excerpt(value)}; put it in quotes")
+    if isinstance(value, str) and "\0" in value:
+        raise FaultyError("it holds a zero byte, which no name and no path may have")
     found = typed(_as_number(value, kinds), _without_paths(hint))
     if isinstance(found, int | float) and not _within(found, info.min, info.max):
         limits = [f"at least {info.min}"] * (info.min is not None) + [f"at most {info.max}"] * (info.max is not None)

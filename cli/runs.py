@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,6 +135,7 @@ def _document(run: Run) -> dict[str, Any]:
         "accuracy": {} if report is None else {name: one.accuracy for name, one in report.accuracy.items()},
         "seconds": None if report is None else round(report.seconds, 1),
         "seed": config.seed,
+        "rounds": [] if report is None else [asdict(point) for point in report.rounds],
     }
 
 

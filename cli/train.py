@@ -127,7 +127,8 @@ def _show(report: TrainingReport) -> None:
 def _show_neurons(report: TrainingReport) -> None:
     final = report.neurons[-1]
     rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
-    trainings = [str(number + 1) for number in range(len(report.neurons))]
+    numbers = [number for number, epochs in enumerate(report.epochs) if epochs] or range(len(report.neurons))
+    trainings = [str(number + 1) for number in numbers[: len(report.neurons)]]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table(Table.of("Neurons per site, by training", ("site", *trainings), [*rows, totals]))
 

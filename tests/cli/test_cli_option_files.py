@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from cli_world import Trained, here
+from cli_world import here
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mimi_edge.cli.option_files import read_option_file
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.config import TrainingConfig
@@ -93,7 +97,7 @@ def test_every_fault_is_told_at_once_with_its_place(asked: Any) -> None:
         "resume (line 8): --resume belongs on the command line",
         "seed- (line 10): there is no such option; did you mean seed?",
         "keep-rounds (line 11): expected true or false, got 1",
-        "name (line 12): expected a text, got 2024",
+        "name (line 12): expected a text, got 2024; put it in quotes",
         "max-minutes (line 13): expected a number, got [1]",
         "budget-mb (line 1): --budget-mb must be a positive number, got -1.0.",
         "lr (line 4): --lr must be finite and larger than zero, got 0.0",
@@ -118,6 +122,8 @@ def test_a_fault_of_the_command_line_has_no_line(asked: Any) -> None:
         ("epochs = 1979-05-27", "o.toml", "epochs (line 1): expected a whole number"),
         ("epochs: 9" + 40 * "9", "o.yaml", "epochs (line 1): expected a whole number"),
         ("epochs: &a 3\nseed: *a", "o.yaml", "anchors or aliases"),
+        ('data = "a\\u0000b"', "o.toml", "data (line 1): it holds a zero byte"),
+        ("[train]\nepochs = 3", "o.toml", "train: there is no such option"),
         ("epochs: null", "o.yaml", "epochs (line 1): expected a whole number, got None"),
     ],
 )
@@ -127,17 +133,34 @@ def test_a_file_that_cannot_be_read_so_is_one_clear_error(asked: Any, content: s
     assert said in str(raised.value)
 
 
-def test_a_file_that_is_not_there_and_one_to_resume_with_are_refused(trained: Trained, tmp_path: Path) -> None:
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.lists(
+            st.sampled_from(
+                [*"-:=[]{}'\"#&*!|>.,e0123456789\n \0\t", "epochs", "lr", "null", "name", "nan", "1e999", "\n- ", "[["]
+            ),
+            max_size=60,
+        ).map(lambda parts: "".join(parts).encode()),
+    ),
+    ending=st.sampled_from([".yaml", ".toml"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_in_a_file_is_values_or_faults(tmp_path: Path, content: bytes, ending: str) -> None:
+    path = tmp_path / f"o{ending}"
+    path.write_bytes(content)
+    parameters = inspect.signature(takes_training_options(lambda asked: None)).parameters
+    file = read_option_file(path, {name: one for name, one in parameters.items() if name != "ctx"}, set(parameters))
+    assert set(file.values) <= set(parameters)
+    assert all(len(fault) < 1_000 and fault.isprintable() for fault in file.faults)
+
+
+def test_a_file_that_is_not_there_and_one_to_resume_with_are_refused(tmp_path: Path) -> None:
     outcome = here("plan", "--config", tmp_path / "none.yaml", "--budget-mb", "1").ended(2)
     assert "it cannot be read (No such file or directory)" in outcome.err
-    options = trained.run / "options.yaml"
-    outcome = here("train", "--resume", trained.run, "--config", options).ended(2)
+    (tmp_path / "o.yaml").touch()
+    outcome = here("train", "--resume", tmp_path, "--config", tmp_path / "o.yaml").ended(2)
     assert "leave out --config" in outcome.err
-
-
-def test_the_options_that_a_run_keeps_train_the_same_task_again(trained: Trained, tmp_path: Path) -> None:
-    here("train", "--config", trained.run / "options.yaml", "--run", tmp_path / "run", "--threads", "1").ended(0)
-    assert (tmp_path / "run" / "pictures.safetensors").read_bytes() == trained.task_file.read_bytes()
 
 
 def test_compare_takes_a_file_too(tmp_path: Path) -> None:

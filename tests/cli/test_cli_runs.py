@@ -86,3 +86,8 @@ def test_one_run_has_nothing_to_differ_from(pair: tuple[Path, Path]) -> None:
 def test_runs_and_a_folder_of_runs_do_not_go_together(pair: tuple[Path, Path]) -> None:
     outcome = here("runs", pair[0], pair[0].parent).ended(2)
     assert f"of which these are none: {pair[0].parent}" in outcome.err
+
+
+def test_the_options_that_a_run_keeps_train_the_same_task_again(trained: Trained, tmp_path: Path) -> None:
+    here("train", "--config", trained.run / "options.yaml", "--run", tmp_path / "run", "--threads", "1").ended(0)
+    assert (tmp_path / "run" / "pictures.safetensors").read_bytes() == trained.task_file.read_bytes()
