@@ -40,11 +40,15 @@ def check_tensorboard() -> None:
     Raises:
         ConfigError: its package is not installed.
     """
-    if find_spec("tensorboard") is None:
+    if not _has_tensorboard():
         raise ConfigError(
             "--tensorboard needs the package tensorboard, which is not installed here. Install it: "
-            f"{install_line(TENSORBOARD)} ; or leave --tensorboard out: log.csv in the run folder says the same."
+            f"{install_line(TENSORBOARD)} ; or leave --tensorboard out: {LOG_FILE} in the run folder says the same."
         )
+
+
+def _has_tensorboard() -> bool:
+    return find_spec("tensorboard") is not None
 
 
 class EpochLog:
@@ -64,7 +68,11 @@ class EpochLog:
         self._path, self._listener = folder / LOG_FILE, listener
         self._lacks_lines, self._said = True, False
         self._write(progress)
-        self._writer = _writer(folder / TENSORBOARD_FOLDER, progress) if tensorboard else None
+        self._writer = None
+        if tensorboard and _has_tensorboard():
+            self._writer = _writer(folder / TENSORBOARD_FOLDER, progress)
+        elif tensorboard:  # a run that was begun elsewhere goes on all the same
+            listener(Note(f"Nothing is written for TensorBoard, which is not installed: {install_line(TENSORBOARD)}"))
 
     def add(self, progress: Progress) -> None:
         """Writes down the epoch that has just ended."""

@@ -157,7 +157,9 @@ def train_claimed(
 ) -> TrainingReport:
     """Trains a task in a run folder that the caller has claimed; everything else is as of `run_training`."""
     started = clock()
-    _look_for_what_is_missing(config, listener)
+    if config.tensorboard:
+        check_tensorboard()
+    _look_for_matplotlib(listener)
     run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
@@ -188,7 +190,6 @@ def resume_training(
     if (report := finished_report(folder, config.name)) is not None:
         listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
         return report
-    _look_for_what_is_missing(config, listener)
     with claimed_again(folder, config.name):
         prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
         run = _opened(folder, prepared, listener)
@@ -529,10 +530,8 @@ def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
         run.listener(Note(f"No picture of the neurons: {error}"))
 
 
-def _look_for_what_is_missing(config: TrainingConfig, listener: Listener) -> None:
+def _look_for_matplotlib(listener: Listener) -> None:
     """Hours later is a bad time to say that there will be no picture."""
-    if config.tensorboard:
-        check_tensorboard()
     if find_spec("matplotlib") is None:
         listener(
             Note(

@@ -87,6 +87,16 @@ def test_without_tensorboard_a_run_that_wants_it_says_what_to_install(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_goes_on_where_tensorboard_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_log, "find_spec", lambda name: None)
+    said: list[Note] = []
+    log = EpochLog(tmp_path, Progress(), tensorboard=True, listener=said.append)
+    log.add(Progress(history=[ENTRY], epoch_seconds=[1.0]))
+    log.close()
+    assert "not installed" in said[0].text
+    assert len(lines(tmp_path)) == 1
+
+
 def test_tensorboard_reads_what_the_log_says_after_an_interruption_too(pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs the package tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
