@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.confusion import Confusion, confusion
 from mimi_edge.documents import typed
@@ -28,7 +27,6 @@ from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, 
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
-from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
@@ -70,6 +68,7 @@ from mimi_edge.training.loop import (
     train_round,
 )
 from mimi_edge.training.option_values import options_text
+from mimi_edge.training.outcomes import Prunings, epochs_in_time, neurons_by_round, next_neuron, outcome, validation
 from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
@@ -77,12 +76,10 @@ from mimi_edge.training.round_files import RoundPoint, write_round
 from mimi_edge.training.run_pictures import SPLIT, draw_rounds, write_confusion
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
-from mimi_edge.training.targets import Outcome, holds
+from mimi_edge.training.targets import holds
 from mimi_edge.training.time_limit import before_next
 
 CHECKPOINT_SECONDS = 15.0
-Prunings = Sequence[Mapping[str, object]]
-"""One entry for each: how many neurons each site kept, and the best that did not stay."""
 
 
 @dataclass(frozen=True)
@@ -420,7 +417,7 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
-    neurons = _neurons_by_round(run.prepared, prunings)
+    neurons = neurons_by_round(run.prepared, prunings)
     cost = run.prepared.costs.cost(neurons[-1])
     if size != cost.size_bytes:
         raise MimiEdgeError(f"{path} has {size} bytes where {cost.size_bytes} were computed. Please report this.")
@@ -428,27 +425,19 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
         task_file=path,
         cost=cost,
         budget=asdict(run.prepared.config.budget),
-        next_neuron=_next_neuron(run.prepared, prunings, neurons[-1]),
+        next_neuron=next_neuron(run.prepared, prunings, neurons[-1]),
         neurons=neurons,
         accuracy=task.header.accuracy,
         per_class=measured.per_class,
-        validation=_validation(progress),
+        validation=validation(progress),
         frozen_blocks=model.frozen_blocks,
         seconds=keeper.seconds,
         threads=tuple(progress.threads),
-        target=_outcome(run, progress),
+        target=outcome(run.prepared.config, progress),
         rounds=tuple(typed(progress.rounds, tuple[RoundPoint, ...])),
-        epochs=_epochs_in_time(progress),
+        epochs=epochs_in_time(progress),
     )
     return replace(report, unwritten=_written_down(run, report, progress, measured.confusion))
-
-
-def _epochs_in_time(progress: Progress) -> tuple[int, ...]:
-    """That each training had, where there was no time for all of them."""
-    if not progress.epochs:
-        return ()
-    trained = [entry["round"] for entry in progress.history]
-    return tuple(trained.count(number) for number in range(len(progress.epochs)))
 
 
 def _written_down(run: Run, report: TrainingReport, progress: Progress, matrix: Confusion) -> tuple[str, ...]:
@@ -497,29 +486,6 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     }
     measured = replace(task, header=replace(header, accuracy=accuracy))
     return _Measured(measured, recalls, confusion(*pairs[SPLIT], header.classes))
-
-
-def _outcome(run: Run, progress: Progress) -> Outcome | None:
-    target = run.prepared.config.target_accuracy
-    return None if target is None else Outcome(target, tuple(progress.stored))
-
-
-def _neurons_by_round(prepared: Prepared, prunings: Prunings) -> tuple[Neurons, ...]:
-    return (dict(prepared.start), *(dict(entry["neurons"]) for entry in prunings))  # type: ignore[call-overload]
-
-
-def _next_neuron(prepared: Prepared, prunings: Prunings, neurons: Neurons) -> tuple[str, Cost] | None:
-    following = prunings[-1]["next"] if prunings else None
-    if not isinstance(following, dict):
-        return None
-    site = Neuron(**following).site
-    return site, prepared.costs.with_one_more(neurons, site)
-
-
-def _validation(progress: Progress) -> tuple[float, ...]:
-    """Of the last epoch of each training."""
-    last = {entry["round"]: entry["val_accuracy"] for entry in progress.history}
-    return tuple(last[number] for number in sorted(last))
 
 
 def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
