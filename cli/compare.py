@@ -12,6 +12,7 @@ import typer
 
 from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
+from mimi_edge.cli.option_files import LIST, OptionFile, takes_option_file
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.cli.progress import watching
@@ -30,23 +31,30 @@ ALL = "all"
 
 
 @explained
+@takes_option_file
 def command(
+    file: OptionFile,
     methods: Annotated[
         str,
         typer.Option(
             help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}. With NAME@STORE, such as mimi@int1, one keeps "
             "its weights in another way.",
+            metavar=LIST,
             rich_help_panel="Compared",
         ),
     ] = ",".join(COMPARED_METHODS),
     budget_mb: Annotated[
-        str, typer.Option(help="Largest task files, in MB of 1000^2 bytes, by commas.", rich_help_panel="Compared")
+        str,
+        typer.Option(
+            help="Largest task files, in MB of 1000^2 bytes, by commas.", metavar=LIST, rich_help_panel="Compared"
+        ),
     ] = "0.5",
     seeds: Annotated[int, typer.Option(min=1, help="How many.", rich_help_panel="Compared")] = 3,
     lrs: Annotated[
         str,
         typer.Option(
             help="Learning rates, by commas: each method is tried with each, the validation split chooses.",
+            metavar=LIST,
             rich_help_panel="Compared",
         ),
     ] = ",".join(f"{rate:g}" for rate in TRIED_RATES),
@@ -89,22 +97,23 @@ def command(
     """
     from mimi_edge.profiles.comparison.config import ComparisonConfig
 
-    config = ComparisonConfig(
-        methods=tuple(METHODS) if methods == ALL else _names(methods),
-        budgets_mb=_numbers(budget_mb, "--budget-mb"),
-        seeds=seeds,
-        learning_rates=_numbers(lrs, "--lrs"),
-        data=data if data.startswith("builtin:") else absolute(data),
-        backbone=chosen_backbone(backbone, data, weights),
-        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
-        image_size=image_size,
-        store=store,
-        epochs=epochs,
-        batch_size=batch_size,
-        rounds=rounds,
-        score=score,
-        scope=scope,
-    )
+    with file.checked():
+        config = ComparisonConfig(
+            methods=tuple(METHODS) if methods == ALL else _names(methods),
+            budgets_mb=_numbers(budget_mb, "--budget-mb"),
+            seeds=seeds,
+            learning_rates=_numbers(lrs, "--lrs"),
+            data=data if data.startswith("builtin:") else absolute(data),
+            backbone=chosen_backbone(backbone, data, weights),
+            weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
+            image_size=image_size,
+            store=store,
+            epochs=epochs,
+            batch_size=batch_size,
+            rounds=rounds,
+            score=score,
+            scope=scope,
+        )
     with watching() as heard, stop_requests(heard) as should_stop:
         listener = outliving_the_terminal(heard)
         listener(Advance("loading torch", 0, None))

@@ -73,6 +73,8 @@ def _show(plan: Plan) -> None:
     least, side = prepared.least_cost, prepared.backbone.preprocessing.size
     target = config.target_accuracy
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
+    if config.max_minutes is not None and plan.seconds > config.max_minutes * 60:
+        ends["too long"] = f"--max-minutes {config.max_minutes:g} will leave fewer epochs, and meet the budget"
     show_facts(
         "What it stands on",
         {

@@ -21,7 +21,7 @@ from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.training.claims import claimed_free, claimed_new
-from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, read_config
+from mimi_edge.training.config import CONFIG_FILE, ROUNDS_FOLDER, TrainingConfig, read_config
 
 if TYPE_CHECKING:
     from mimi_edge.training.reports import TrainingReport
@@ -127,7 +127,8 @@ def _show(report: TrainingReport) -> None:
 def _show_neurons(report: TrainingReport) -> None:
     final = report.neurons[-1]
     rows = [(site, *(neurons[site] for neurons in report.neurons)) for site in final]
-    trainings = [str(number + 1) for number in range(len(report.neurons))]
+    numbers = [number for number, epochs in enumerate(report.epochs) if epochs] or range(len(report.neurons))
+    trainings = [str(number + 1) for number in numbers[: len(report.neurons)]]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table(Table.of("Neurons per site, by training", ("site", *trainings), [*rows, totals]))
 
@@ -151,7 +152,7 @@ def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
         left, most = flops - report.cost.flops, f"{flops / 1e9:.5g}"
         said = f"{left / 1e9:.5g} of {most}" if left >= 0 else f"none, {-left / 1e9:.5g} more than {most}"
         facts["left of the GFLOPs"] = said
-    if report.target is not None:
+    if report.target is not None or report.epochs:
         facts["stopped because"] = report.stopped
     if report.next_neuron is not None:
         site, cost = report.next_neuron
@@ -162,6 +163,8 @@ def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
             facts[f"{split}, class by class"] = report.per_class[split].sentence()
     if pruned:
         facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
+    if report.rounds:
+        facts["tasks on the way"] = f"{len(report.rounds)}, in {report.task_file.parent / ROUNDS_FOLDER}"
     facts["blocks before anything trained"] = str(report.frozen_blocks)
     facts["took"] = duration(report.seconds)
     return facts

@@ -12,6 +12,7 @@ import typer
 
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
+from mimi_edge.cli.option_files import CONFIG, LIST, OptionFile, takes_option_file
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
@@ -185,6 +186,7 @@ def training_config(
         typer.Option(
             help="Of the neurons that stay, for each stage of the backbone, such as 1,2,4,8; goes with --scope stages.",
             show_default=False,
+            metavar=LIST,
             rich_help_panel=METHOD,
         ),
     ] = "",
@@ -201,6 +203,34 @@ def training_config(
         ),
     ] = DEFAULTS["activation"],
     seed: Annotated[int, typer.Option(help="Of everything drawn.", rich_help_panel=METHOD)] = DEFAULTS["seed"],
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="End a training when validation accuracy has not risen for so many epochs.",
+            show_default="never",
+            rich_help_panel=METHOD,
+        ),
+    ] = DEFAULTS["patience"],
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="End in time: trainings get fewer epochs, and the budget is met all the same.",
+            show_default="as long as it takes",
+            rich_help_panel=MACHINE,
+        ),
+    ] = DEFAULTS["max_minutes"],
+    keep_rounds: Annotated[
+        bool,
+        typer.Option(
+            "--keep-rounds/--no-keep-rounds",
+            help="Keep and measure the task after each training, and draw accuracy against bytes.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = DEFAULTS["keep_rounds"],
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write the log for TensorBoard, too.", rich_help_panel=MACHINE),
+    ] = DEFAULTS["tensorboard"],
     device: Annotated[
         str,
         typer.Option(
@@ -257,6 +287,10 @@ def training_config(
         method=method,
         settings={name: value for name, value in settings.items() if value is not None},
         image_size=image_size,
+        patience=patience,
+        max_minutes=max_minutes,
+        keep_rounds=keep_rounds,
+        tensorboard=tensorboard,
     )
 
 
@@ -317,10 +351,11 @@ class AskedConfig:
 
     Args:
         values: of the options, by parameter.
+        file: that some of them are from.
     """
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._values = values
+    def __init__(self, values: dict[str, Any], file: OptionFile) -> None:
+        self._values, self._file = values, file
 
     def config(self) -> TrainingConfig:
         """The configuration.
@@ -328,32 +363,36 @@ class AskedConfig:
         Raises:
             ConfigError: the options do not make sense.
         """
-        return training_config(**self._values)
+        with self._file.checked():
+            return training_config(**self._values)
 
     @property
     def given(self) -> list[str]:
         """Options that are not at their defaults."""
         parameters = _training_options()
         changed = [name for name, value in self._values.items() if value != parameters[name].default]
+        if self._file.path is not None:
+            return [f"--{CONFIG}"]
         return ["--" + name.replace("_", "-") for name in changed]
 
 
 def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command all training options; it receives them as `asked: AskedConfig`."""
+    """Gives a command all training options, and `--config`; it receives them as `asked: AskedConfig`."""
     shared = _training_options()
     own = inspect.signature(command, eval_str=True).parameters
+    file = inspect.Parameter("file", inspect.Parameter.KEYWORD_ONLY, annotation=OptionFile)
 
     @wraps(command)
     def taking(**values: Any) -> None:
-        asked = AskedConfig({name: values.pop(name) for name in shared})
+        asked = AskedConfig({name: values.pop(name) for name in shared}, values.pop("file"))
         command(asked=asked, **values)
 
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in (*shared.values(), *own.values())
+        for parameter in (*shared.values(), *own.values(), file)
         if parameter.name != "asked"
     ]
     taking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del taking.__wrapped__
-    return taking
+    return takes_option_file(taking)

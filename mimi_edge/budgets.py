@@ -49,15 +49,20 @@ def budget_from_units(megabytes: float | None, gflops: float | None) -> Budget:
     Raises:
         ConfigError: neither is given, or one is not a positive finite number.
     """
-    for value in (megabytes, gflops):
+    for option, value in {"--budget-mb": megabytes, "--budget-gflops": gflops}.items():
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"A budget must be a positive number, got {value}.")
+            raise ConfigError(f"{option} must be a positive number, got {value}.")
     if megabytes is None and gflops is None:
         raise ConfigError(NO_BUDGET)
     return Budget(
-        None if megabytes is None else math.floor(round(megabytes * MEGABYTE, 6)),
-        None if gflops is None else math.floor(round(gflops * GIGA, 6)),
+        None if megabytes is None else whole_units(megabytes, MEGABYTE),
+        None if gflops is None else whole_units(gflops, GIGA),
     )
+
+
+def whole_units(value: float, unit: int) -> int:
+    """How many bytes or operations a number of units is, rounded down."""
+    return math.floor(round(value * unit, 6))
 
 
 @dataclass(frozen=True)

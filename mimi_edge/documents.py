@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -359,6 +360,27 @@ def _yaml_loader(faults: list[str]) -> Any:
     for name, (pattern, first) in resolvers.items():
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"(?:{pattern})$"), first)
     return Loader
+
+
+def toml_value(content: bytes) -> dict[str, Any]:
+    """What TOML says, as tables, lists, texts, numbers, true and false; dates and times are Python's.
+
+    Raises:
+        FaultyError: it is no TOML, or nested too deeply.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        document: dict[str, Any] = tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FaultyError(f"it is no text in UTF-8 ({error.reason})") from error
+    except (ValueError, RecursionError) as error:
+        raise FaultyError(f"it is no TOML: {excerpt(' '.join(str(error).split()), 300)[1:-1]}") from error
+    _require_bounded(document)
+    return document
 
 
 # Schemas.

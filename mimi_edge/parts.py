@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CORE, TRAIN, CPU, GPU, TRT, RTX, JETSON, REPORT = "", "train", "cpu", "gpu", "trt", "rtx", "jetson", "report"
-HEIC = "heic"
+HEIC, TENSORBOARD = "heic", "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ LIBRARIES = (
     Library("pynvml", ("nvidia-ml-py",), REPORT),
     Library("jtop", ("jetson-stats",), JETSON),
     Library("pillow_heif", ("pillow-heif",), HEIC, ("PIL",)),
+    Library("tensorboard", ("tensorboard",), TENSORBOARD),
 )
 """Those of TensorRT are not here: `mimi_edge.export.engines.tensorrt.libraries` knows them."""
 

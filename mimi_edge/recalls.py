@@ -1,9 +1,9 @@
-"""How often each class is recognised, which accuracy over all images hides where classes differ in size."""
+"""How often each class is recognised, and how often its name is right, which accuracy over all images hides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ class ClassRecalls:
     Attributes:
         recalls: by class, the share of its images that were recognised, 0..1; classes without images are not there.
         seen_in_training: how many of the split's images are training images too.
+        precisions: by class, the share of the images that were called so which are, 0..1; classes that were never
+            answered are not there, and none is in reports of earlier releases.
     """
 
     recalls: Mapping[str, float]
     seen_in_training: int = 0
+    precisions: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def balanced_accuracy(self) -> float:
@@ -42,6 +45,7 @@ class ClassRecalls:
         return {
             "balanced_accuracy": self.balanced_accuracy,
             "recall": dict(self.recalls),
+            "precision": dict(self.precisions),
             "seen_in_training": self.seen_in_training,
         }
 
@@ -57,10 +61,13 @@ def class_recalls(
         classes: names.
         seen_in_training: how many of the images are training images too.
     """
-    of_each = np.bincount(labels, minlength=len(classes))
     right = np.bincount(labels[answers == labels], minlength=len(classes))
-    counts = zip(classes, right.tolist(), of_each.tolist(), strict=True)
-    return ClassRecalls({name: found / count for name, found, count in counts if count}, seen_in_training)
+
+    def shares(of: NDArray[np.int64]) -> dict[str, float]:
+        counts = zip(classes, right.tolist(), np.bincount(of, minlength=len(classes)).tolist(), strict=True)
+        return {name: found / count for name, found, count in counts if count}
+
+    return ClassRecalls(shares(labels), seen_in_training, shares(answers))
 
 
 def recalls_from_document(document: Mapping[str, Any]) -> ClassRecalls:
@@ -69,5 +76,8 @@ def recalls_from_document(document: Mapping[str, Any]) -> ClassRecalls:
     Raises:
         LookupError, TypeError, ValueError, AttributeError: it is something else.
     """
-    recalls = {str(name): float(value) for name, value in document["recall"].items()}
-    return ClassRecalls(recalls, int(document["seen_in_training"]))
+    recalls, precisions = (
+        {str(name): float(value) for name, value in shares.items()}
+        for shares in (document["recall"], document.get("precision", {}))
+    )
+    return ClassRecalls(recalls, int(document["seen_in_training"]), precisions)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget, budget_from_units
-from mimi_edge.builtin import DATA_PREFIX, DEFAULT_DATA
+from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX, DEFAULT_DATA
+from mimi_edge.errors import ConfigError
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
+
+FAULT = "  - "
+"""What stands before each of several faults in a message."""
 
 
 def asked_config(
@@ -38,15 +43,45 @@ def asked_config(
         ConfigError: something does not make sense, or a backbone must be named.
     """
     none = budget_mb is None and budget_gflops is None
-    return TrainingConfig(
-        budget=Budget() if none and target_accuracy is not None else budget_from_units(budget_mb, budget_gflops),
-        data=data if data.startswith(DATA_PREFIX) else absolute(data),
-        backbone=chosen_backbone(backbone, data, weights),
-        weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
-        name=name or default_name(data),
-        target_accuracy=target_accuracy,
-        **settings,
-    )
+    errors: list[ConfigError] = []
+    budget, chosen = Budget() if none and target_accuracy is not None else None, BACKBONE_NAME
+    try:
+        budget = budget or budget_from_units(budget_mb, budget_gflops)
+    except ConfigError as error:
+        errors.append(error)
+    try:
+        chosen = chosen_backbone(backbone, data, weights)
+    except ConfigError as error:
+        errors.append(error)
+    try:
+        config = TrainingConfig(
+            budget=budget or Budget(size_bytes=1),
+            data=data if data.startswith(DATA_PREFIX) else absolute(data),
+            backbone=chosen,
+            weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
+            name=name or default_name(data),
+            target_accuracy=target_accuracy,
+            **settings,
+        )
+    except ConfigError as error:
+        errors.append(error)
+    if errors:
+        raise together(errors)
+    return config
+
+
+def together(errors: Sequence[ConfigError]) -> ConfigError:
+    """One error that says what all of them say; one of a list has each of its faults in a line of its own."""
+    if len(errors) == 1:
+        return errors[0]
+    said = [line for error in errors for line in faults_said(error)]
+    return ConfigError("These options do not make sense:\n" + "\n".join(f"{FAULT}{one}" for one in said))
+
+
+def faults_said(error: ConfigError) -> list[str]:
+    """What an error lists, or all that it says, a line each."""
+    listed = [line.removeprefix(FAULT) for line in str(error).splitlines() if line.startswith(FAULT)]
+    return listed or [" ".join(str(error).split())]
 
 
 def absolute(path: str) -> str:

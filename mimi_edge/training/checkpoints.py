@@ -94,7 +94,7 @@ def load_checkpoint(
 
 @dataclass(frozen=True)
 class _Written:
-    """What stands beside the tensors; checkpoints of mimi-edge 0.1 lack losses, seconds, threads and targets."""
+    """What stands beside the tensors; checkpoints of earlier releases lack all that has a default."""
 
     place: Place
     history: list[dict[str, Any]]
@@ -104,6 +104,9 @@ class _Written:
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
     stored: list[float] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _restored(
@@ -142,6 +145,9 @@ def _document(progress: Progress) -> dict[str, object]:
         "loss_steps": progress.loss.steps,
         "seconds": progress.seconds,
         "threads": progress.threads,
+        "epochs": progress.epochs,
+        "epoch_seconds": progress.epoch_seconds,
+        "rounds": progress.rounds,
     }
 
 
@@ -154,6 +160,9 @@ def _progress(written: _Written, loss_sum: Tensor) -> Progress:
         loss=EpochLoss(loss_sum, written.loss_steps),
         seconds=written.seconds,
         threads=written.threads,
+        epochs=written.epochs,
+        epoch_seconds=written.epoch_seconds,
+        rounds=written.rounds,
     )
 
 

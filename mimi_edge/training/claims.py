@@ -19,7 +19,8 @@ from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import remove_parts_of
-from mimi_edge.training.config import CONFIG_FILE, SPLIT_FILE, run_files
+from mimi_edge.training.config import CONFIG_FILE, OPTIONS_FILE, SPLIT_FILE, run_files
+from mimi_edge.training.round_files import round_files
 
 LOCK_FILE = ".lock"
 """In a run folder: locked by whoever works on it, and says who that is."""
@@ -104,6 +105,8 @@ def claimed_again(folder: Path, task: str) -> Iterator[Claim]:
     with _given_up_after(claim):
         for name in run_files(task):
             remove_parts_of(folder / name)
+        for path in round_files(folder, task):
+            remove_parts_of(path)
         yield claim
 
 
@@ -202,7 +205,8 @@ def _give_up(claim: Claim) -> None:
     """Lets go of a folder, and takes away what was made for a run that never began."""
     with suppress(OSError):  # a folder that is gone, or that others have put something into
         if not _holds_a_run(claim.folder):
-            (claim.folder / SPLIT_FILE).unlink(missing_ok=True)
+            for name in (SPLIT_FILE, OPTIONS_FILE):
+                (claim.folder / name).unlink(missing_ok=True)
         if claim.descriptor is not None:
             (claim.folder / LOCK_FILE).unlink(missing_ok=True)
         if not _holds_a_run(claim.folder):

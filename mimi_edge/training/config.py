@@ -43,6 +43,18 @@ REPORT_FILE = "report.json"
 """In a run folder, the last to be written: what the run made."""
 CHART_FILE = "neurons.png"
 """In a run folder: a picture of the neurons."""
+OPTIONS_FILE = "options.yaml"
+"""In a run folder: the same as `CONFIG_FILE`, in the words of the command line, for `--config` of another run."""
+LOG_FILE = "log.csv"
+"""In a run folder: a line for each epoch."""
+CURVE_FILE = "curve.png"
+"""In a run folder of a method that prunes: accuracy against bytes, a point for each training."""
+CONFUSION_FILE, CONFUSION_CHART_FILE = "confusion.csv", "confusion.png"
+"""In a run folder: which class is taken for which, of the test split."""
+ROUNDS_FOLDER = "rounds"
+"""In a run folder of a method that prunes: the task after each training."""
+TENSORBOARD_FOLDER = "tensorboard"
+"""In a run folder, where it was asked for: what TensorBoard reads."""
 TASK_SUFFIX = ".safetensors"
 START = "start"
 CONFIG_KIND = DocumentKind(
@@ -68,7 +80,7 @@ LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
-_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
+_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds")
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,10 @@ class TrainingConfig:
         settings: of the method, those that are not its defaults.
         head_store: how the head's weights are kept; None is what suits the store.
         round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
+        max_minutes: that training may take, in all sittings together; None for as long as it takes.
+        patience: epochs after which a training ends whose validation accuracy has not risen; None for never.
+        tensorboard: write files for TensorBoard, too.
+        keep_rounds: keep the task after each training, of methods that prune.
     """
 
     budget: Budget
@@ -141,6 +157,10 @@ class TrainingConfig:
     image_size: int | None = None
     head_store: Store | None = None
     round_from: str = "first"
+    max_minutes: float | None = None
+    patience: int | None = None
+    tensorboard: bool = False
+    keep_rounds: bool = True
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -159,7 +179,16 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from")
+_LATER = (
+    "stage_shares",
+    "one_shot",
+    "target_accuracy",
+    "image_size",
+    "head_store",
+    "round_from",
+    "max_minutes",
+    "patience",
+)
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
@@ -194,16 +223,9 @@ def config_from_document(document: Mapping[str, Any], where: object = "The run's
 
 def run_files(task: str) -> tuple[str, ...]:
     """Names of all files that a run makes in its folder, given the name of its task."""
-    return (
-        CONFIG_FILE,
-        SPLIT_FILE,
-        CHECKPOINT_FILE,
-        KEPT_FILE,
-        ANSWERS_FILE,
-        REPORT_FILE,
-        CHART_FILE,
-        task + TASK_SUFFIX,
-    )
+    pictures = (CHART_FILE, CURVE_FILE, CONFUSION_CHART_FILE)
+    told = (OPTIONS_FILE, LOG_FILE, CONFUSION_FILE, REPORT_FILE)
+    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, ANSWERS_FILE, *told, *pictures, task + TASK_SUFFIX)
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
@@ -282,7 +304,7 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
-    faults += [*faults_of_size(config.image_size), *_faults_of_pruning(config)]
+    faults += [*faults_of_size(config.image_size), *_faults_of_endings(config), *_faults_of_pruning(config)]
     try:
         method_settings(config)
     except ConfigError as error:
@@ -308,6 +330,14 @@ def faults_of_size(image_size: int | None) -> Iterator[str]:
     """What is wrong with a size of images, before it is known what the backbone makes of it."""
     if image_size is not None and not 1 <= image_size <= LARGEST_SIDE:
         yield f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {image_size}"
+
+
+def _faults_of_endings(config: TrainingConfig) -> Iterator[str]:
+    """What is wrong with what ends a training before its last epoch."""
+    if config.max_minutes is not None and not 0 < config.max_minutes < math.inf:
+        yield f"--max-minutes must be finite and larger than zero, got {config.max_minutes}"
+    if config.patience is not None and config.patience < 1:
+        yield f"--patience must be at least 1 epoch, got {config.patience}"
 
 
 def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:

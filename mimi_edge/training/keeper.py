@@ -15,6 +15,9 @@ from mimi_edge.training.config import CHECKPOINT_FILE, KEPT_FILE
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import Progress
 
+Clock = Callable[[], float]
+"""Seconds since some moment; `time.monotonic`, or one that tests turn."""
+
 
 class Keeper:
     """Saves the run from time to time, and when somebody asks it to stop; knows how long all of it took.
@@ -23,18 +26,26 @@ class Keeper:
         folder: of the run.
         should_stop: asked after each step.
         every_seconds: how much work may be lost when the process is killed.
-        started: when the first sitting would have begun without breaks, on the monotonic clock.
+        started: when the first sitting would have begun without breaks, on the clock.
+        clock: that it goes by.
     """
 
-    def __init__(self, folder: Path, should_stop: Callable[[], bool], every_seconds: float, started: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        should_stop: Callable[[], bool],
+        every_seconds: float,
+        started: float,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._path, self._folder = folder / CHECKPOINT_FILE, folder
         self._should_stop, self._every_seconds = should_stop, every_seconds
-        self._saved, self._started = time.monotonic(), started
+        self._saved, self._started, self._clock = clock(), started, clock
 
     @property
     def seconds(self) -> float:
         """Of all sittings until now."""
-        return time.monotonic() - self._started
+        return self._clock() - self._started
 
     def after_step(self, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress) -> None:
         """Saves when it is time to.
@@ -43,7 +54,7 @@ class Keeper:
             StoppedError: somebody asked to stop; it is saved.
         """
         stopping = self._should_stop()
-        if stopping or time.monotonic() - self._saved >= self._every_seconds:
+        if stopping or self._clock() - self._saved >= self._every_seconds:
             self.save(model, optimizer, progress)
         if stopping:
             folder = shlex.quote(str(self._folder))
@@ -58,4 +69,4 @@ class Keeper:
         """Writes the checkpoint."""
         progress.seconds = self.seconds
         save_checkpoint(self._path, model, optimizer, progress)
-        self._saved = time.monotonic()
+        self._saved = self._clock()

@@ -16,6 +16,7 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.early_end import is_out_of_patience
 from mimi_edge.training.edited_model import EditedModel
 
 WARM_UP_SHARE = 0.05
@@ -52,6 +53,9 @@ class Progress:
         loss: of the epoch that `place` is in, so far.
         seconds: that all of this took, in all sittings.
         threads: CPU threads that were used; a number for each time that it was another one.
+        epochs: of each training, where time did not allow for those that were planned; else empty.
+        epoch_seconds: `seconds` at the end of each epoch of `history`.
+        rounds: one entry for each task that was kept after a training.
     """
 
     place: Place = field(default_factory=lambda: Place(0, 0, 0))
@@ -61,6 +65,9 @@ class Progress:
     loss: EpochLoss = field(default_factory=EpochLoss)
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+    rounds: list[dict[str, object]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,14 @@ class Hooks:
     Attributes:
         listener: hears of the progress.
         after_step: called after each step; it may save, and may raise to stop.
+        after_epoch: called after each epoch, before the `after_step` of its last step.
+        is_time_up: asked after each step; when it says yes, the epoch ends there.
     """
 
     listener: Listener
     after_step: Callable[[], None]
+    after_epoch: Callable[[], None] = lambda: None
+    is_time_up: Callable[[], bool] = lambda: False
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
@@ -153,9 +164,9 @@ def train_round(
     """
     batches = math.ceil(len(inputs.train) / config.batch_size)
     meter = _Meter(inputs, config, hooks.listener, batches)
-    device, epochs = inputs.train.labels.device, inputs.epochs[progress.place.round]
-    while progress.place.epoch < epochs:
-        begin = progress.place
+    device = inputs.train.labels.device
+    while not _is_over(inputs, config, progress):
+        begin, epochs = progress.place, epochs_of(inputs.epochs, progress)[progress.place.round]
         if begin.step == 0:
             progress.loss = EpochLoss(torch.zeros((), device=device))
         order = epoch_order(len(inputs.train), config.seed, begin).to(device)
@@ -165,12 +176,28 @@ def train_round(
             _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, epochs * batches))
             progress.loss.sum += training_step(model, optimizer, inputs, index, config, here)
             progress.loss.steps += 1
-            if step + 1 < batches:
+            if step + 1 < batches and not hooks.is_time_up():
                 progress.place = Place(here.round, here.epoch, step + 1)
             else:
                 _end_epoch(model, inputs, config, progress)
+                hooks.after_epoch()
             meter.tick(here, progress)
             hooks.after_step()
+            if progress.place.epoch > here.epoch:
+                break
+
+
+def epochs_of(planned: tuple[int, ...], progress: Progress) -> tuple[int, ...]:
+    """Of each training: those that were planned, or what time has left of them."""
+    return tuple(progress.epochs) or planned
+
+
+def _is_over(inputs: RoundInputs, config: TrainingConfig, progress: Progress) -> bool:
+    """Whether the training that `progress` is in has had all its epochs, or what is left would change little."""
+    place = progress.place
+    if place.epoch >= epochs_of(inputs.epochs, progress)[place.round]:
+        return True
+    return place.step == 0 and is_out_of_patience(progress.history, place.round, config.patience)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -232,7 +259,7 @@ class _Meter:
 
     def __init__(self, inputs: RoundInputs, config: TrainingConfig, listener: Listener, batches: int) -> None:
         self._config, self._listener, self._batches = config, listener, batches
-        self._images, self._epochs = len(inputs.train), inputs.epochs
+        self._images, self._planned = len(inputs.train), inputs.epochs
         self._started = self._told = time.monotonic()
         self._steps = 0
 
@@ -240,27 +267,28 @@ class _Meter:
         """Counts a step, and speaks when it is time to."""
         self._steps += 1
         now = time.monotonic()
-        done, total = here.epoch * self._batches + here.step + 1, self._epochs[here.round] * self._batches
+        epochs = epochs_of(self._planned, progress)
+        done, total = here.epoch * self._batches + here.step + 1, epochs[here.round] * self._batches
         if now - self._told < REPORT_SECONDS and done < total:
             return
         self._told = now
-        figures = self._figures(here, progress, max(now - self._started, 1e-9))
-        self._listener(Advance(f"training {here.round + 1} of {len(self._epochs)}", done, total, figures))
+        figures = self._figures(here, progress, epochs, max(now - self._started, 1e-9))
+        self._listener(Advance(f"training {here.round + 1} of {len(epochs)}", done, max(done, total), figures))
 
-    def _figures(self, here: Place, progress: Progress, seconds: float) -> dict[str, str]:
+    def _figures(self, here: Place, progress: Progress, epochs: tuple[int, ...], seconds: float) -> dict[str, str]:
         images = self._steps * min(self._config.batch_size, self._images)
         figures = {
-            "epoch": f"{here.epoch + 1}/{self._epochs[here.round]}",
+            "epoch": f"{here.epoch + 1}/{max(here.epoch + 1, epochs[here.round])}",
             "loss": f"{progress.loss.sum.item() / progress.loss.steps:.3f}",
             "images/s": f"{images / seconds:.0f}",
         }
         if progress.history and progress.history[-1]["round"] == here.round:
             figures["val"] = f"{progress.history[-1]['val_accuracy']:.1%}"
-        if left := self._steps_left(here):
+        if (left := self._steps_left(here, epochs)) > 0:
             figures["all done in"] = f"about {duration(left * seconds / self._steps)}"
         return figures
 
-    def _steps_left(self, here: Place) -> int:
+    def _steps_left(self, here: Place, epochs: tuple[int, ...]) -> int:
         """In all trainings; smaller adapters are no slower, so that the time for them is the most that it takes."""
-        epochs_left = sum(self._epochs[here.round :]) - here.epoch
+        epochs_left = sum(epochs[here.round :]) - here.epoch
         return epochs_left * self._batches - here.step - 1

@@ -14,6 +14,7 @@ from mimi_edge.recalls import ClassRecalls, recalls_from_document
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.training.config import REPORT_FILE, TASK_SUFFIX
+from mimi_edge.training.round_files import RoundPoint
 from mimi_edge.training.targets import Outcome
 
 LARGEST_BYTES = 100_000_000
@@ -38,6 +39,8 @@ class TrainingReport:
         threads: CPU threads that trained; several where it was gone on with in another number.
         target: what came of the target accuracy, where there was one.
         unwritten: what could not be written beside the task file, in words.
+        rounds: the tasks that were kept after each training, in the run folder; empty in reports of earlier releases.
+        epochs: of each training, where time did not allow for those that were planned.
     """
 
     task_file: Path
@@ -53,11 +56,16 @@ class TrainingReport:
     target: Outcome | None = None
     unwritten: tuple[str, ...] = ()
     per_class: Mapping[str, ClassRecalls] = field(default_factory=dict)
+    rounds: tuple[RoundPoint, ...] = ()
+    epochs: tuple[int, ...] = ()
 
     @property
     def stopped(self) -> str:
         """Why the run went no further."""
-        return "the budget is met" if self.target is None else self.target.sentence
+        why = "the budget is met" if self.target is None else self.target.sentence
+        if not self.epochs:
+            return why
+        return f"{why}; --max-minutes left the trainings {', '.join(map(str, self.epochs))} epochs"
 
 
 def report_document(report: TrainingReport) -> dict[str, Any]:
@@ -81,6 +89,8 @@ def report_document(report: TrainingReport) -> dict[str, Any]:
         "threads": list(report.threads),
         "stopped": report.stopped,
         "target": None if report.target is None else _target_document(report.target),
+        "rounds": [asdict(point) for point in report.rounds],
+        "epochs_in_time": list(report.epochs),
     }
 
 
@@ -138,6 +148,8 @@ class _Entries:
     threads: tuple[int, ...] = ()
     target: _Target | None = None
     per_class: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rounds: tuple[RoundPoint, ...] = ()
+    epochs_in_time: tuple[int, ...] = ()
 
 
 def _report(task_file: Path, document: Any) -> TrainingReport:
@@ -158,4 +170,6 @@ def _report(task_file: Path, document: Any) -> TrainingReport:
         threads=found.threads,
         target=None if target is None else Outcome(target.target_accuracy, target.accuracy_as_stored),
         per_class={split: recalls_from_document(value) for split, value in found.per_class.items()},
+        rounds=found.rounds,
+        epochs=found.epochs_in_time,
     )

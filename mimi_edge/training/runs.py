@@ -1,14 +1,15 @@
 """A whole run: rounds of training and pruning down to the budget, and the task file that comes out.
 
 A run lives in a folder: `config.json`, `split.json` (which image is in which split), `checkpoint.safetensors` while it
-goes on, and at the end `<task>.safetensors`, `report.json` and `neurons.png`.
+goes on, and at the end `<task>.safetensors`, `report.json` and `neurons.png`. What else is there is for people and for
+other runs: `options.yaml`, `log.csv`, `rounds/`, `curve.png`, `confusion.csv` and `.png`; docs/runs.md has them all.
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 
 import torch
 
-from mimi_edge.budgets import Cost
 from mimi_edge.charts import draw_neurons_per_site
+from mimi_edge.confusion import Confusion, confusion
+from mimi_edge.documents import typed
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import sha256_of, write_whole
@@ -25,7 +27,6 @@ from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, 
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
-from mimi_edge.selection import Neuron
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
@@ -38,7 +39,9 @@ from mimi_edge.training.config import (
     CHART_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
+    CONFUSION_FILE,
     KEPT_FILE,
+    OPTIONS_FILE,
     REPORT_FILE,
     SPLIT_FILE,
     TASK_SUFFIX,
@@ -49,31 +52,37 @@ from mimi_edge.training.config import (
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
 from mimi_edge.training.edited_model import EditedModel, Rounding
-from mimi_edge.training.keeper import Keeper
+from mimi_edge.training.epoch_log import EpochLog, check_tensorboard
+from mimi_edge.training.epoch_watch import EpochWatch
+from mimi_edge.training.keeper import Clock, Keeper
 from mimi_edge.training.loop import (
     Hooks,
     Progress,
     RoundInputs,
     answers,
     batch_loss,
+    epochs_of,
     evaluate,
     evaluation_batch,
     make_optimizer,
     share_right,
     train_round,
 )
+from mimi_edge.training.option_values import options_text
+from mimi_edge.training.outcomes import Prunings, epochs_in_time, neurons_by_round, next_neuron, outcome, validation
 from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
+from mimi_edge.training.round_files import RoundPoint, write_round
 from mimi_edge.training.rounded import straight_through
+from mimi_edge.training.run_pictures import SPLIT, draw_rounds, write_confusion
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
-from mimi_edge.training.targets import Outcome, holds
+from mimi_edge.training.targets import holds
+from mimi_edge.training.time_limit import before_next
 
 CHECKPOINT_SECONDS = 15.0
-Prunings = Sequence[Mapping[str, object]]
-"""One entry for each: how many neurons each site kept, and the best that did not stay."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,7 @@ def run_training(
     should_stop: Callable[[], bool] = lambda: False,
     start: Neurons | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    clock: Clock = time.monotonic,
 ) -> TrainingReport:
     """Trains a task in a new run folder.
 
@@ -115,6 +125,7 @@ def run_training(
         should_stop: asked after each step; when it says yes, the run saves itself and raises.
         start: neurons at each site to start with, instead of a uniform M/N.
         checkpoint_seconds: how much work may be lost when the process is killed.
+        clock: seconds since some moment.
 
     Raises:
         ConfigError: the folder already holds a run, somebody is about to make one there, or options or data cannot
@@ -130,6 +141,7 @@ def run_training(
             should_stop=should_stop,
             start=start,
             checkpoint_seconds=checkpoint_seconds,
+            clock=clock,
         )
 
 
@@ -141,15 +153,19 @@ def train_claimed(
     should_stop: Callable[[], bool] = lambda: False,
     start: Neurons | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    clock: Clock = time.monotonic,
 ) -> TrainingReport:
     """Trains a task in a run folder that the caller has claimed; everything else is as of `run_training`."""
-    started = time.monotonic()
+    started = clock()
+    if config.tensorboard:
+        check_tensorboard()
     _look_for_matplotlib(listener)
     run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
+    write_whole(run.folder / OPTIONS_FILE, options_text(config).encode())
     _write_json(run.folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
-    return _go_on(run, started, should_stop, checkpoint_seconds)
+    return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
 def resume_training(
@@ -158,6 +174,7 @@ def resume_training(
     listener: Listener = silent,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    clock: Clock = time.monotonic,
 ) -> TrainingReport:
     """Goes on with an interrupted run; on a CPU it ends with the bytes of an uninterrupted one.
 
@@ -168,7 +185,7 @@ def resume_training(
         ArtifactError: the checkpoint is damaged.
         StoppedError: it was asked to stop again.
     """
-    started = time.monotonic()
+    started = clock()
     config, start = read_config(folder)
     if (report := finished_report(folder, config.name)) is not None:
         listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
@@ -176,7 +193,7 @@ def resume_training(
     with claimed_again(folder, config.name):
         prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
         run = _opened(folder, prepared, listener)
-        return _go_on(run, started, should_stop, checkpoint_seconds)
+        return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
 def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
@@ -195,10 +212,12 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     return Run(folder, prepared, _images_on_device(decoded, prepared, device), seen, device, listener)
 
 
-def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float) -> TrainingReport:
+def _go_on(
+    run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float, clock: Clock
+) -> TrainingReport:
     model, optimizer, progress = _state(run)
     _note_threads(run, progress)
-    keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds)
+    keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds, clock)
     try:
         _all_rounds(run, model, optimizer, progress, keeper)
         if _holds(run, progress):
@@ -264,18 +283,59 @@ def _kept(run: Run) -> tuple[EditedModel, Prunings]:
 
 def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
     """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning."""
-    epochs = run.prepared.schedule.epochs(run.prepared.config.epochs)
+    config = run.prepared.config
+    epochs = run.prepared.schedule.epochs(config.epochs)
     trainings = len(epochs)
-    while progress.place.round < trainings and _holds(run, progress):
-        model.round_with(_rounding(run, progress.place.round, trainings))
-        inputs = _inputs(run, model, epochs)
-        hooks = Hooks(run.listener, lambda: keeper.after_step(model, optimizer, progress))
-        train_round(model, optimizer, inputs, run.prepared.config, progress, hooks)
-        _measure_as_stored(run, model, optimizer, progress, keeper)
-        if progress.place.round + 1 < trainings and _holds(run, progress):
-            _prune_once(run, model, optimizer, progress)
-        progress.place = Place(progress.place.round + 1, 0, 0)
-        keeper.save(model, optimizer, progress)
+    log = EpochLog(run.folder, progress, tensorboard=config.tensorboard, listener=run.listener)
+    watch = EpochWatch(config, epochs, progress, log, lambda: keeper.seconds, run.listener)
+    hooks = Hooks(
+        run.listener,
+        after_step=lambda: keeper.after_step(model, optimizer, progress),
+        after_epoch=lambda: _epoch_ended(run, model, optimizer, watch),
+        is_time_up=watch.is_time_up,
+    )
+    try:
+        while progress.place.round < trainings and _holds(run, progress):
+            model.round_with(_rounding(run, progress.place.round, trainings))
+            inputs = _inputs(run, model, epochs)
+            watch.round_begins()
+            train_round(model, optimizer, inputs, config, progress, hooks)
+            model.round_with(None)
+            _measure_as_stored(run, model, optimizer, progress, keeper)
+            _keep_round(run, model, progress)
+            # Where time is short, trainings are left out.
+            progress.place = replace(
+                progress.place, round=before_next(epochs_of(epochs, progress), progress.place.round)
+            )
+            if progress.place.round + 1 < trainings and _holds(run, progress):
+                _prune_once(run, model, optimizer, progress)
+            progress.place = Place(progress.place.round + 1, 0, 0)
+            keeper.save(model, optimizer, progress)
+    finally:
+        log.close()
+
+
+def _epoch_ended(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, watch: EpochWatch) -> None:
+    sizes, prunes = dict(model.sizes), method_named(run.prepared.config.method).prunes
+    watch.epoch_ended(
+        optimizer.param_groups[0]["lr"], sum(sizes.values()) if prunes else None, run.prepared.costs.cost(sizes)
+    )
+
+
+def _keep_round(run: Run, model: EditedModel, progress: Progress) -> None:
+    """Writes the task as it is after a training, and measures it: a pass over the images of both held-out splits."""
+    config = run.prepared.config
+    if not (config.keep_rounds and method_named(config.method).prunes):
+        return
+    exact, number = model.weights(), progress.place.round + 1
+    try:
+        task = _measured_task(run, model).task
+        cost = run.prepared.costs.cost(dict(model.sizes))
+        progress.rounds.append(write_round(task, cost, number, run.folder))
+    except (ArtifactError, OSError) as error:  # the store cannot hold it, or there is no room; nothing depends on it
+        said = error if isinstance(error, ArtifactError) else f"{error.filename} cannot be written ({error.strerror})."
+        run.listener(Note(f"The task after training {number} is not kept: {said}"))
+    model.load_weights(exact)
 
 
 def _rounding(run: Run, training: int, trainings: int) -> Rounding | None:
@@ -296,7 +356,6 @@ def _measure_as_stored(
         return
     exact, header = model.weights(), run.prepared.costs.header
     model.load_weights(decode_tensors(model.tensors(header.store, header.head_store)))
-    model.round_with(None)
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -368,12 +427,13 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
         prunings: that led to the result; the last one of the run may have gone too far.
         keeper: knows how long it took.
     """
-    task, per_class = _measured_task(run, model)
+    measured = _measured_task(run, model)
+    task = measured.task
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
     write_answers(_recorded(run, model, path), run.folder / ANSWERS_FILE)
-    neurons = _neurons_by_round(run.prepared, prunings)
+    neurons = neurons_by_round(run.prepared, prunings)
     cost = run.prepared.costs.cost(neurons[-1])
     if size != cost.size_bytes:
         raise MimiEdgeError(f"{path} has {size} bytes where {cost.size_bytes} were computed. Please report this.")
@@ -381,17 +441,19 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
         task_file=path,
         cost=cost,
         budget=asdict(run.prepared.config.budget),
-        next_neuron=_next_neuron(run.prepared, prunings, neurons[-1]),
+        next_neuron=next_neuron(run.prepared, prunings, neurons[-1]),
         neurons=neurons,
         accuracy=task.header.accuracy,
-        per_class=per_class,
-        validation=_validation(progress),
+        per_class=measured.per_class,
+        validation=validation(progress),
         frozen_blocks=model.frozen_blocks,
         seconds=keeper.seconds,
         threads=tuple(progress.threads),
-        target=_outcome(run, progress),
+        target=outcome(run.prepared.config, progress),
+        rounds=tuple(typed(progress.rounds, tuple[RoundPoint, ...])),
+        epochs=epochs_in_time(progress),
     )
-    return replace(report, unwritten=_written_down(run, report, progress))
+    return replace(report, unwritten=_written_down(run, report, progress, measured.confusion))
 
 
 def _recorded(run: Run, model: EditedModel, task_file: Path) -> RecordedAnswers:
@@ -405,14 +467,19 @@ def _recorded(run: Run, model: EditedModel, task_file: Path) -> RecordedAnswers:
     return RecordedAnswers(logits.float().cpu().numpy(), sha256_of(task_file), pixels_sha256(shown))
 
 
-def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple[str, ...]:
+def _written_down(run: Run, report: TrainingReport, progress: Progress, matrix: Confusion) -> tuple[str, ...]:
     """Draws and writes what was made; says what of it cannot be written, for the task itself is safe by now."""
     unwritten = []
     try:
         if method_named(run.prepared.config.method).prunes:
             _draw(run, report.neurons)
+        config = run.prepared.config
+        draw_rounds(report.rounds, report.cost.size_bytes, run.folder, config, run.listener)
+        write_confusion(matrix, run.folder, config.name, run.listener)
+        mistakes = {"split": SPLIT, "file": CONFUSION_FILE, "most_confused": matrix.document()}
         # Last: a run that has its report is finished, and is not worked on again.
-        _write_json(run.folder / REPORT_FILE, report_document(report) | {"history": progress.history})
+        document = report_document(report) | {"history": progress.history, "confusion": mistakes}
+        _write_json(run.folder / REPORT_FILE, document)
     except OSError as error:
         unwritten.append(
             f"{error.filename} cannot be written ({error.strerror}). The task file is whole; for the rest, make room "
@@ -421,49 +488,31 @@ def _written_down(run: Run, report: TrainingReport, progress: Progress) -> tuple
     return tuple(unwritten)
 
 
-def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassRecalls]]:
+@dataclass(frozen=True)
+class _Measured:
+    """A task with its accuracy, the same class by class for each split, and what test images are taken for."""
+
+    task: Task
+    per_class: Mapping[str, ClassRecalls]
+    confusion: Confusion
+
+
+def _measured_task(run: Run, model: EditedModel) -> _Measured:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
-    model.round_with(None)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
     }
+    pairs = {split: (given.cpu().numpy(), run.images[split].labels.cpu().numpy()) for split, given in answered.items()}
     recalls = {
-        split: class_recalls(
-            given.cpu().numpy(),
-            run.images[split].labels.cpu().numpy(),
-            header.classes,
-            run.seen_in_training.get(split, 0),
-        )
-        for split, given in answered.items()
+        split: class_recalls(given, labels, header.classes, run.seen_in_training.get(split, 0))
+        for split, (given, labels) in pairs.items()
     }
-    return replace(task, header=replace(header, accuracy=accuracy)), recalls
-
-
-def _outcome(run: Run, progress: Progress) -> Outcome | None:
-    target = run.prepared.config.target_accuracy
-    return None if target is None else Outcome(target, tuple(progress.stored))
-
-
-def _neurons_by_round(prepared: Prepared, prunings: Prunings) -> tuple[Neurons, ...]:
-    return (dict(prepared.start), *(dict(entry["neurons"]) for entry in prunings))  # type: ignore[call-overload]
-
-
-def _next_neuron(prepared: Prepared, prunings: Prunings, neurons: Neurons) -> tuple[str, Cost] | None:
-    following = prunings[-1]["next"] if prunings else None
-    if not isinstance(following, dict):
-        return None
-    site = Neuron(**following).site
-    return site, prepared.costs.with_one_more(neurons, site)
-
-
-def _validation(progress: Progress) -> tuple[float, ...]:
-    """Of the last epoch of each training."""
-    last = {entry["round"]: entry["val_accuracy"] for entry in progress.history}
-    return tuple(last[number] for number in sorted(last))
+    measured = replace(task, header=replace(header, accuracy=accuracy))
+    return _Measured(measured, recalls, confusion(*pairs[SPLIT], header.classes))
 
 
 def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:

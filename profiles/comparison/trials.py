@@ -155,6 +155,7 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         learning_rate=rate,
         seed=seed,
         method=entry.method.name,
+        keep_rounds=False,
         **pruning,
     )
 

@@ -19,7 +19,8 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_which_can_be_resumed(train
         outcome = here("train", *trained.options, "--run", run).ended(1)
     assert str(run / "checkpoint.safetensors") in outcome.err
     assert f"mimi-edge train --resume {run}" in outcome.err
-    assert sorted(content(run)) == ["config.json", "split.json"]
+    assert "The task after training 1 is not kept" in outcome.err
+    assert sorted(content(run)) == ["config.json", "log.csv", "options.yaml", "split.json"]
     here("train", "--resume", run, "--threads", "1").ended(0)
     assert (run / "pictures.safetensors").read_bytes() == trained.task_file.read_bytes()
 
@@ -27,7 +28,7 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_which_can_be_resumed(train
 def test_a_task_that_does_not_fit_leaves_the_last_checkpoint(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    for name in ("config.json", "split.json", "checkpoint.safetensors"):
+    for name in ("config.json", "split.json", "checkpoint.safetensors", "log.csv"):
         shutil.copyfile(trained.run / name, run / name)
     before = content(run)
     with room_for(50_000):

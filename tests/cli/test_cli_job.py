@@ -156,3 +156,17 @@ def test_tasks_join_a_package_and_replace_their_namesakes(trained: Trained, pack
     assert (package / "pictures.safetensors").read_bytes() == (tmp_path / "again" / "pictures.safetensors").read_bytes()
     predicted = here("predict", package, trained.data / "plain" / "0.png", "--json").ended(0).document["predictions"]
     assert [one["task"] for one in predicted] == ["other", "pictures"]
+
+
+def test_a_run_is_told_with_the_tasks_on_its_way_and_each_can_be_taken(
+    trained: Trained, packaged: Packaged, tmp_path: Path
+) -> None:
+    rounds = here("inspect", trained.run, "--json").ended(0).document["rounds"]
+    assert [one["round"] for one in rounds] == list(range(1, len(rounds) + 1))
+    assert len(rounds) > 1
+    shown = here("inspect", trained.run).ended(0).out
+    assert all(f"{one['size_bytes']:,}" in shown for one in rounds)
+    package, first = tmp_path / "package", trained.run / rounds[0]["file"]
+    shutil.copytree(packaged.folder, package)
+    here("export", first, "--weights", "random", "--output", package, "--json").ended(0)
+    assert first.read_bytes() in [path.read_bytes() for path in package.rglob("*.safetensors")]

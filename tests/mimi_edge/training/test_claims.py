@@ -116,6 +116,7 @@ def test_what_fails_before_it_began_leaves_nothing(claimed: Callable[[Path], Ite
     def fail() -> None:
         with claimed(tmp_path / "deep" / "runs" / "run") as claim:
             (claim.folder / "split.json").write_text("{}")
+            (claim.folder / "options.yaml").write_text("epochs: 1")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

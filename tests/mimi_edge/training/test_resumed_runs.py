@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ from mimi_edge.tasks.files import read_task
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
 from mimi_edge.training.checkpoints import _KEY, _SHA256, NAME, _content_sha256, load_checkpoint, save_checkpoint
-from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.config import TrainingConfig, run_files
 from mimi_edge.training.loop import Progress, make_optimizer
 from mimi_edge.training.reports import finished_report
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training
@@ -163,12 +164,17 @@ def test_a_run_that_lost_its_task_file_makes_it_again(finished: TrainingReport, 
 def test_a_finished_run_is_reported_again_and_not_touched(finished: TrainingReport, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.task_file.parent, folder)
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+    def files() -> dict[Path, tuple[bytes, int]]:
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+    before = files()
     said: list[object] = []
     report = resume_training(folder, listener=said.append)
     assert report == replace(finished, task_file=folder / "task.safetensors", seconds=round(finished.seconds, 1))
     assert [event.text for event in said if "is finished" in event.text] == [event.text for event in said]
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+    assert files() == before
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"budget": 3}', "[" * 100_000])
@@ -202,9 +208,24 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(pictures: Path,
     assert said["whole"], answer.stderr
     assert said["ended"], answer.stderr
     assert sum(place is not None for place in said["places"]) >= 2, said
-    assert set(said["files"]) <= {"config.json", "split.json", NAME, "task.safetensors", "report.json", "neurons.png"}
-    whole, killed = tmp_path / "whole" / "task.safetensors", tmp_path / "killed" / "task.safetensors"
-    assert whole.read_bytes() == killed.read_bytes(), said
+    assert set(said["files"]) <= {*run_files("task"), "rounds"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for name in ("task.safetensors", *round_names(whole)):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes(), said
+    assert round_names(killed) == round_names(whole) != []
+    assert epochs_logged(killed) == epochs_logged(whole)
+
+
+def round_names(folder: Path) -> list[str]:
+    """Of the tasks that were kept after each training; nothing else lies beside them."""
+    return sorted(str(path.relative_to(folder)) for path in (folder / "rounds").iterdir())
+
+
+def epochs_logged(folder: Path) -> list[list[str]]:
+    """The lines of the log, without the seconds."""
+    rows = list(csv.reader((folder / "log.csv").read_text("utf-8").splitlines()))
+    left_out = rows[0].index("seconds")
+    return [row[:left_out] + row[left_out + 1 :] for row in rows]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_the_weights_measured_are_the_stored_ones(
     monkeypatch.setattr(
         runs, "answers", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
     )
-    config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500))
+    config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500), keep_rounds=False)
     task = read_task(run_training(config, tmp_path / "run").task_file)
     assert len(measured) == 2
     stored = decode_tensors(task.tensors)
