@@ -93,7 +93,9 @@ TINY = {
     "convit": plain("convit_tiny", patch_size=8, local_up_to_layer=1),
     "davit": with_dims("davit_tiny", depths=(1, 1), embed_dims=(8, 16), num_heads=(1, 2)),
     "gcvit": stages("gcvit.GlobalContextVit", embed_dim=16, window_size=(4, 4, 4, 2)),
-    "hiera": Tiny("hiera_tiny_224", {"img_size": 64, "embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2, 1)}),
+    "hiera": Tiny(
+        "hiera_tiny_224", {"img_size": 64, "embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2), "q_pool": 2}
+    ),
     "hieradet": Tiny(
         "sam2_hiera_tiny", {"embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2, 1), "global_att_blocks": (3,)}, 64
     ),
@@ -101,9 +103,7 @@ TINY = {
         "levit.Levit",
         {"img_size": 64, "embed_dim": (16, 32, 32), "depth": (1, 1, 1), "num_heads": (1, 2, 2), "key_dim": 8},
     ),
-    "maxvit": with_dims(
-        "maxvit_rmlp_pico_rw_256", img_size=64, depths=(1,) * 4, embed_dim=(32, 32, 32, 64), stem_width=8
-    ),
+    "maxvit": with_dims("maxvit_rmlp_pico_rw_256", img_size=64, depths=(1, 1), embed_dim=(32, 32), stem_width=8),
     "coatnet": with_dims("coatnet_0_rw_224", img_size=64, depths=(1,) * 4, embed_dim=(32, 32, 64, 64), stem_width=8),
     "mvitv2": Tiny(
         "mvitv2.MultiScaleVit",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_world import SMALL, Packaged, Trained, apart, ended, here, started
 
-LONG = (*SMALL, "--epochs", "20", "--budget-mb", "0.15")
+LONG = (*SMALL, "--epochs", "10", "--budget-mb", "0.15")
 """Long enough to be interrupted in the middle."""
 
 

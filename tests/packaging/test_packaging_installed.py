@@ -19,7 +19,7 @@ BUDGET_MB = 0.5
 
 def train_command(tmp: Path) -> list[str | Path]:
     """The smallest training there is of the built-in demonstration."""
-    return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--run", tmp / "run"]
+    return ["train", "--budget-mb", str(BUDGET_MB), "--epochs", "1", "--start-ratio", "2", "--run", tmp / "run"]
 
 
 def export_command(tmp: Path) -> list[str | Path]:
