@@ -37,7 +37,10 @@ def command(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}.", metavar=LIST, rich_help_panel="Compared"
+            help=f"Separated by commas, or {ALL}: {', '.join(METHODS)}. With NAME@STORE, such as mimi@int1, one keeps "
+            "its weights in another way.",
+            metavar=LIST,
+            rich_help_panel="Compared",
         ),
     ] = ",".join(COMPARED_METHODS),
     budget_mb: Annotated[

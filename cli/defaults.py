@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 PACKAGE = Path("package")
-MANIFEST = "manifest.json"
 TASK_SUFFIX = ".safetensors"
 FIRST = "mimi-edge train --budget-mb 0.5"
 
@@ -71,7 +70,9 @@ def package_or_default(given: Path | None) -> Path:
 
 def is_package(folder: Path) -> bool:
     """Whether a path is a folder with a package's manifest."""
-    return (folder / MANIFEST).is_file()
+    from mimi_edge.export import manifest
+
+    return manifest.is_package(folder)
 
 
 def is_run(folder: Path) -> bool:

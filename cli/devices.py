@@ -14,8 +14,8 @@ from mimi_edge.cli.output import document_or, explained, say, show_facts, show_t
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.devices.catalogue import add_device, all_devices, find_device
 from mimi_edge.profiles.devices.device import PRECISIONS, Device
-from mimi_edge.profiles.devices.quantities import BANDWIDTH, SIZE, in_words
-from mimi_edge.profiles.devices.read_device import OPERATION_KINDS, read_device
+from mimi_edge.profiles.devices.quantities import BANDWIDTH, FLOATING, INTEGER, SIZE, in_words
+from mimi_edge.profiles.devices.read_device import read_device
 from mimi_edge.profiles.devices.roofline import (
     BOUNDS,
     LABEL,
@@ -121,7 +121,7 @@ def _scaled(figure: float | None, unit: float) -> str:
 
 
 def _operations(device: Device, precision: str) -> str:
-    return in_words(device.operations_per_s[precision], OPERATION_KINDS[precision])
+    return in_words(device.operations_per_s[precision], INTEGER if precision == "int8" else FLOATING)
 
 
 def _show_facts(device: Device) -> None:

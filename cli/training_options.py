@@ -22,6 +22,7 @@ from mimi_edge.training.config import (
     AUGMENTATIONS,
     FLOPS_COUNTS,
     PRECISIONS,
+    ROUND_FROM,
     TrainingConfig,
 )
 
@@ -68,6 +69,20 @@ def training_config(
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task file.", rich_help_panel=BUDGET)
     ] = DEFAULTS["store"],
+    store_head: Annotated[
+        Store | None,
+        typer.Option(
+            help="How those of the head are.", show_default="as the others, int8 if fewer bits", rich_help_panel=BUDGET
+        ),
+    ] = DEFAULTS["head_store"],
+    round_from: Annotated[
+        str,
+        typer.Option(
+            help=f"Training from which on weights of fewer than 8 bits are rounded: {' or '.join(ROUND_FROM)}.",
+            autocompletion=_among(lambda: ROUND_FROM),
+            rich_help_panel=BUDGET,
+        ),
+    ] = DEFAULTS["round_from"],
     flops_count: Annotated[
         str,
         typer.Option(
@@ -243,6 +258,8 @@ def training_config(
         budget_mb=budget_mb,
         budget_gflops=budget_gflops,
         store=store,
+        head_store=store_head,
+        round_from=round_from,
         flops_count=flops_count,
         data=data,
         backbone=backbone,

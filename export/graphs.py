@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimi_edge.documents import DocumentKind, parse_document, require_regular
+from mimi_edge.documents import DocumentKind, parse_document, read_bytes
 from mimi_edge.errors import ArtifactError
+from mimi_edge.files import sha256_of_bytes
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
@@ -170,10 +171,12 @@ class GraphFile:
     Attributes:
         path: of the file.
         proto: what it holds; nobody changes it.
+        sha256: hex, of the file.
     """
 
     path: Path
     proto: onnx.ModelProto = field(repr=False)
+    sha256: str
 
     @cached_property
     def info(self) -> GraphInfo:
@@ -218,11 +221,8 @@ def open_graph_file(path: Path) -> GraphFile:
     Raises:
         ArtifactError: the file cannot be read or is no ONNX graph.
     """
-    import onnx
-
     with _whole(path):
-        require_regular(path, LARGEST_GRAPH_BYTES)
-        return GraphFile(path, onnx.load(path, load_external_data=False))
+        return graph_file(path, read_bytes(path, LARGEST_GRAPH_BYTES))
 
 
 def graph_file(path: Path, content: bytes) -> GraphFile:
@@ -234,7 +234,7 @@ def graph_file(path: Path, content: bytes) -> GraphFile:
     import onnx
 
     with _whole(path):
-        return GraphFile(path, onnx.load_from_string(content))
+        return GraphFile(path, onnx.load_from_string(content), sha256_of_bytes(content))
 
 
 def load_graph(path: Path) -> ir.Model:

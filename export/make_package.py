@@ -16,9 +16,11 @@ from mimi_edge.export.packages import BackboneFolder, Package, StagedTask, creat
 from mimi_edge.export.parity import TOLERANCE, check_accuracy, check_outputs
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import normalise
+from mimi_edge.images.splits import spread
 from mimi_edge.tasks.files import TaskFile
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
+from mimi_edge.training.recorded_answers import MOST_IMAGES
 
 STAGE = "check export"
 RANDOM_IMAGES = 16
@@ -37,7 +39,7 @@ class Reference:
 
     logits: Callable[[Floats], Floats] | None = None
     images: LabelledImages | None = None
-    compared: int = 64
+    compared: int = MOST_IMAGES
 
 
 References = Callable[[Task], Reference]
@@ -125,8 +127,7 @@ def _compared_images(task: Task, reference: Reference) -> tuple[Floats, str]:
         size = task.header.preprocessing.size
         noise = np.random.default_rng(0).standard_normal((RANDOM_IMAGES, 3, size, size), np.float32)
         return noise, "random noise"
-    count = min(reference.compared, len(reference.images))
-    chosen = np.linspace(0, len(reference.images) - 1, count).astype(np.int64)
+    chosen = spread(len(reference.images), reference.compared)
     return normalise(reference.images.images[chosen], task.header.preprocessing), f"{reference.images.name} split"
 
 

@@ -103,6 +103,11 @@ class Manifest:
         return sum(entry.size_bytes for entry in self.kept_files.values())
 
 
+def is_package(folder: Path) -> bool:
+    """Whether a path is a folder with a package's manifest."""
+    return (folder / MANIFEST).is_file()
+
+
 def staged_name(name: str) -> str:
     """Under which name a new version of a package's file waits."""
     return f".{name}.new"

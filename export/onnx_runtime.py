@@ -15,6 +15,7 @@ from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export.cache import default_cache
 from mimi_edge.export.external_data import VerifiedGraph, verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
+from mimi_edge.files import sha256_of
 from mimi_edge.installation import is_tegra, pip_line
 from mimi_edge.parts import GPU, install_line, onnx_runtime_words
 from mimi_edge.runtimes import PROVIDERS, runtime_of
@@ -109,6 +110,25 @@ def open_graph(
     check_backend(backend)
     info = verify_graph(path).info
     return OnnxModel(path, info, open_session(path, threads=threads, backend=backend, rearrange=rearrange))
+
+
+def open_unchanged(path: Path, sha256: str, *, threads: int | None = None, backend: Backend = Backend.ORT_CPU) -> Any:
+    """A session of a graph that another process verified; reads no ONNX itself, which would take longer than all else.
+
+    Args:
+        path: of the graph.
+        sha256: hex, of the file as it was verified.
+        threads: as of `open_graph`.
+        backend: likewise.
+
+    Raises:
+        ArtifactError: it is another graph by now.
+        MimiEdgeError: as of `open_graph`.
+    """
+    check_backend(backend)
+    if sha256_of(path) != sha256:
+        raise ArtifactError(f"{path} was replaced since it was checked. Run the command again.")
+    return open_session(path, threads=threads, backend=backend)
 
 
 def open_verified(graph: VerifiedGraph, *, threads: int | None = None) -> OnnxModel:

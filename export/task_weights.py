@@ -1,7 +1,8 @@
 """A task file's weights as values of a graph: initializers that point into the file, and what makes them fp32.
 
 fp32 is used where it lies. fp16 goes through `Cast`; int8 through `Cast` and a `Mul` by its scales. Both depend on
-constants alone, so a runtime computes them once, when it loads the graph.
+constants alone, so a runtime computes them once, when it loads the graph. Weights of fewer bits are unpacked here, and
+their levels lie in the graph as int8, because no operator that every runtime folds takes bits out of bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from mimi_edge.export.passes.surgery import Array, new_constant
 from mimi_edge.tasks.files import TaskFile, TensorLocation
 from mimi_edge.tasks.stores import SCALE
-from mimi_edge.tasks.task import scaled_axis
+from mimi_edge.tasks.task import neuron_axis
 
 DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
@@ -64,19 +65,26 @@ class TaskWeights:
 
     def _decoded(self, name: str) -> ir.Value:
         location = self._locations[name]
-        weight = self._initializer(name, location.shape)
-        if location.dtype != "F32":
-            weight = self.add(
-                ir.node(
-                    "Cast", [weight], {"to": ir.DataType.FLOAT}, name=f"{name}.cast", outputs=[_named(f"{name}.cast")]
-                )
+        if name + SCALE in self._task.tensors and name + SCALE not in self._locations:
+            scales = self._task.tensors[name + SCALE].astype(np.float32)
+            return self._scaled(
+                name, self.constant(name, self._task.tensors[name]), self.constant(name + SCALE, scales)
             )
+        weight = self._initializer(name, location.shape)
         if name + SCALE not in self._locations:
-            return weight
+            return weight if location.dtype == "F32" else self._cast(name, weight)
         (count,) = self._locations[name + SCALE].shape
         # Same bytes, but shaped to broadcast along the axis.
-        scale = self._initializer(name + SCALE, (count, 1) if scaled_axis(name) == 0 else (1, count))
-        return self.add(ir.node("Mul", [weight, scale], name=f"{name}.fp32", outputs=[_named(f"{name}.fp32")]))
+        scale = self._initializer(name + SCALE, (count, 1) if neuron_axis(name) == 0 else (1, count))
+        return self._scaled(name, weight, scale)
+
+    def _cast(self, name: str, weight: ir.Value) -> ir.Value:
+        outputs = [_named(f"{name}.cast")]
+        return self.add(ir.node("Cast", [weight], {"to": ir.DataType.FLOAT}, name=f"{name}.cast", outputs=outputs))
+
+    def _scaled(self, name: str, weight: ir.Value, scale: ir.Value) -> ir.Value:
+        outputs = [_named(f"{name}.fp32")]
+        return self.add(ir.node("Mul", [self._cast(name, weight), scale], name=f"{name}.fp32", outputs=outputs))
 
     def _initializer(self, name: str, shape: tuple[int, ...]) -> ir.Value:
         tensor = _external(self._file, name, self._locations[name], shape)

@@ -17,20 +17,38 @@ class Store(str, Enum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+    INT4 = "int4"
+    INT2 = "int2"
+    INT1 = "int1"
+
+    @property
+    def low_bits(self) -> int:
+        """How many bits a weight has where these are fewer than 8 and packed, see `mimi_edge.tasks.low_bit`; else 0."""
+        return {"int4": 4, "int2": 2, "int1": 1}.get(self.value, 0)
+
+    @property
+    def bits(self) -> int:
+        """Of a weight in a file."""
+        return {"fp32": 32, "fp16": 16, "int8": 8}.get(self.value, self.low_bits)
 
     @property
     def weight_dtype(self) -> np.dtype[np.generic]:
-        """Of the weight matrices."""
+        """Of the weight matrices, once they are unpacked."""
         import numpy as np
 
-        return np.dtype({"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[self.value])
+        return np.dtype({"fp32": np.float32, "fp16": np.float16}.get(self.value, np.int8))
 
     @property
     def bias_dtype(self) -> np.dtype[np.generic]:
         """Of vectors, which are too small to be worth quantising."""
         import numpy as np
 
-        return np.dtype(np.float16 if self is Store.FP16 else np.float32)
+        return np.dtype(np.float16 if self is Store.FP16 or self.low_bits else np.float32)
+
+
+def head_store(store: Store) -> Store:
+    """How a head is kept that nobody said anything of: it has the fewest weights and needs them most."""
+    return Store.INT8 if store.low_bits else store
 
 
 class Scope(str, Enum):

@@ -36,6 +36,11 @@ DEEPEST = 24
 """Levels of tables and lists inside each other; no document of ours has ten."""
 LARGEST_INTEGER = 2**63
 
+MOST_NAMES_TOLD = 20
+"""Entries of a table that are named where one is not known."""
+FROM_DOCUMENT = "from_document"
+"""Class method of a type that reads its own entry; what it raises as ValueError is told as a fault."""
+
 MOST_YAML_NODES = 20_000
 LONGEST_YAML_SCALAR = 10_000
 DEEPEST_YAML = 12
@@ -398,10 +403,17 @@ def typed(value: Any, schema: type[T], *, unknown_entries: bool = False) -> T:
     if not unknown_entries and (faults := tuple(_faults(value, schema, "", unknown_entries))):
         raise FaultyError(*faults)
     try:
-        return msgspec.convert(value, schema)
+        return _converted(value, schema)
     except (msgspec.MsgspecError, MimiEdgeError, ValueError, OverflowError) as error:
         faults = tuple(_faults(value, schema, "", unknown_entries)) or (_one_line(error),)
         raise FaultyError(*faults) from error
+
+
+def _converted(value: Any, hint: type[T]) -> T:
+    """The library's own conversion; a type that has `from_document` makes itself out of its entry."""
+    import msgspec
+
+    return msgspec.convert(value, hint, dec_hook=lambda kind, entry: getattr(kind, FROM_DOCUMENT)(entry))
 
 
 def _faults(value: Any, hint: Any, where: str, unknown_entries: bool) -> Iterator[str]:
@@ -422,6 +434,8 @@ def _faults(value: Any, hint: Any, where: str, unknown_entries: bool) -> Iterato
     elif origin is tuple and get_args(hint)[-1] is Ellipsis and isinstance(value, list):
         for index, entry in enumerate(value):
             yield from _faults(entry, get_args(hint)[0], f"{where}[{index}]", unknown_entries)
+    elif origin is Annotated and get_origin(bare := get_args(hint)[0]) is tuple:
+        yield from list(_faults(value, bare, where, unknown_entries)) or _own_fault(value, hint, where)
     else:
         yield from _own_fault(value, hint, where)
 
@@ -434,7 +448,7 @@ def _table_faults(value: Any, schema: Any, where: str, unknown_entries: bool) ->
     known, required = _entries(schema)
     found = [f"{prefix}{name} is missing" for name in required if name not in value]
     if not unknown_entries:
-        found += [f"{prefix}{_named(name)} is not known" for name in value if name not in known]
+        found += [f"{prefix}{_named(str(name))} is not known{_choice(known)}" for name in value if name not in known]
     for name in known.keys() & value.keys():
         found += _faults(value[name], known[name], prefix + name, unknown_entries)
     yield from sorted(found) or _own_fault(value, schema, where)
@@ -446,16 +460,27 @@ def _own_fault(value: Any, hint: Any, where: str) -> Iterator[str]:
 
     place = f"{where}: " if where else ""
     try:
-        msgspec.convert(value, hint)
+        _converted(value, hint)
     except MimiEdgeError as error:
         yield f"{place}{_one_line(error)}"
     except msgspec.ValidationError as error:
-        if is_dataclass(hint):
+        if is_dataclass(hint) or hasattr(hint, FROM_DOCUMENT):
             yield f"{place}{_one_line(error)}"
         else:
-            yield f"{place}expected {_in_words(hint)}, got {excerpt(value)}"
+            quoted = "; write it in quotes" if _is_unquoted(value, hint) else ""
+            yield f"{place}expected {_in_words(hint)}, got {excerpt(value)}{quoted}"
     except (ValueError, TypeError, OverflowError) as error:
         yield f"{place}{_one_line(error)}"
+
+
+def _is_unquoted(value: Any, hint: Any) -> bool:
+    """Whether a number stands where a text is wanted, such as a version that YAML takes for one."""
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return bare is str and isinstance(value, int | float)
+
+
+def _choice(known: Mapping[str, Any]) -> str:
+    return f"; known are {', '.join(known)}" if len(known) <= MOST_NAMES_TOLD else ""
 
 
 def _one_line(error: Exception) -> str:

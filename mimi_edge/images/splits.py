@@ -65,13 +65,18 @@ class Split:
 
     def some(self, count: int) -> Split:
         """So many of its images, spread evenly over the split; all where there are fewer."""
-        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
+        chosen = spread(len(self), count)
         return replace(
             self,
             labels=self.labels[chosen],
             origins=tuple(self.origins[index] for index in chosen),
             read=lambda index: self.read(int(chosen[index])),
         )
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Positions of at most so many of `count` images, evenly over all of them."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

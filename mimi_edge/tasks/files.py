@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.files import sha256_of_bytes, write_whole
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.tasks.content import CONTENT_KEY, UNKNOWN, states_itself, with_hash
+from mimi_edge.tasks.packing import listed_shapes, packed, unpacked
 from mimi_edge.tasks.stores import SCALE, Array, Store
 from mimi_edge.tasks.task import (
     DOWN,
@@ -50,9 +51,10 @@ from mimi_edge.tasks.task import (
 )
 from mimi_edge.texts import cut, excerpt, fault_list
 
-SCHEMA = 2
-METHODS_SCHEMA, FIRST_SCHEMA = SCHEMA, 1
-"""Tasks of MiMi are written as the first release reads them; those of other methods name their method, and are not."""
+SCHEMA = 3
+STORES_SCHEMA, METHODS_SCHEMA, FIRST_SCHEMA = SCHEMA, 2, 1
+"""Tasks of MiMi are written as the first release reads them; those of other methods name their method, and are not. Nor
+are those that have packed weights, or a head that is kept in another way."""
 METADATA_KEY = "mimi_edge"
 LENGTH_PREFIX_BYTES = 8
 LARGEST_HEADER_BYTES = 100_000_000
@@ -83,6 +85,8 @@ class _Description:
     versions: Mapping[str, str]
     content_sha256: str | None = None
     method: MethodChoice = field(default_factory=MethodChoice)
+    head_store: Store | None = None
+    packed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 KNOWN_KEYS = frozenset({"schema", *(one.name for one in fields(_Description))} - {CONTENT_KEY})
@@ -135,7 +139,7 @@ class TaskFile:
 
 def task_bytes(task: Task) -> bytes:
     """The content of a task's file."""
-    tensors = {name: np.ascontiguousarray(values) for name, values in task.tensors.items()}
+    tensors = {name: np.ascontiguousarray(values) for name, values in packed(task.header, task.tensors).items()}
     return with_hash(save(tensors, metadata={METADATA_KEY: _metadata(task)}))
 
 
@@ -193,7 +197,7 @@ def read_outline(path: Path) -> Task:
         raise ArtifactError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except ValueError as error:
         raise ArtifactError(f"{path} is not a whole task file ({cut(str(error), 300)}). {DAMAGED}") from error
-    return _fitting(path, raw_document(text, path, KIND), tensors)
+    return _fitting(path, raw_document(text, path, KIND), tensors, outline=True)
 
 
 def _zeros_in_place(name: str, place: TensorLocation) -> Array:
@@ -210,19 +214,27 @@ def _zeros_in_place(name: str, place: TensorLocation) -> Array:
     return np.broadcast_to(np.zeros((), dtype), place.shape)
 
 
-def _fitting(path: Path, document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Task:
-    """A task of a description and tensors that go together.
+def _fitting(path: Path, document: Mapping[str, Any], filed: Mapping[str, Array], *, outline: bool = False) -> Task:
+    """A task of a description and tensors of a file that go together.
 
     Raises:
         ArtifactError: they do not; every fault is named.
     """
     description = typed_document(document, path, KIND, _Description)
-    task = Task(_task_header(path, description), tensors)
-    if faults := _header_faults(task.header) or _tensors_faults(task, description.sites):
-        raise ArtifactError(
-            f"{path} does not fit together:\n{fault_list(faults)}\nTrain it again, or get an unaltered copy."
-        )
+    header = _task_header(path, description)
+    try:
+        task = Task(header, unpacked(header, filed, description.packed, outline=outline))
+    except FaultyError as error:
+        raise _misfit(path, error.faults) from error
+    if faults := _header_faults(header) or _tensors_faults(task, description.sites):
+        raise _misfit(path, faults)
     return task
+
+
+def _misfit(path: Path, faults: Sequence[str]) -> ArtifactError:
+    return ArtifactError(
+        f"{path} does not fit together:\n{fault_list(faults)}\nTrain it again, or get an unaltered copy."
+    )
 
 
 @dataclass(frozen=True)
@@ -294,23 +306,42 @@ def _header_bytes(opened: BinaryIO) -> bytes:
 
 def _metadata(task: Task) -> str:
     header = task.header
+    shapes = {name: values.shape for name, values in task.tensors.items()}
     others = {} if header.method.name == MIMI else {"method": asdict(header.method)}
-    document = others | {
-        "schema": METHODS_SCHEMA if others else FIRST_SCHEMA,
-        "name": header.name,
-        "backbone": asdict(header.backbone),
-        "sites": site_table({name: values.shape for name, values in task.tensors.items()}),
-        "classes": header.classes,
-        "preprocessing": asdict(header.preprocessing),
-        "activation": header.activation,
-        "store": header.store.value,
-        # Six decimals always: the file's size must be known before the accuracy is.
-        "accuracy": {split: [f"{value.accuracy:.6f}", value.images] for split, value in header.accuracy.items()},
-        "training_sha256": header.training_sha256,
-        "versions": dict(header.versions),
-        CONTENT_KEY: UNKNOWN,
-    }
+    stores = stores_document(header, shapes)
+    document = (
+        others
+        | stores
+        | {
+            "schema": STORES_SCHEMA if stores else METHODS_SCHEMA if others else FIRST_SCHEMA,
+            "name": header.name,
+            "backbone": asdict(header.backbone),
+            "sites": site_table(shapes),
+            "classes": header.classes,
+            "preprocessing": asdict(header.preprocessing),
+            "activation": header.activation,
+            "store": header.store.value,
+            # Six decimals always: the file's size must be known before the accuracy is.
+            "accuracy": {split: [f"{value.accuracy:.6f}", value.images] for split, value in header.accuracy.items()},
+            "training_sha256": header.training_sha256,
+            "versions": dict(header.versions),
+            CONTENT_KEY: UNKNOWN,
+        }
+    )
     return json_text(document)
+
+
+def stores_document(header: TaskHeader, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """What a description says of how weights are kept, beyond their one format; nothing where there is no more to say.
+
+    Args:
+        header: of the task.
+        shapes: of its tensors.
+    """
+    if header.head_store is None and not header.store.low_bits:
+        return {}
+    of_head = {} if header.head_store is None else {"head_store": header.head_store.value}
+    return of_head | {"packed": listed_shapes(header, shapes)}
 
 
 def site_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
@@ -341,6 +372,7 @@ def _task_header(path: Path, description: _Description) -> TaskHeader:
         training_sha256=description.training_sha256,
         versions=description.versions,
         method=description.method,
+        head_store=description.head_store,
     )
 
 
@@ -365,7 +397,7 @@ def _tensors_faults(task: Task, sites: Mapping[str, tuple[int, int]]) -> list[st
     faults = [f"tensor {name} is missing" for name in sorted(expected.keys() - task.tensors.keys())]
     faults += [f"tensor {name} is unknown" for name in sorted(task.tensors.keys() - expected.keys())]
     for name in sorted(expected.keys() & task.tensors.keys()):
-        faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store)
+        faults += _tensor_faults(name, task.tensors[name], expected[name], task.header.store_of(name))
     return faults
 
 

@@ -12,8 +12,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, json_text, site_table, task_bytes
-from mimi_edge.tasks.task import HeadWeights, Shape, Task, TaskHeader, encode_weights, tensor_dtype, tensor_shapes
+from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, json_text, site_table, stores_document, task_bytes
+from mimi_edge.tasks.packing import filed
+from mimi_edge.tasks.task import (
+    HEAD_BIAS,
+    HEAD_WEIGHT,
+    HeadWeights,
+    Shape,
+    Task,
+    TaskHeader,
+    encode_tensors,
+    tensor_shapes,
+)
 
 ALIGNMENT = 8
 """The table of tensors is filled up with spaces to a multiple of so many bytes."""
@@ -46,9 +56,10 @@ def sizing(header: TaskHeader) -> Callable[[Mapping[str, Shape]], int]:
     fixed = _fixed_bytes(header)
 
     def size(adapted: Mapping[str, Shape]) -> int:
-        table, content = _tensor_table(tensor_shapes(header, adapted), header)
-        sites = _quoted_bytes(json_text(site_table(adapted)))
-        return LENGTH_PREFIX_BYTES + _aligned(fixed + sites + table) + content
+        shapes = tensor_shapes(header, adapted)
+        table, content = _tensor_table(shapes, header)
+        told = _quoted_bytes(json_text(site_table(adapted))) + _quoted_bytes(json_text(stores_document(header, shapes)))
+        return LENGTH_PREFIX_BYTES + _aligned(fixed + told + table) + content
 
     return size
 
@@ -57,20 +68,24 @@ def _fixed_bytes(header: TaskHeader) -> int:
     """What the two tables do not account for in the beginning of the file, whatever it is."""
     classes = len(header.classes)
     head = HeadWeights(np.zeros((classes, header.backbone.features), np.float32), np.zeros(classes, np.float32))
-    content = task_bytes(Task(header, encode_weights({}, head, header.store)))
+    weights = {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
+    content = task_bytes(Task(header, encode_tensors(weights, header.store, header.head_store)))
     length = int.from_bytes(content[:LENGTH_PREFIX_BYTES], "little")
     text = content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length].rstrip(b" ")
-    table, _ = _tensor_table(tensor_shapes(header, {}), header)
-    return len(text) - table - _quoted_bytes(json_text({}))
+    shapes = tensor_shapes(header, {})
+    table, _ = _tensor_table(shapes, header)
+    told = _quoted_bytes(json_text({})) + _quoted_bytes(json_text(stores_document(header, shapes)))
+    return len(text) - table - told
 
 
 def _tensor_table(shapes: Mapping[str, Shape], header: TaskHeader) -> tuple[int, int]:
     """Bytes of the entries of all tensors, and of the tensors; offsets count, so the order is that of the file."""
-    dtypes = {name: tensor_dtype(name, shape, header.store) for name, shape in shapes.items()}
+    entries = filed(header, shapes)
     table, offset = 0, 0
-    for name in sorted(shapes, key=lambda name: (_ORDER[dtypes[name]], name)):
-        end = offset + math.prod(shapes[name]) * dtypes[name].itemsize
-        entry = {"dtype": _DTYPES[dtypes[name]], "shape": shapes[name], "data_offsets": (offset, end)}
+    for name in sorted(entries, key=lambda name: (_ORDER[entries[name][0]], name)):
+        dtype, shape = entries[name]
+        end = offset + math.prod(shape) * dtype.itemsize
+        entry = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": (offset, end)}
         table += len(f",{json_text(name)}:{json_text(entry)}".encode())
         offset = end
     return table, offset

@@ -1,4 +1,4 @@
-"""How weights are kept in a task file: fp32, fp16, or int8 with one fp32 scale for each neuron or class."""
+"""How weights are kept in a task file: fp32, fp16, int8 with one fp32 scale for each neuron or class, or fewer bits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from mimi_edge.choices import Store as Store  # noqa: PLC0414  (others take it from here)
 from mimi_edge.errors import ArtifactError
+from mimi_edge.tasks.low_bit import levels
 
 Array = NDArray[np.generic]
 Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SCALE = ".scale"
-"""Ending of the name of the tensor that holds an int8 tensor's scales."""
+"""Ending of the name of the tensor that holds an int8 tensor's scales, a vector, or those of fewer bits, a matrix that
+broadcasts."""
 INT8_LARGEST = 127
 
 
@@ -25,12 +27,16 @@ def encode_matrix(name: str, weight: Floats, scaled_axis: int, store: Store) -> 
     Args:
         name: of the matrix, such as `head.weight`.
         weight: [rows, columns].
-        scaled_axis: the axis that has one scale for each index, where the store is int8.
+        scaled_axis: the axis that has one scale for each index, where the store is int8 or less.
         store: the format to keep it in.
 
     Raises:
         ArtifactError: a weight is not finite, or too large for fp16.
     """
+    if store.low_bits:
+        _finite(name, weight)
+        found, scales = levels(weight, scaled_axis, store.low_bits, _through_half)
+        return {name: found.astype(np.int8), name + SCALE: _finite(name + SCALE, scales.astype(np.float16))}
     if store is not Store.INT8:
         return {name: _finite(name, weight.astype(store.weight_dtype))}
     _finite(name, weight)
@@ -57,7 +63,16 @@ def decode_matrix(name: str, tensors: Mapping[str, Array], scaled_axis: int) -> 
     """The matrix, as fp32, that `encode_matrix` kept."""
     weight = tensors[name].astype(np.float32)
     scale = tensors.get(name + SCALE)
-    return weight if scale is None else weight * np.expand_dims(scale.astype(np.float32), 1 - scaled_axis)
+    if scale is None:
+        return weight
+    scales: Floats = scale.astype(np.float32)
+    decoded: Floats = weight * (scales if scales.ndim == 2 else np.expand_dims(scales, 1 - scaled_axis))
+    return decoded
+
+
+def _through_half(values: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float32)
 
 
 def _finite(name: str, values: Array) -> Array:

@@ -82,6 +82,7 @@ class TaskHeader:
         training_sha256: of the training configuration.
         versions: of the tools that made it, by name.
         method: that adapted the network.
+        head_store: how the weights of the head are kept, None where that is how the others are.
     """
 
     name: str
@@ -94,6 +95,11 @@ class TaskHeader:
     training_sha256: str
     versions: Mapping[str, str]
     method: MethodChoice = field(default_factory=MethodChoice)
+    head_store: Store | None = None
+
+    def store_of(self, name: str) -> Store:
+        """How a tensor is kept."""
+        return store_of(name, self.store, self.head_store)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,8 @@ class Task:
         header: everything but the weights.
         tensors: by name, in the stored format: `head.weight` [C, F], `head.bias` [C] and the method's own, which for
             MiMi are `<site>.down` [M, N] and `<site>.up` [N, M]; where the store is int8 also `<matrix>.scale`, a
-            number for each neuron of `.down` and for each row of any other matrix; `<name>.mask` are packed bits.
+            number for each neuron of `.down` and for each row of any other matrix; `<name>.mask` are packed bits. Where
+            it has fewer bits, levels are unpacked to int8 and scales broadcast, as of `mimi_edge.tasks.low_bit`.
     """
 
     header: TaskHeader
@@ -140,9 +147,18 @@ def tensor_shapes(header: TaskHeader, adapted: Mapping[str, Shape]) -> dict[str,
     """
     classes = len(header.classes)
     shapes: dict[str, Shape] = {HEAD_WEIGHT: (classes, header.backbone.features), HEAD_BIAS: (classes,), **adapted}
-    if header.store is Store.INT8:
-        shapes |= {name + SCALE: (shape[scaled_axis(name)],) for name, shape in shapes.items() if len(shape) == 2}
-    return shapes
+    scales = {name + SCALE: _scale_shape(name, shape, header.store_of(name)) for name, shape in shapes.items()}
+    return shapes | {name: shape for name, shape in scales.items() if shape}
+
+
+def _scale_shape(name: str, shape: Shape, store: Store) -> Shape:
+    """Of a tensor's scales; empty where it has none."""
+    if len(shape) != 2 or not (store is Store.INT8 or store.low_bits):
+        return ()
+    axis = scaled_axis(name, shape, store)
+    if store is Store.INT8:
+        return (shape[axis],)
+    return (shape[0], 1) if axis == 0 else (1, shape[1])
 
 
 def bottleneck_shapes(widths: Mapping[str, int], neurons: Mapping[str, int]) -> dict[str, Shape]:
@@ -153,37 +169,57 @@ def bottleneck_shapes(widths: Mapping[str, int], neurons: Mapping[str, int]) -> 
     return shapes
 
 
-def scaled_axis(name: str) -> int:
-    """The axis of a matrix that has one scale for each index where the store is int8: its neurons."""
+def neuron_axis(name: str) -> int:
+    """The axis of a matrix along which its neurons are, or its classes."""
     return 1 if name.endswith(DOWN) else 0
+
+
+def scaled_axis(name: str, shape: Shape, store: Store) -> int:
+    """The axis of a matrix that has one scale for each index: its neurons; with few bits, whatever it has fewer of.
+
+    There a scale is as large as 16 weights, and a matrix [768, 4] would have 768 of them.
+    """
+    axis = neuron_axis(name)
+    return 1 - axis if store.low_bits and shape[axis] > shape[1 - axis] else axis
+
+
+def store_of(name: str, store: Store, of_head: Store | None) -> Store:
+    """How a tensor of a task is kept, whose head may be kept in another way."""
+    return of_head if of_head is not None and name.removesuffix(SCALE) in (HEAD_WEIGHT, HEAD_BIAS) else store
 
 
 def tensor_dtype(name: str, shape: Shape, store: Store) -> np.dtype[np.generic]:
     """Of a tensor of a task: matrices as the store says, vectors are too small to be worth it, masks are bits."""
     if name.endswith(MASK):
         return np.dtype(np.uint8)
-    return store.weight_dtype if len(shape) == 2 else store.bias_dtype
+    return store.weight_dtype if len(shape) == 2 and not name.endswith(SCALE) else store.bias_dtype
 
 
-def encode_tensors(weights: Mapping[str, Floats], store: Store) -> dict[str, Array]:
-    """The tensors of a task file for weights in fp32, by name; empty ones leave none.
+def encode_tensors(weights: Mapping[str, Floats], store: Store, of_head: Store | None = None) -> dict[str, Array]:
+    """The tensors of a task for weights in fp32, by name; empty ones leave none.
+
+    Args:
+        weights: by name.
+        store: how they are kept.
+        of_head: how those of the head are kept, if in another way.
 
     Raises:
         ArtifactError: a weight is not finite, or too large for the store.
     """
     tensors: dict[str, Array] = {}
     for name, values in weights.items():
+        own = store_of(name, store, of_head)
         if values.ndim == 2 and values.size:
-            tensors |= encode_matrix(name, values, scaled_axis(name), store)
+            tensors |= encode_matrix(name, values, scaled_axis(name, values.shape, own), own)
         elif values.size:
-            tensors |= encode_vector(name, values, store)
+            tensors |= encode_vector(name, values, own)
     return tensors
 
 
 def decode_tensors(tensors: Mapping[str, Array]) -> dict[str, Floats]:
     """The weights of a task in fp32, by name: what `encode_tensors` kept."""
     others = {name + SCALE for name in tensors} | masks_in(tensors).keys()
-    return {name: decode_matrix(name, tensors, scaled_axis(name)) for name in tensors if name not in others}
+    return {name: decode_matrix(name, tensors, neuron_axis(name)) for name in tensors if name not in others}
 
 
 def masks_in(tensors: Mapping[str, Array]) -> dict[str, Bits]:

@@ -26,6 +26,7 @@ from mimi_edge.version import __version__
 AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
 FLOPS_COUNTS = ("full", "paper")
+ROUND_FROM = ("first", "last")
 PRETRAINED = "pretrained"
 RANDOM = "random"
 CONFIG_FILE = "config.json"
@@ -36,6 +37,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 """In a run folder: where the training stands."""
 KEPT_FILE = "kept.checkpoint"
 """In a run folder that has a target accuracy: the best task so far, which the next pruning may spoil."""
+ANSWERS_FILE = "recorded.answers"
+"""In a run folder: what torch answered with the finished task, for exports to be held against."""
 REPORT_FILE = "report.json"
 """In a run folder, the last to be written: what the run made."""
 CHART_FILE = "neurons.png"
@@ -115,6 +118,8 @@ class TrainingConfig:
             None where only the budget does.
         method: name of the method that adapts the backbone.
         settings: of the method, those that are not its defaults.
+        head_store: how the head's weights are kept; None is what suits the store.
+        round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
         max_minutes: that training may take, in all sittings together; None for as long as it takes.
         patience: epochs after which a training ends whose validation accuracy has not risen; None for never.
         tensorboard: write files for TensorBoard, too.
@@ -150,6 +155,8 @@ class TrainingConfig:
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
     image_size: int | None = None
+    head_store: Store | None = None
+    round_from: str = "first"
     max_minutes: float | None = None
     patience: int | None = None
     tensorboard: bool = False
@@ -172,13 +179,17 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "max_minutes", "patience")
+_LATER = (
+    *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
+    "patience",
+)
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
 def config_document(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
+    named = {"store": config.store, "scope": config.scope, "head_store": config.head_store}
+    return asdict(config) | {name: None if chosen is None else chosen.value for name, chosen in named.items()}
 
 
 def config_from_document(document: Mapping[str, Any], where: object = "The run's configuration") -> TrainingConfig:
@@ -208,7 +219,7 @@ def run_files(task: str) -> tuple[str, ...]:
     """Names of all files that a run makes in its folder, given the name of its task."""
     pictures = (CHART_FILE, CURVE_FILE, CONFUSION_CHART_FILE)
     told = (OPTIONS_FILE, LOG_FILE, CONFUSION_FILE, REPORT_FILE)
-    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, *told, *pictures, task + TASK_SUFFIX)
+    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, ANSWERS_FILE, *told, *pictures, task + TASK_SUFFIX)
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
@@ -299,6 +310,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--precision": (config.precision, PRECISIONS),
         "--activation": (config.activation, ACTIVATION_NAMES),
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
+        "--round-from": (config.round_from, ROUND_FROM),
     }
     faults += [
         f"{option} must be one of {', '.join(allowed)}, got {excerpt(value)}"

@@ -36,6 +36,10 @@ TORCH: Arithmetic = {
 """The operations of `mimi_edge.methods.weights` on torch's tensors."""
 
 
+Rounding = Callable[[str, Tensor], Tensor]
+"""What a tensor of the task is taken as, by its name."""
+
+
 class EditedModel(nn.Module):
     """A frozen backbone that does what a description says, and a new head.
 
@@ -70,6 +74,7 @@ class EditedModel(nn.Module):
         bound = 1 / math.sqrt(backbone.identity.features)
         nn.init.uniform_(self.head.weight, -bound, bound, generator=generator)
         nn.init.zeros_(self.head.bias)
+        self._rounding: Rounding | None = None
         self._hooks: dict[Edit, Callable[[], None]] = {}
         for edit in description.edits:
             self._hook(edit)
@@ -88,6 +93,13 @@ class EditedModel(nn.Module):
         """What a tensor of the method would begin with, had it this shape."""
         tensor = next(one for one in self.description.tensors if one.name == name)
         return self._first(replace(tensor, shape=shape), torch.Generator().manual_seed(seed))
+
+    def round_with(self, rounding: Rounding | None) -> None:
+        """From now on each pass takes matrices as a task file will keep them; None takes them as they are."""
+        self._rounding = rounding
+
+    def _in_use(self, name: str, parameter: Tensor) -> Tensor:
+        return parameter if self._rounding is None else self._rounding(name, parameter)
 
     def put(self, name: str, parameter: nn.Parameter) -> None:
         """Puts a tensor of another size in the place of one."""
@@ -165,8 +177,7 @@ class EditedModel(nn.Module):
             if isinstance(edit, Hidden):
                 weight, bias = self._value(edit.weight), self._value(edit.bias)
                 features = torch.relu(functional.linear(features, weight, bias))
-        logits: Tensor = self.head(features)
-        return logits
+        return functional.linear(features, self._in_use(HEAD_WEIGHT, self.head.weight), self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, S, S]."""
@@ -184,13 +195,13 @@ class EditedModel(nn.Module):
             for name, parameter in self.trained_parameters().items()
         }
 
-    def tensors(self, store: Store) -> dict[str, Array]:
-        """All that a task file keeps of the model, as it keeps it.
+    def tensors(self, store: Store, of_head: Store | None = None) -> dict[str, Array]:
+        """All that a task file keeps of the model, as it keeps it; arguments as of `encode_tensors`.
 
         Raises:
             ArtifactError: a weight is not finite, or too large for the store.
         """
-        return encode_tensors(self.weights(), store) | self.masks()
+        return encode_tensors(self.weights(), store, of_head) | self.masks()
 
     def load_tensors(self, tensors: Mapping[str, Array]) -> None:
         """Becomes what a task file keeps."""
@@ -207,7 +218,7 @@ class EditedModel(nn.Module):
     def _value(self, weight: Weight) -> Tensor:
         """Of an expression, in fp32: in less, a small change of a large weight would vanish."""
         if isinstance(weight, Stored):
-            return self.tensor(weight.name)
+            return self._in_use(weight.name, self.tensor(weight.name))
         with torch.autocast(self.head.weight.device.type, enabled=False):
             value: Tensor = evaluate(weight, self._leaf, TORCH)
         return value
@@ -215,7 +226,9 @@ class EditedModel(nn.Module):
     def _leaf(self, leaf: Leaf) -> Tensor:
         if isinstance(leaf, Stored):
             is_mask = leaf.name.endswith(MASK)
-            return self._places.get_buffer(_key(leaf.name)) if is_mask else self.tensor(leaf.name)
+            if is_mask:
+                return self._places.get_buffer(_key(leaf.name))
+            return self._in_use(leaf.name, self.tensor(leaf.name))
         if isinstance(leaf, Frozen):
             return self._own[leaf.name]
         return torch.tensor(leaf.values, device=self.head.weight.device).reshape(leaf.shape)

@@ -12,7 +12,8 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import TaskFile, open_task
-from mimi_edge.training.config import CONFIG_FILE, TASK_SUFFIX, TrainingConfig, read_config, read_split
+from mimi_edge.training.config import ANSWERS_FILE, CONFIG_FILE, TASK_SUFFIX, TrainingConfig, read_config, read_split
+from mimi_edge.training.recorded_answers import RecordedAnswers, read_answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,12 @@ class Run:
             ConfigError: that is not there, or damaged.
         """
         return read_split(self.folder)
+
+    @cached_property
+    def answers(self) -> RecordedAnswers | None:
+        """What torch answered with its task; None where that was not recorded, or was of another task."""
+        recorded = read_answers(self.folder / ANSWERS_FILE)
+        return recorded if recorded is not None and recorded.task_sha256 == self.task.sha256 else None
 
     @cached_property
     def task(self) -> TaskFile:

@@ -22,7 +22,7 @@ from mimi_edge.confusion import Confusion, confusion
 from mimi_edge.documents import typed
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.files import write_whole
+from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
@@ -35,6 +35,7 @@ from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
+    ANSWERS_FILE,
     CHART_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -50,7 +51,7 @@ from mimi_edge.training.config import (
     read_split,
 )
 from mimi_edge.training.devices import autocast, cache_limit_bytes, chosen_device
-from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.edited_model import EditedModel, Rounding
 from mimi_edge.training.epoch_log import EpochLog, check_tensorboard
 from mimi_edge.training.epoch_watch import EpochWatch
 from mimi_edge.training.keeper import Clock, Keeper
@@ -71,8 +72,10 @@ from mimi_edge.training.option_values import options_text
 from mimi_edge.training.outcomes import Prunings, epochs_in_time, neurons_by_round, next_neuron, outcome, validation
 from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
+from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
 from mimi_edge.training.round_files import RoundPoint, write_round
+from mimi_edge.training.rounded import straight_through
 from mimi_edge.training.run_pictures import SPLIT, draw_rounds, write_confusion
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
@@ -293,11 +296,14 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     )
     try:
         while progress.place.round < trainings and _holds(run, progress):
+            rounding = _rounding(run, progress.place.round, trainings)
+            model.round_with(rounding)
             inputs = _inputs(run, model, epochs)
             watch.round_begins()
             train_round(model, optimizer, inputs, config, progress, hooks)
             _measure_as_stored(run, model, optimizer, progress, keeper)
             _keep_round(run, model, progress)
+            model.round_with(rounding)  # what was measured was rounded already
             # Where time is short, trainings are left out.
             progress.place = replace(
                 progress.place, round=before_next(epochs_of(epochs, progress), progress.place.round)
@@ -333,14 +339,25 @@ def _keep_round(run: Run, model: EditedModel, progress: Progress) -> None:
     model.load_weights(exact)
 
 
+def _rounding(run: Run, training: int, trainings: int) -> Rounding | None:
+    """How weights are rounded in a training; not at all where all are kept in 8 bits and more."""
+    header = run.prepared.costs.header
+    if not any(store.low_bits for store in (header.store, header.head_store or header.store)):
+        return None
+    if run.prepared.config.round_from == "last" and training + 1 < trainings:
+        return None
+    return lambda name, weight: straight_through(name, weight, header.store_of(name))
+
+
 def _measure_as_stored(
     run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
 ) -> None:
     """Where accuracy may end the run: measures what the task would reach in its file, and keeps it if that holds."""
     if run.prepared.config.target_accuracy is None:
         return
-    exact, store = model.weights(), run.prepared.costs.header.store
-    model.load_weights(decode_tensors(model.tensors(store)))
+    exact, header = model.weights(), run.prepared.costs.header
+    model.load_weights(decode_tensors(model.tensors(header.store, header.head_store)))
+    model.round_with(None)
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -417,6 +434,7 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)
+    write_answers(_recorded(run, model, path), run.folder / ANSWERS_FILE)
     neurons = neurons_by_round(run.prepared, prunings)
     cost = run.prepared.costs.cost(neurons[-1])
     if size != cost.size_bytes:
@@ -438,6 +456,17 @@ def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings
         epochs=epochs_in_time(progress),
     )
     return replace(report, unwritten=_written_down(run, report, progress, measured.confusion))
+
+
+def _recorded(run: Run, model: EditedModel, task_file: Path) -> RecordedAnswers:
+    """What the stored weights answer, for exports to be held against."""
+    images, batch = run.images["test"], evaluation_batch(run.prepared.config)
+    chosen = torch.from_numpy(answered_positions(len(images))).to(run.device)
+    pixels = images.images[chosen]
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        logits = torch.cat([model(images.normalised(part)) for part in pixels.split(batch)])
+    shown = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return RecordedAnswers(logits.float().cpu().numpy(), sha256_of(task_file), pixels_sha256(shown))
 
 
 def _written_down(run: Run, report: TrainingReport, progress: Progress, matrix: Confusion) -> tuple[str, ...]:
@@ -473,8 +502,9 @@ class _Measured:
 def _measured_task(run: Run, model: EditedModel) -> _Measured:
     """The task with the accuracy of its stored weights, in fp32, as every other runtime will compute them."""
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
-    task = Task(header, model.tensors(header.store))
+    task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
+    model.round_with(None)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()

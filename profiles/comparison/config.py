@@ -26,12 +26,16 @@ KIND = DocumentKind(
 )
 
 
+AT = "@"
+"""Between a method and how its weights are kept."""
+
+
 @dataclass(frozen=True)
 class ComparisonConfig:
     """All that decides what a comparison finds.
 
     Attributes:
-        methods: names, in the order of the table.
+        methods: names, in the order of the table; `NAME@STORE` keeps weights in another way than the others.
         budgets_mb: for each method that can be made to fit, in MB of 1000^2 bytes.
         seeds: how many; 0, 1, ...
         learning_rates: the same few for every method, of which the validation split chooses.
@@ -86,26 +90,51 @@ class Entry:
     Attributes:
         method: which.
         budget_mb: None for a method that has no size to choose, which is shown at the size it has.
+        own_store: how its weights are kept, where not as those of all others.
     """
 
     method: Method
     budget_mb: float | None
+    own_store: Store | None = None
 
     @property
     def name(self) -> str:
         """Of its tasks: fit for a file."""
-        return self.method.name if self.budget_mb is None else f"{self.method.name}-{self.budget_mb:g}mb"
+        budget = "" if self.budget_mb is None else f"-{self.budget_mb:g}mb"
+        return f"{self.label.replace(AT, '-')}{budget}"
+
+    @property
+    def label(self) -> str:
+        """What it was asked for as: `mimi`, or `mimi@int1`."""
+        return self.method.name if self.own_store is None else f"{self.method.name}{AT}{self.own_store.value}"
+
+    @property
+    def title(self) -> str:
+        """Of the method as the literature has it, with the store that it has for itself."""
+        return self.method.title if self.own_store is None else f"{self.method.title}, {self.own_store.value}"
 
 
 def entries_of(config: ComparisonConfig) -> list[Entry]:
     """The lines of a comparison, in the order of the methods."""
     entries = []
     for name in config.methods:
-        method = method_named(name)
+        method, store = _method_and_store(name)
         has_size = method.prunes or method.size is not None
         budgets = config.budgets_mb if has_size else (None,)
-        entries += [Entry(method, budget) for budget in budgets]
+        entries += [Entry(method, budget, store) for budget in budgets]
     return entries
+
+
+def _method_and_store(asked: str) -> tuple[Method, Store | None]:
+    """What `NAME` or `NAME@STORE` names.
+
+    Raises:
+        ConfigError: there is no such method or store.
+    """
+    name, at, store = asked.partition(AT)
+    if at and store not in [one.value for one in Store]:
+        raise ConfigError(f"{excerpt(asked)}: behind {AT} expected one of {', '.join(one.value for one in Store)}")
+    return method_named(name), Store(store) if at else None
 
 
 def _faults(config: ComparisonConfig) -> Iterator[str]:
@@ -113,7 +142,7 @@ def _faults(config: ComparisonConfig) -> Iterator[str]:
         yield f"--methods: expected some, each once, got {', '.join(config.methods) or 'none'}"
     for name in config.methods:
         try:
-            method_named(name)
+            _method_and_store(name)
         except ConfigError as error:
             yield str(error)
     numbers: dict[str, tuple[float, ...]] = {

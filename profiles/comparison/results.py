@@ -26,7 +26,7 @@ class Line:
     """One line of a comparison; what does not exist is None.
 
     Attributes:
-        method: its name.
+        method: its name, with the store that it has for itself.
         title: as the literature has it.
         budget_bytes: that it had to meet; None where it has the size it has.
         why_not: why it could not be trained.
@@ -83,13 +83,13 @@ def _line(one: Trained, artefact: MeasuredArtefact | None) -> Line:
     entry = one.entry
     budget = None if entry.budget_mb is None else round(entry.budget_mb * MEGABYTE)
     if not one.reports:
-        return Line(entry.method.name, entry.method.title, budget, one.why_not)
+        return Line(entry.label, entry.title, budget, one.why_not)
     first = one.reports[0]
     found = () if artefact is None else artefact.measurements
     ratio = next((each.ratio.ratio for each in found if each.ratio is not None), None)
     return Line(
-        method=entry.method.name,
-        title=entry.method.title,
+        method=entry.label,
+        title=entry.title,
         budget_bytes=budget,
         size_bytes=first.cost.size_bytes,
         numbers=read_outline(first.task_file).numbers,

@@ -149,7 +149,7 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         weights=config.weights,
         image_size=config.image_size,
         name=entry.name,
-        store=config.store,
+        store=entry.own_store or config.store,
         epochs=epochs,
         batch_size=config.batch_size,
         learning_rate=rate,

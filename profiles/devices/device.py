@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from msgspec import Meta
 
 from mimi_edge.errors import ConfigError
 
@@ -18,6 +21,8 @@ ELEMENT_BYTES: Mapping[str, int] = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, 
 KINDS = ("jetson", "gpu", "cpu")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMPUTE_CAPABILITY = re.compile(r"\d+\.\d+")
+Text = Annotated[str, Meta(pattern=r"\S", description="a text")]
+"""Of a profile; figures such as versions must be quoted there, because YAML makes 8.10 the number 8.1."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,19 @@ class PowerMode:
 class JetPack:
     """A release of the software for Jetsons and what it brings; None where it is not known."""
 
-    version: str
-    l4t: str | None = None
-    cuda: str | None = None
-    tensorrt: str | None = None
+    version: Text
+    l4t: Text | None = None
+    cuda: Text | None = None
+    tensorrt: Text | None = None
 
 
 @dataclass(frozen=True)
 class Source:
     """Where figures were taken from."""
 
-    title: str
-    publisher: str
-    address: str | None = None
+    title: Text
+    publisher: Text
+    address: Text | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from mimi_edge.texts import excerpt
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,58 @@ INTEGER = Kind("20 TOPS", {f"{prefix}OPS": _PREFIXES[prefix] for prefix in "MGTP
 POWER = Kind("15 W", {"W": 1.0, "mW": 1e-3, "kW": 1e3})
 TIME = Kind("2 us", {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9})
 
+
+class Quantity(float):
+    """A figure of a document, in its base unit; each class reads one kind."""
+
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def from_document(cls, entry: object) -> Self:
+        """Reads it with its unit.
+
+        Raises:
+            ValueError: as of `parse_quantity`.
+        """
+        return cls(parse_quantity(entry, cls.kind))
+
+
+class Size(Quantity):
+    """Bytes."""
+
+    kind = SIZE
+
+
+class Bandwidth(Quantity):
+    """Bytes per second."""
+
+    kind = BANDWIDTH
+
+
+class FloatingSpeed(Quantity):
+    """Operations per second on floating-point numbers."""
+
+    kind = FLOATING
+
+
+class IntegerSpeed(Quantity):
+    """Operations per second on integers."""
+
+    kind = INTEGER
+
+
+class Power(Quantity):
+    """Watts."""
+
+    kind = POWER
+
+
+class Time(Quantity):
+    """Seconds."""
+
+    kind = TIME
+
+
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d.].*?)?\s*")
 
 
@@ -43,20 +99,20 @@ def parse_quantity(text: object, kind: Kind) -> float:
     """
     expected = f"expected something like {kind.example!r}"
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(f"is no quantity; {expected}")
+        raise ValueError(f"no quantity; {expected}")
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"is no quantity; {expected}, got {excerpt(text)}")
+        raise ValueError(f"no quantity; {expected}, got {excerpt(text)}")
     number, unit = float(match[1]), match[2]
     if unit is None:
-        raise ValueError(f"has no unit; {expected}, got {excerpt(text)}")
+        raise ValueError(f"no unit; {expected}, got {excerpt(text)}")
     if unit not in kind.scales:
         raise ValueError(
-            f"has the unit {excerpt(unit)}; expected one of {', '.join(kind.scales)}, as in {kind.example!r}"
+            f"the unit is {excerpt(unit)}; expected one of {', '.join(kind.scales)}, as in {kind.example!r}"
         )
     value = number * kind.scales[unit]
     if not 0 < value < float("inf"):
-        raise ValueError(f"must be positive; {expected}, got {excerpt(text)}")
+        raise ValueError(f"not positive; {expected}, got {excerpt(text)}")
     return value
 
 

@@ -39,6 +39,7 @@ class Opening:
         backbone: for torch, its name.
         weights: for torch, where the backbone's are.
         image_size: for torch, S of the bare backbone.
+        graph_sha256: of a graph that was verified already, and is opened only if it still is that one.
     """
 
     backend: Backend
@@ -50,6 +51,7 @@ class Opening:
     backbone: str | None = None
     weights: str | None = None
     image_size: int | None = None
+    graph_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.path is None and (self.runs is not Runs.MODELS or self.task is not None):

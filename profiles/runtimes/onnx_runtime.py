@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.runtimes.artefact import BACKBONE, GRAPH, TASK, Artefact, Opening, Run, Wanted
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from mimi_edge.export.external_data import VerifiedGraph
     from mimi_edge.export.graphs import GraphInfo
     from mimi_edge.export.open_packages import Package
+
+LEAST_GRAPH = bytes.fromhex(
+    "08083a440a110a01780a017812017922064d61744d756c12056c656173745a130a0178120e0a0c080112080a0208020a020802"
+    "62130a0179120e0a0c080112080a0208020a02080242040a001011"
+)
+"""The smallest graph with a matrix product, x [2, 2] -> x @ x; making it here would load onnx."""
 
 
 def check(wanted: Wanted) -> None:
@@ -75,23 +81,17 @@ def like_in_package(package: Package, task: str | None) -> Artefact:
 
 def load(opening: Opening) -> None:
     """Runs one multiplication, so that the provider has its libraries and its context."""
-    from mimi_edge.export import external_data, onnx_runtime
+    from mimi_edge.export import onnx_runtime
 
     backend = opening.backend
     onnx_runtime.check_backend(backend)
-    onnx, onnxruntime = import_module("onnx"), import_module("onnxruntime")
-    import_module("onnx_ir")
-    assert external_data  # noqa: S101  (loaded here, because it is no part of the artefact either)
+    onnxruntime = import_module("onnxruntime")
     if runtime_of(backend).needs_gpu and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
-    square = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2]) for name in "xy"]
-    node = onnx.helper.make_node("MatMul", ["x", "x"], ["y"])
-    graph = onnx.helper.make_graph([node], "least", square[:1], square[1:])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     providers = list(PROVIDERS[backend])
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = onnx_runtime.ERRORS_ONLY, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    session = onnxruntime.InferenceSession(LEAST_GRAPH, options, providers=providers)
     session.run(None, {"x": import_module("numpy").zeros((2, 2), "float32")})
 
 
@@ -99,9 +99,13 @@ def load(opening: Opening) -> None:
 def opened(opening: Opening) -> Iterator[Run]:
     """A session, without the checks of `OnnxModel.run`: they are some microseconds that a plain loop does not take."""
     from mimi_edge.export.graphs import INPUT
-    from mimi_edge.export.onnx_runtime import open_graph
+    from mimi_edge.export.onnx_runtime import open_graph, open_unchanged
 
-    session = open_graph(opening.file, threads=opening.threads, backend=opening.backend).session
+    given: Mapping[str, Any] = {"threads": opening.threads, "backend": opening.backend}
+    if opening.graph_sha256 is None:
+        session = open_graph(opening.file, **given).session
+    else:
+        session = open_unchanged(opening.file, opening.graph_sha256, **given)
     outputs = [session.get_outputs()[0].name]
 
     def run(images: Floats) -> Floats:
@@ -129,7 +133,7 @@ def _graph(verified: VerifiedGraph, task: Task | None, wanted: Wanted) -> Artefa
     return Artefact(
         name=path.name,
         kind=GRAPH,
-        opening=Opening(wanted.backend, path=path, threads=wanted.threads),
+        opening=Opening(wanted.backend, path=path, threads=wanted.threads, graph_sha256=verified.graph.sha256),
         files=(path, *files),
         input_size=info.input_size,
         task=None if info.task is None else info.task.name,

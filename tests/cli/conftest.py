@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_world import SMALL, Packaged, Trained, here, write_pictures
+from quick_exports import keep_operators
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,5 +38,6 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained
 @pytest.fixture(scope="session")
 def packaged(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
     """Exported from the run."""
+    keep_operators()
     folder = tmp_path_factory.mktemp("packaged") / "package"
     return Packaged(folder, here("export", trained.run, "--output", folder, "--json").ended(0))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_world import SMALL, Packaged, Trained, content, here
 
 from mimi_edge.tasks.files import read_task, write_task
+from mimi_edge.training.backbones import load_backbone
+from mimi_edge.training.config import ANSWERS_FILE
+from mimi_edge.training.recorded_answers import read_answers, write_answers
 
 
 @pytest.fixture
@@ -64,6 +68,60 @@ def test_other_backbone_weights_are_refused(trained: Trained, tmp_path: Path) ->
     refused = here("export", trained.run, "--weights", weights, "--output", tmp_path / "p").ended(4).err
     assert "--weights" in refused
     assert not (tmp_path / "p").exists()
+
+
+@pytest.fixture
+def package(packaged: Packaged, tmp_path: Path) -> Path:
+    """A copy of the package, which has the backbone."""
+    copy = tmp_path / "package"
+    shutil.copytree(packaged.folder, copy)
+    return copy
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the backbones that were loaded into torch since."""
+    names: list[str] = []
+
+    def noted(name: str, *arguments: Any, **named: Any) -> Any:
+        names.append(name)
+        return load_backbone(name, *arguments, **named)
+
+    monkeypatch.setattr("mimi_edge.training.backbones.load_backbone", noted)
+    return names
+
+
+def test_what_torch_answered_in_training_is_what_a_further_export_is_held_against(
+    run: Path, package: Path, loads: list[str]
+) -> None:
+    (exported,) = here("export", run, "--output", package, "--json").ended(0).document["tasks"].values()
+    assert not loads
+    assert exported["check"]["outputs"]["images"] == exported["check"]["outputs"]["same_top1"] > 0
+    recorded = read_answers(run / ANSWERS_FILE)
+    assert recorded is not None
+    write_answers(replace(recorded, logits=-recorded.logits), run / ANSWERS_FILE)
+    before = content(package)
+    assert "does not answer what" in here("export", run, "--output", package).ended(5).err
+    assert content(package) == before
+
+
+@pytest.mark.parametrize("spoil", ["none", "damaged", "other task", "other images"])
+def test_torch_answers_where_nothing_usable_was_recorded(
+    run: Path, package: Path, loads: list[str], spoil: str
+) -> None:
+    recorded = read_answers(run / ANSWERS_FILE)
+    assert recorded is not None
+    wrong = replace(recorded, logits=-recorded.logits)
+    if spoil == "other task":
+        write_answers(replace(wrong, task_sha256="0" * 64), run / ANSWERS_FILE)
+    elif spoil == "other images":
+        write_answers(replace(wrong, pixels_sha256="0" * 64), run / ANSWERS_FILE)
+    elif spoil == "damaged":
+        (run / ANSWERS_FILE).write_bytes((run / ANSWERS_FILE).read_bytes()[:-9])
+    else:
+        (run / ANSWERS_FILE).unlink()
+    here("export", run, "--output", package).ended(0)
+    assert loads == ["builtin"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from export_samples import tiny_backbone
+from quick_exports import keep_operators
 
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.graphs import BackboneGraph
@@ -20,6 +21,11 @@ Exported = Callable[[str], tuple[LoadedBackbone, BackboneGraph]]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_once() -> None:
+    keep_operators()
 
 
 @pytest.fixture(scope="session")

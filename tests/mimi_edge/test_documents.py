@@ -93,7 +93,7 @@ def test_every_fault_is_named_with_its_place_what_was_expected_and_got():
         }
     ) == [
         "by_name.'a\\x1b'.number is missing",
-        "extra is not known",
+        "extra is not known; known are title, pages, ink, by_name, size, free",
         "free: expected a table or a text, got 5",
         "ink: expected one of black, red, got 'blue'",
         "pages[0].number: expected a whole number, got True",

@@ -135,7 +135,7 @@ def test_the_same_task_gives_the_same_bytes_in_two_processes() -> None:
         assert answer.stdout.split() == expected
 
 
-@pytest.mark.parametrize("store", Store)
+@pytest.mark.parametrize("store", [store for store in Store if not store.low_bits])
 def test_locations_point_at_the_weights(tmp_path: Path, store: Store) -> None:
     task, path = sample_task(store), tmp_path / "task.safetensors"
     write_task(task, path)
@@ -201,7 +201,7 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_and_the_upgrade_named(tmp_path: Path) -> None:
     content = with_description(sample_task(), lambda document: document.update(schema=SCHEMA + 1, news=[1]))
-    rejected(tmp_path / "task.safetensors", content, r"schema 3.*Upgrade: ")
+    rejected(tmp_path / "task.safetensors", content, rf"schema {SCHEMA + 1}.*Upgrade: ")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """What is found among paths: packages, task files, graphs, and what is none of these."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from onnx import TensorProto, helper, load_from_string
 from tiny_package import SIZE, make_package
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.runtimes.artefact import Opening, Wanted, file_sizes
 from mimi_edge.profiles.runtimes.find import find_artefacts
+from mimi_edge.profiles.runtimes.onnx_runtime import LEAST_GRAPH, opened
 from mimi_edge.profiles.storage import folder_bytes, package_storage
 from mimi_edge.runtimes import Runs
 
@@ -152,3 +157,34 @@ def test_storage_is_what_the_file_system_says(package):
     assert storage.full_models_bytes == 2 * storage.backbone_bytes
     for name, task in storage.tasks.items():
         assert (task.task_file_bytes, task.graph_bytes) == (sizes[f"{name}.safetensors"], sizes[f"{name}.onnx"])
+
+
+def test_a_graph_that_was_replaced_after_it_was_checked_is_not_opened(package, tmp_path):
+    folder = tmp_path / "package"
+    shutil.copytree(package.folder, folder)
+    _, digits = find_artefacts([folder], Wanted(tasks=("digits",)))
+    shutil.copy(folder / "latency.onnx", folder / "digits.onnx")
+    with pytest.raises(ArtifactError, match="was replaced since it was checked"), opened(digits.opening):
+        pass
+
+
+def test_a_measuring_process_loads_no_library_that_the_artefact_does_not_need(package):
+    _, digits = find_artefacts([package.folder], Wanted(tasks=("digits",)))
+    program = (
+        "import json, sys\n"
+        "from mimi_edge.profiles.runtimes.artefact import Opening\n"
+        "from mimi_edge.profiles.runtimes.onnx_runtime import load, opened\n"
+        "opening = Opening.of(json.loads(sys.argv[1]))\n"
+        "load(opening)\n"
+        "with opened(opening):\n"
+        "    print([name for name in ('onnx', 'onnx_ir', 'torch') if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", program, json.dumps(digits.opening.document())]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_least_graph_is_one_matrix_product():
+    square = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "least", square[:1], square[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert load_from_string(LEAST_GRAPH) == model

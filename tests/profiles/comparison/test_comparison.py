@@ -11,7 +11,7 @@ import pytest
 from tiny_package import make_task
 
 from mimi_edge.budgets import Cost
-from mimi_edge.choices import Scope
+from mimi_edge.choices import Scope, Store
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
 from mimi_edge.export.locks import locked
 from mimi_edge.profiles.comparison.chart import pareto_front
@@ -114,6 +114,16 @@ def test_a_method_without_a_size_is_shown_once_at_the_size_it_has(tmp_path: Path
     ]
     assert laboratory.configs["linear-lr0.01-seed0"].budget.size_bytes == ANY_SIZE
     assert laboratory.configs["lora-0.1mb-lr0.01-seed1"].budget.size_bytes == 100_000
+
+
+def test_a_method_may_keep_its_weights_in_another_way(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    found = laboratory.compare(tmp_path / "out", replace(SMALL, methods=("mimi", "mimi@int1"), budgets_mb=(0.1,)))
+    assert [(line.method, line.title) for line in found.lines] == [("mimi", "MiMi"), ("mimi@int1", "MiMi, int1")]
+    stores = {config.name: config.store for config in laboratory.configs.values()}
+    assert stores == {"mimi-0.1mb": Store.FP16, "mimi-int1-0.1mb": Store.INT1}
+    with pytest.raises(ConfigError, match=r"mimi@int3.*expected one of fp32"):
+        replace(SMALL, methods=("mimi@int3",))
 
 
 def test_a_stopped_comparison_goes_on_and_repeats_nothing(tmp_path: Path) -> None:

@@ -48,13 +48,13 @@ def test_a_name_is_taken_once(own, good):
     told = str(error.value)
     assert "other.yaml: the name 'my-board' is taken by My board" in told
     assert "t4.yaml: the name 't4' is taken by NVIDIA T4" in told
-    assert "broken.yml: memory has no unit" in told
+    assert "broken.yml: memory: no unit" in told
 
 
 def test_a_profile_with_faults_is_not_kept(own, tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(GOOD.replace("kind: gpu", "kind: car"))
-    with pytest.raises(ConfigError, match="kind must be one of"):
+    with pytest.raises(ConfigError, match="kind: expected one of"):
         add_device(bad)
     assert not own.exists()
 

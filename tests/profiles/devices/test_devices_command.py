@@ -105,8 +105,8 @@ def test_a_file_with_faults_is_refused_with_all_of_them(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(GOOD.replace("8 GiB", "8").replace("kind: gpu", "kind: car"))
     told = run(2, "--file", bad).stderr
-    assert "memory has no unit" in told
-    assert "kind must be one of" in told
+    assert "memory: no unit" in told
+    assert "kind: expected one of" in told
 
 
 @pytest.mark.parametrize(
