@@ -44,7 +44,7 @@ def test_keeping_them_changes_no_weight(finished: TrainingReport, pictures: Path
 
 
 def test_keeping_them_changes_no_weight_where_weights_are_rounded_as_they_train(pictures: Path, tmp_path: Path) -> None:
-    options = {"store": Store.INT1, "budget": Budget(size_bytes=3_000), "epochs": 1, "score": "l1-gradients"}
+    options = {"store": Store.INT1, "budget": Budget(size_bytes=2_300), "epochs": 1, "score": "l1-gradients"}
     kept = run_training(small_config(pictures, **options), tmp_path / "kept")
     without = run_training(small_config(pictures, keep_rounds=False, **options), tmp_path / "without")
     assert len(kept.rounds) > 1
