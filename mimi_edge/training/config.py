@@ -180,13 +180,7 @@ class TrainingConfig:
 
 
 _LATER = (
-    "stage_shares",
-    "one_shot",
-    "target_accuracy",
-    "image_size",
-    "head_store",
-    "round_from",
-    "max_minutes",
+    *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
     "patience",
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}

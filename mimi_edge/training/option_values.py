@@ -10,7 +10,7 @@ from mimi_edge.files import MEGABYTE
 from mimi_edge.training.config import TrainingConfig, config_document
 from mimi_edge.version import __version__
 
-RENAMED = {"learning_rate": "lr"}
+RENAMED = {"learning_rate": "lr", "head_store": "store-head"}
 """Entries that have another name as an option; all others have their own, with dashes."""
 HEAD = """\
 # What this run was asked to do, as the options of mimi-edge {version}. For another run like it:

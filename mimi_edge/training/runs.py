@@ -296,13 +296,14 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     )
     try:
         while progress.place.round < trainings and _holds(run, progress):
-            model.round_with(_rounding(run, progress.place.round, trainings))
+            rounding = _rounding(run, progress.place.round, trainings)
+            model.round_with(rounding)
             inputs = _inputs(run, model, epochs)
             watch.round_begins()
             train_round(model, optimizer, inputs, config, progress, hooks)
-            model.round_with(None)
             _measure_as_stored(run, model, optimizer, progress, keeper)
             _keep_round(run, model, progress)
+            model.round_with(rounding)  # what was measured was rounded already
             # Where time is short, trainings are left out.
             progress.place = replace(
                 progress.place, round=before_next(epochs_of(epochs, progress), progress.place.round)
@@ -356,6 +357,7 @@ def _measure_as_stored(
         return
     exact, header = model.weights(), run.prepared.costs.header
     model.load_weights(decode_tensors(model.tensors(header.store, header.head_store)))
+    model.round_with(None)
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -502,6 +504,7 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
+    model.round_with(None)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()

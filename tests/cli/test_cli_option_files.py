@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mimi_edge.choices import Store
 from mimi_edge.cli.option_files import read_option_file
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.errors import ConfigError
@@ -91,7 +92,7 @@ def test_every_fault_is_told_at_once_with_its_place(asked: Any) -> None:
     assert said == [
         "epochs (line 2): expected a whole number, got 'twelve'",
         "learning-rate (line 3): there is no such option; did you mean lr?",
-        "store (line 5): expected one of fp32, fp16, int8, got 'fp8'",
+        f"store (line 5): expected one of {', '.join(Store)}, got 'fp8'",
         "epoch (line 6): there is no such option; did you mean epochs?",
         "min-images (line 7): must be at least 0, got -1",
         "resume (line 8): --resume belongs on the command line",

@@ -49,6 +49,8 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     patience=4,
     tensorboard=True,
     keep_rounds=False,
+    head_store=Store.FP32,
+    round_from="last",
 )
 
 

@@ -10,6 +10,8 @@ import pytest
 from test_runs import accuracy_of_the_file
 from training_samples import small_config
 
+from mimi_edge.budgets import Budget
+from mimi_edge.choices import Store
 from mimi_edge.tasks.files import read_task
 from mimi_edge.training.claims import claimed_again
 from mimi_edge.training.reports import TrainingReport, finished_report
@@ -39,6 +41,14 @@ def test_keeping_them_changes_no_weight(finished: TrainingReport, pictures: Path
     assert report.rounds == ()
     assert not (tmp_path / "run" / "rounds").exists()
     assert not (tmp_path / "run" / "curve.png").exists()
+
+
+def test_keeping_them_changes_no_weight_where_weights_are_rounded_as_they_train(pictures: Path, tmp_path: Path) -> None:
+    options = {"store": Store.INT1, "budget": Budget(size_bytes=2_300), "epochs": 1, "score": "l1-gradients"}
+    kept = run_training(small_config(pictures, **options), tmp_path / "kept")
+    without = run_training(small_config(pictures, keep_rounds=False, **options), tmp_path / "without")
+    assert len(kept.rounds) > 1
+    assert kept.task_file.read_bytes() == without.task_file.read_bytes()
 
 
 def test_a_method_that_is_not_pruned_has_no_curve(pictures: Path, tmp_path: Path) -> None:
