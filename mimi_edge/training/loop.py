@@ -14,7 +14,8 @@ from torch.nn import functional
 from mimi_edge.durations import duration
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order
+from mimi_edge.training.augmentation.augment import augmented
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
 

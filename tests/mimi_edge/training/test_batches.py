@@ -15,12 +15,12 @@ from training_samples import CLASSES, adapted_model, randomised, small_config
 from mimi_edge.images.dataset import ArrayImages, Split, decode_split
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training import runs
+from mimi_edge.training.augmentation.augment import augmented
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import (
     DeviceImages,
     Place,
     PrefixTokens,
-    augmented,
     epoch_order,
     on_device,
     prefix_tokens,
