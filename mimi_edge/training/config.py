@@ -81,6 +81,7 @@ class TrainingConfig:
         name: of the task.
         store: how weights are kept in the task file.
         epochs: of each training; there is one more training than prunings.
+        pruning_epochs: of each training that a pruning follows; None is as many as of the last.
         batch_size: images in a step.
         learning_rate: at its highest, after the warm-up.
         weight_decay: AdamW's, on adapters and head.
@@ -134,6 +135,7 @@ class TrainingConfig:
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
     image_size: int | None = None
+    pruning_epochs: int | None = None
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -152,7 +154,7 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size")
+_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "pruning_epochs")
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
@@ -265,6 +267,8 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
+    if config.pruning_epochs is not None and config.pruning_epochs < 1:
+        faults.append(f"--pruning-epochs must be at least 1, got {config.pruning_epochs}")
     faults += [*faults_of_size(config.image_size), *_faults_of_pruning(config)]
     try:
         method_settings(config)
@@ -301,6 +305,7 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         "--score": config.score != TrainingConfig.score,
         "--scope": config.scope is not TrainingConfig.scope,
         "--rho": config.rho != TrainingConfig.rho,
+        "--pruning-epochs": config.pruning_epochs is not None,
     }
     pruned = [method.name for method in METHODS.values() if method.prunes]
     if any(given.values()) and config.method in METHODS and config.method not in pruned:

@@ -60,6 +60,11 @@ class Prepared:
         return self.description.sizes
 
     @property
+    def epochs(self) -> tuple[int, ...]:
+        """Of each training."""
+        return self.schedule.epochs(self.config.epochs, self.config.pruning_epochs)
+
+    @property
     def start_cost(self) -> Cost:
         """What the task would cost as training starts."""
         return self.costs.cost(self.start)

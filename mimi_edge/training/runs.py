@@ -261,7 +261,7 @@ def _kept(run: Run) -> tuple[EditedModel, Prunings]:
 
 def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
     """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning."""
-    epochs = run.prepared.schedule.epochs(run.prepared.config.epochs)
+    epochs = run.prepared.epochs
     trainings = len(epochs)
     while progress.place.round < trainings and _holds(run, progress):
         inputs = _inputs(run, model, epochs)
