@@ -27,9 +27,20 @@ from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.reports import TrainingReport
 from mimi_edge.training.runs import run_training
 
-EPOCHS = {"builtin:digits": 12, "builtin:fashion": 4}
-"""Of each training: those of the README's table."""
-COLUMNS = ("data", "budget_mb", "seed", "setting", "epochs", "image_passes", "size_bytes", "val", "test", "seconds")
+DATASETS = ("builtin:digits", "builtin:fashion")
+COLUMNS = (
+    "data",
+    "budget_mb",
+    "seed",
+    "of_each",
+    "setting",
+    "epochs",
+    "image_passes",
+    "size_bytes",
+    "val",
+    "test",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Setting:
     """Something to try.
 
     Attributes:
-        shares: of `EPOCHS`, for the trainings before a pruning and for the last one.
+        shares: of `--epochs`, for the trainings before a pruning and for the last one.
         options: entries of the configuration that differ from their defaults.
         later_rates: what the learning rate of every training but the first is multiplied by.
         keeps_moments: whether the optimizer's moments survive a pruning.
@@ -53,20 +64,19 @@ class Setting:
 
 ADAPTERS = {"method": "adapters"}
 SETTINGS = {
-    "all alike": Setting(),
     "a third before prunings": Setting((1 / 3, 1)),
-    "adapters, passes of 'all alike'": Setting(options=ADAPTERS, once=True),
     "adapters, passes of 'a third'": Setting((1 / 3, 1), ADAPTERS, once=True),
-    "one epoch before prunings": Setting((0, 1)),
+    "all alike": Setting(),
     "a third, start ratio 4": Setting((1 / 3, 1), {"start_ratio": 4.0}),
-    "a third, later rates halved": Setting((1 / 3, 1), later_rates=0.5),
-    "a third, moments reset": Setting((1 / 3, 1), keeps_moments=False),
     "a third, rate 4e-3": Setting((1 / 3, 1), {"learning_rate": 4e-3}),
     "adapters, passes of 'a third', rate 4e-3": Setting((1 / 3, 1), ADAPTERS | {"learning_rate": 4e-3}, once=True),
+    "adapters, passes of 'all alike'": Setting(options=ADAPTERS, once=True),
+    "a third, moments reset": Setting((1 / 3, 1), keeps_moments=False),
+    "a third, later rates halved": Setting((1 / 3, 1), later_rates=0.5),
+    "a sixth before prunings": Setting((1 / 6, 1)),
+    "a third, rho .9": Setting((1 / 3, 1), {"rho": 0.9}),
     "a third, score l1": Setting((1 / 3, 1), {"score": "l1"}),
     "a third, local": Setting((1 / 3, 1), {"scope": Scope.LOCAL}),
-    "a third, rho .9": Setting((1 / 3, 1), {"rho": 0.9}),
-    "a sixth before prunings, last twice": Setting((1 / 6, 2)),
 }
 
 
@@ -76,14 +86,18 @@ def main() -> None:
     torch.set_num_threads(1)
     done = _done(options.out)
     for budget_mb, seed, name, data in product(options.budgets_mb, options.seeds, options.settings, options.data):
-        key = (data, f"{budget_mb:g}", str(seed), name)
+        config = TrainingConfig(budget_from_units(budget_mb, None), data, epochs=options.epochs, seed=seed)
+        key = (data, f"{budget_mb:g}", str(seed), str(options.epochs), name)
         if key not in done:
-            _add(options.out, _row(key, _config(data, budget_mb, seed), SETTINGS[name]))
+            _add(options.out, _row(key, config, SETTINGS[name]))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(EPOCHS))
+    parser.add_argument("--data", nargs="+", default=list(DATASETS))
+    parser.add_argument(
+        "--epochs", type=int, default=TrainingConfig.epochs, help="of each training, where all are alike"
+    )
     parser.add_argument("--budgets-mb", nargs="+", type=float, default=[0.1, 0.03])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME")
@@ -95,7 +109,7 @@ def _done(path: Path) -> set[tuple[str, ...]]:
     if not path.exists():
         return set()
     with path.open(newline="") as opened:
-        return {tuple(row[name] for name in COLUMNS[:4]) for row in csv.DictReader(opened)}
+        return {tuple(row[name] for name in COLUMNS[:5]) for row in csv.DictReader(opened)}
 
 
 def _add(path: Path, row: Mapping[str, Any]) -> None:
@@ -107,11 +121,7 @@ def _add(path: Path, row: Mapping[str, Any]) -> None:
         writer.writerow(row)
 
 
-def _config(data: str, budget_mb: float, seed: int) -> TrainingConfig:
-    return TrainingConfig(budget=budget_from_units(budget_mb, None), data=data, seed=seed)
-
-
-def _row(key: tuple[str, str, str, str], config: TrainingConfig, setting: Setting) -> dict[str, Any]:
+def _row(key: tuple[str, ...], config: TrainingConfig, setting: Setting) -> dict[str, Any]:
     epochs = _epochs(config, setting)
     if setting.once:
         trained = replace(config, epochs=sum(epochs), **setting.options)
@@ -133,7 +143,7 @@ def _row(key: tuple[str, str, str, str], config: TrainingConfig, setting: Settin
 def _epochs(config: TrainingConfig, setting: Setting) -> tuple[int, ...]:
     """Of each of MiMi's trainings under this setting."""
     own = {name: value for name, value in setting.options.items() if not setting.once or name == "start_ratio"}
-    before, last = (max(1, round(EPOCHS[config.data] * share)) for share in setting.shares)
+    before, last = (max(1, round(config.epochs * share)) for share in setting.shares)
     return prepare(replace(config, **own)).schedule.epochs(last, before)
 
 

@@ -9,6 +9,7 @@ from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.builtin import DATA_PREFIX, DEFAULT_DATA
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
+from mimi_edge.training.recipes import QUICK, with_recipe
 
 
 def asked_config(
@@ -20,6 +21,7 @@ def asked_config(
     weights: str = PRETRAINED,
     name: str | None = None,
     target_accuracy: float | None = None,
+    recipe: str = QUICK,
     **settings: Any,
 ) -> TrainingConfig:
     """The configuration of a run.
@@ -32,6 +34,7 @@ def asked_config(
         weights: of the backbone.
         name: of the task; that of the data if None.
         target_accuracy: that ends the run instead of a budget, or as well as one.
+        recipe: that decides the entries of its own which are None, or missing, in settings.
         settings: everything else in a `TrainingConfig`.
 
     Raises:
@@ -45,7 +48,7 @@ def asked_config(
         weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
         name=name or default_name(data),
         target_accuracy=target_accuracy,
-        **settings,
+        **with_recipe(recipe, settings),
     )
 
 

@@ -57,9 +57,14 @@ def on_device(split: LabelledImages, preprocessing: Preprocessing, device: torch
     )
 
 
+def seed_for(seed: int, *place: int | str) -> int:
+    """A seed for one purpose at one place, the same whenever it is asked for."""
+    return zlib.crc32(repr((seed, *place)).encode())
+
+
 def generator_for(seed: int, *place: int | str) -> torch.Generator:
     """A generator for one purpose at one place, the same whenever it is asked for."""
-    return torch.Generator().manual_seed(zlib.crc32(repr((seed, *place)).encode()))
+    return torch.Generator().manual_seed(seed_for(seed, *place))
 
 
 def epoch_order(count: int, seed: int, place: Place) -> Tensor:

@@ -58,6 +58,7 @@ from mimi_edge.training.loop import (
     evaluate,
     evaluation_batch,
     make_optimizer,
+    sees_images,
     share_right,
     train_round,
 )
@@ -304,7 +305,7 @@ def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInput
     return RoundInputs(
         train=run.images["train"],
         val=run.images["val"],
-        prefix=tokens("train") if config.augment == "none" else None,
+        prefix=None if sees_images(config) else tokens("train"),
         autocast=precision,
         epochs=epochs,
         val_prefix=tokens("val"),

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
+from mimi_edge.training.augmentation.colours import jittered
+from mimi_edge.training.augmentation.crops import cropped
+from mimi_edge.training.augmentation.erasing import erased
 from mimi_edge.training.augmentation.flips import flipped, shifted
+from mimi_edge.training.augmentation.kinds import augment_kinds
+from mimi_edge.training.augmentation.randaugment import rand_augmented
 from mimi_edge.training.batches import Place, generator_for
+
+DONE_BY: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
+    "crop": cropped,
+    "flip": lambda pixels, _, generator: flipped(pixels, generator),
+    "shift": lambda pixels, _, generator: shifted(pixels, generator),
+    "randaugment": rand_augmented,
+    "jitter": jittered,
+    "erasing": erased,
+}
+"""Functions of pixels uint8 [B, 3, S, S], strength, and generator."""
 
 
 def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
-    """Mirrors half of the images (`flip`), moves each a little (`shift`), or both; pixels [B, 3, S, S]."""
+    """A variation of a batch, which seed and place alone decide.
+
+    Args:
+        pixels: uint8 [B, 3, S, S].
+        kinds: as of `--augment`.
+        seed: of the run.
+        place: of the step.
+    """
     generator = generator_for(seed, "augment", place.round, place.epoch, place.step)
-    if "flip" in kinds:
-        pixels = flipped(pixels, generator)
-    if "shift" in kinds:
-        pixels = shifted(pixels, generator)
+    for kind in augment_kinds(kinds):
+        pixels = DONE_BY[kind.name](pixels, kind.strength, generator)
     return pixels
