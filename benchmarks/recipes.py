@@ -70,6 +70,8 @@ SETTINGS = {
     "a third, start ratio 4": Setting((1 / 3, 1), {"start_ratio": 4.0}),
     "a third, rate 4e-3": Setting((1 / 3, 1), {"learning_rate": 4e-3}),
     "adapters, passes of 'a third', rate 4e-3": Setting((1 / 3, 1), ADAPTERS | {"learning_rate": 4e-3}, once=True),
+    "one shot": Setting(options={"one_shot": True}),
+    "two prunings, last four times": Setting((1, 4), {"rho": 0.82}),
     "adapters, passes of 'all alike'": Setting(options=ADAPTERS, once=True),
     "a third, moments reset": Setting((1 / 3, 1), keeps_moments=False),
     "a third, later rates halved": Setting((1 / 3, 1), later_rates=0.5),
@@ -122,16 +124,11 @@ def _add(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _row(key: tuple[str, ...], config: TrainingConfig, setting: Setting) -> dict[str, Any]:
-    epochs = _epochs(config, setting)
-    if setting.once:
-        trained = replace(config, epochs=sum(epochs), **setting.options)
-    else:
-        before = epochs[0] if len(epochs) > 1 else None
-        trained = replace(config, epochs=epochs[-1], pruning_epochs=before, **setting.options)
+    epochs, trained = _trained(config, setting)
     report = _report(trained, setting)
     images = len(prepare(config).dataset.splits["train"])
     values = (
-        " ".join(map(str, (sum(epochs),) if setting.once else epochs)),
+        " ".join(map(str, epochs)),
         images * sum(epochs),
         report.cost.size_bytes,
         *(f"{report.accuracy[split].accuracy:.4f}" for split in ("val", "test")),
@@ -140,11 +137,14 @@ def _row(key: tuple[str, ...], config: TrainingConfig, setting: Setting) -> dict
     return dict(zip(COLUMNS, (*key, *values), strict=True))
 
 
-def _epochs(config: TrainingConfig, setting: Setting) -> tuple[int, ...]:
-    """Of each of MiMi's trainings under this setting."""
-    own = {name: value for name, value in setting.options.items() if not setting.once or name == "start_ratio"}
+def _trained(config: TrainingConfig, setting: Setting) -> tuple[tuple[int, ...], TrainingConfig]:
+    """The epochs of each training under a setting, and the run that has them."""
     before, last = (max(1, round(config.epochs * share)) for share in setting.shares)
-    return prepare(replace(config, **own)).schedule.epochs(last, before)
+    pruned = replace(config, epochs=last, pruning_epochs=before, **({} if setting.once else setting.options))
+    epochs = prepare(pruned).epochs
+    if not setting.once:
+        return epochs, pruned
+    return (sum(epochs),), replace(config, epochs=sum(epochs), **setting.options)
 
 
 def _report(config: TrainingConfig, setting: Setting) -> TrainingReport:

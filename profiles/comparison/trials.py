@@ -24,6 +24,7 @@ from mimi_edge.profiles.comparison.config import (
 )
 from mimi_edge.texts import json_text
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig
+from mimi_edge.training.recipes import with_recipe
 
 if TYPE_CHECKING:
     from mimi_edge.training.reports import TrainingReport
@@ -150,12 +151,10 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         image_size=config.image_size,
         name=entry.name,
         store=config.store,
-        epochs=epochs,
-        batch_size=config.batch_size,
-        learning_rate=rate,
         seed=seed,
         method=entry.method.name,
         **pruning,
+        **with_recipe(config.recipe, {"epochs": epochs, "batch_size": config.batch_size, "learning_rate": rate}),
     )
 
 

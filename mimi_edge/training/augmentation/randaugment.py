@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
 
 OPERATIONS_EACH = 2
 """N: how many operations an image goes through."""
@@ -21,7 +21,8 @@ Operation = Callable[[Tensor, float], Tensor]
 def _moved(pixels: Tensor, *, angle: float = 0, right: float = 0, down: float = 0, shear: list[float]) -> Tensor:
     side = pixels.shape[-1]
     moves = [round(right * side), round(down * side)]
-    return functional.affine(pixels, angle=angle, translate=moves, scale=1, shear=shear, fill=GREY)
+    made: Tensor = functional.affine(pixels, angle=angle, translate=moves, scale=1, shear=shear, fill=GREY)
+    return made
 
 
 SIGNED: dict[str, Operation] = {
