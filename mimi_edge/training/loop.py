@@ -103,8 +103,8 @@ class Hooks:
 
 def learning_rate(config: TrainingConfig, step: int, steps: int, epochs: int = 1) -> float:
     """Linear warm-up, then a cosine to zero, over one training of so many steps and epochs."""
-    asked = config.warm_up_epochs
-    warm_up = max(1, round(steps * (WARM_UP_SHARE if asked is None else asked / epochs)))
+    share = WARM_UP_SHARE if config.warm_up_epochs is None else config.warm_up_epochs / epochs
+    warm_up = max(1, round(steps * share))
     if step < warm_up:
         return config.learning_rate * (step + 1) / warm_up
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))

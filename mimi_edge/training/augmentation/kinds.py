@@ -64,7 +64,7 @@ def augment_faults(text: str) -> Iterator[str]:
     parts = [_parts(one) for one in text.split("+")]
     names = [name for name, _ in parts]
     if unknown := [name for name in names if name not in KINDS]:
-        listed = ", ".join((NONE, *KINDS))
+        listed = ", ".join(KINDS)
         yield f"--augment must be {NONE}, or some of {listed} with + between them, got {excerpt('+'.join(unknown))}"
     if len(set(names)) < len(names):
         yield f"--augment takes each kind once, got {excerpt(text)}"
