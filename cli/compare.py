@@ -23,6 +23,7 @@ from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.training.asked_config import absolute
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM
+from mimi_edge.training.recipes import QUICK, RECIPES, with_recipe
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.comparison.compare import Comparison
@@ -70,11 +71,21 @@ def command(
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")
     ] = Store.FP16,
+    recipe: Annotated[
+        str, typer.Option(help=f"As of train, for all methods: {', '.join(RECIPES)}.", rich_help_panel="Task")
+    ] = QUICK,
     epochs: Annotated[
-        int,
-        typer.Option(help="Of each of MiMi's trainings; others get as many passes in one.", rich_help_panel="Task"),
-    ] = 12,
-    batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel="Task")] = 64,
+        int | None,
+        typer.Option(
+            help="Of each of MiMi's trainings; others get as many passes in one.",
+            show_default=str(RECIPES[QUICK]["epochs"]),
+            rich_help_panel="Task",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images in a step.", show_default=str(RECIPES[QUICK]["batch_size"]), rich_help_panel="Task"),
+    ] = None,
     score: Annotated[
         str, typer.Option(help="As of train, for the methods that are pruned.", rich_help_panel="Task")
     ] = SCORE_NAMES[0],
@@ -98,6 +109,7 @@ def command(
     from mimi_edge.profiles.comparison.config import ComparisonConfig
 
     with file.checked():
+        chosen = with_recipe(recipe, {"epochs": epochs, "batch_size": batch_size})
         config = ComparisonConfig(
             methods=tuple(METHODS) if methods == ALL else _names(methods),
             budgets_mb=_numbers(budget_mb, "--budget-mb"),
@@ -108,8 +120,9 @@ def command(
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             image_size=image_size,
             store=store,
-            epochs=epochs,
-            batch_size=batch_size,
+            epochs=chosen["epochs"],
+            batch_size=chosen["batch_size"],
+            recipe=recipe,
             rounds=rounds,
             score=score,
             scope=scope,

@@ -18,13 +18,14 @@ from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.texts import excerpt
 from mimi_edge.training.asked_config import asked_config
+from mimi_edge.training.augmentation import kinds
 from mimi_edge.training.config import (
-    AUGMENTATIONS,
     FLOPS_COUNTS,
     PRECISIONS,
     ROUND_FROM,
     TrainingConfig,
 )
+from mimi_edge.training.recipes import QUICK, RECIPES
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainingConfig)}
 
@@ -47,6 +48,20 @@ def _backbones() -> tuple[str, ...]:
     from mimi_edge.training.supported import supported_names
 
     return (BACKBONE_NAME, *supported_names())
+
+
+def _of_recipe(
+    entry: str, help_text: str, default: str | None = None, declared: str | None = None, completed: Iterable[str] = ()
+) -> Any:
+    """An option that the recipe decides unless it is given; its default is shown as that of the default recipe."""
+    shown = f"{RECIPES[QUICK][entry]:g}" if isinstance(RECIPES[QUICK][entry], float) else str(RECIPES[QUICK][entry])
+    return typer.Option(
+        *([] if declared is None else [declared]),
+        help=help_text,
+        show_default=default or shown,
+        autocompletion=_among(lambda: completed) if completed else None,
+        rich_help_panel=METHOD,
+    )
 
 
 def training_config(
@@ -141,28 +156,51 @@ def training_config(
             rich_help_panel=METHOD,
         ),
     ] = DEFAULTS["method"],
-    epochs: Annotated[int, typer.Option(help="Epochs of each training.", rich_help_panel=METHOD)] = DEFAULTS["epochs"],
-    batch_size: Annotated[int, typer.Option(help="Images in a step.", rich_help_panel=METHOD)] = DEFAULTS["batch_size"],
-    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=METHOD)] = DEFAULTS[
-        "learning_rate"
-    ],
-    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.", rich_help_panel=METHOD)] = DEFAULTS[
-        "weight_decay"
-    ],
-    label_smoothing: Annotated[
-        float, typer.Option(help="Share of the target spread over all classes.", rich_help_panel=METHOD)
-    ] = DEFAULTS["label_smoothing"],
-    augment: Annotated[
+    recipe: Annotated[
         str,
         typer.Option(
-            help=f"Variation of training images: {', '.join(AUGMENTATIONS)}.",
-            autocompletion=_among(lambda: AUGMENTATIONS),
+            help=f"How to train, as a whole: {', '.join(RECIPES)}; options given beside it win.",
+            autocompletion=_among(lambda: RECIPES),
             rich_help_panel=METHOD,
         ),
-    ] = DEFAULTS["augment"],
-    rho: Annotated[
-        float, typer.Option(help="Share of the adapters' cost that a pruning takes.", rich_help_panel=METHOD)
-    ] = DEFAULTS["rho"],
+    ] = QUICK,
+    epochs: Annotated[int | None, _of_recipe("epochs", "Epochs of each training.")] = None,
+    pruning_epochs: Annotated[
+        int | None, _of_recipe("pruning_epochs", "Epochs of each training before a pruning.", "as many")
+    ] = None,
+    warm_up_epochs: Annotated[
+        int | None,
+        _of_recipe("warm_up_epochs", "Epochs in which the learning rate rises.", "a twentieth of a training"),
+    ] = None,
+    batch_size: Annotated[int | None, _of_recipe("batch_size", "Images in a step.")] = None,
+    lr: Annotated[float | None, _of_recipe("learning_rate", "Highest learning rate.")] = None,
+    weight_decay: Annotated[float | None, _of_recipe("weight_decay", "AdamW's weight decay.")] = None,
+    decay_vectors: Annotated[
+        bool | None,
+        _of_recipe(
+            "decay_vectors", "Weight decay on biases and scales, too.", "decay", "--decay-vectors/--no-decay-vectors"
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None, _of_recipe("clip_norm", "Longest gradient; longer ones are shortened.", "any length")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, _of_recipe("label_smoothing", "Share of the target spread over all classes.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        _of_recipe(
+            "augment",
+            f"Variation of training images: {kinds.NONE}, or some of {', '.join(kinds.KINDS)} with + between them.",
+            completed=kinds.SHOWN,
+        ),
+    ] = None,
+    mixup: Annotated[float | None, _of_recipe("mixup", "Alpha of Mixup; 0 for none.")] = None,
+    cutmix: Annotated[float | None, _of_recipe("cutmix", "Alpha of CutMix; 0 for none.")] = None,
+    drop_path: Annotated[
+        float | None, _of_recipe("drop_path", "Share of the backbone's last branches that a step leaves out.")
+    ] = None,
+    rho: Annotated[float | None, _of_recipe("rho", "Share of the adapters' cost that a pruning takes.")] = None,
     start_ratio: Annotated[
         float, typer.Option(help="M/N: width of a site by neurons to start with.", rich_help_panel=METHOD)
     ] = DEFAULTS["start_ratio"],
@@ -267,12 +305,20 @@ def training_config(
         name=name,
         skip_bad_images=skip_bad_images,
         min_images=min_images,
+        recipe=recipe,
         epochs=epochs,
+        pruning_epochs=pruning_epochs,
+        warm_up_epochs=warm_up_epochs,
         batch_size=batch_size,
         learning_rate=lr,
         weight_decay=weight_decay,
+        decay_vectors=decay_vectors,
+        clip_norm=clip_norm,
         label_smoothing=label_smoothing,
         augment=augment,
+        mixup=mixup,
+        cutmix=cutmix,
+        drop_path=drop_path,
         rho=rho,
         start_ratio=start_ratio,
         score=score,

@@ -34,9 +34,15 @@ class Schedule:
         """K + 1."""
         return len(self.limits) + 1
 
-    def epochs(self, of_each: int) -> tuple[int, ...]:
-        """Of each training, where so many were asked for."""
-        return (*(of_each for _ in self.limits), of_each * self.last_passes)
+    def epochs(self, of_last: int, before_prunings: int | None = None) -> tuple[int, ...]:
+        """Of each training.
+
+        Args:
+            of_last: of the last training, where it is as long as the others.
+            before_prunings: of each of the others; None is as many.
+        """
+        earlier = of_last if before_prunings is None else before_prunings
+        return (*(earlier for _ in self.limits), of_last + earlier * (self.last_passes - 1))
 
     @property
     def in_one_shot(self) -> Schedule:

@@ -11,6 +11,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
+from mimi_edge.training.recipes import QUICK, with_recipe
 
 FAULT = "  - "
 """What stands before each of several faults in a message."""
@@ -25,6 +26,7 @@ def asked_config(
     weights: str = PRETRAINED,
     name: str | None = None,
     target_accuracy: float | None = None,
+    recipe: str = QUICK,
     **settings: Any,
 ) -> TrainingConfig:
     """The configuration of a run.
@@ -37,6 +39,7 @@ def asked_config(
         weights: of the backbone.
         name: of the task; that of the data if None.
         target_accuracy: that ends the run instead of a budget, or as well as one.
+        recipe: that decides the entries of its own which are None, or missing, in settings.
         settings: everything else in a `TrainingConfig`.
 
     Raises:
@@ -61,7 +64,7 @@ def asked_config(
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             name=name or default_name(data),
             target_accuracy=target_accuracy,
-            **settings,
+            **with_recipe(recipe, settings),
         )
     except ConfigError as error:
         errors.append(error)

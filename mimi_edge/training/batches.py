@@ -12,9 +12,6 @@ from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
 
-SHIFT_SHARE = 8
-"""Images move by at most an eighth of their side where they are augmented by shifts."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -60,30 +57,19 @@ def on_device(split: LabelledImages, preprocessing: Preprocessing, device: torch
     )
 
 
+def seed_for(seed: int, *place: int | str) -> int:
+    """A seed for one purpose at one place, the same whenever it is asked for."""
+    return zlib.crc32(repr((seed, *place)).encode())
+
+
 def generator_for(seed: int, *place: int | str) -> torch.Generator:
     """A generator for one purpose at one place, the same whenever it is asked for."""
-    return torch.Generator().manual_seed(zlib.crc32(repr((seed, *place)).encode()))
+    return torch.Generator().manual_seed(seed_for(seed, *place))
 
 
 def epoch_order(count: int, seed: int, place: Place) -> Tensor:
     """A permutation of all images, int64 [n], for an epoch."""
     return torch.randperm(count, generator=generator_for(seed, "order", place.round, place.epoch))
-
-
-def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
-    """Mirrors half of the images (`flip`), moves each a little (`shift`), or both; pixels [B, 3, S, S]."""
-    generator = generator_for(seed, "augment", place.round, place.epoch, place.step)
-    count, side = len(pixels), pixels.shape[-1]
-    if "flip" in kinds:
-        mirrored = (torch.rand(count, generator=generator) < 0.5).to(pixels.device)
-        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-    if "shift" in kinds:
-        most = max(1, side // SHIFT_SHARE)
-        moves = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
-        rows, columns = (torch.arange(side) + moves).clamp(0, side - 1).to(pixels.device)
-        batch = torch.arange(count, device=pixels.device)[:, None, None]
-        pixels = pixels[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return pixels
 
 
 @dataclass(frozen=True)

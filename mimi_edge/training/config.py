@@ -21,9 +21,9 @@ from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
 from mimi_edge.texts import excerpt, safe_line
+from mimi_edge.training.augmentation.kinds import augment_faults
 from mimi_edge.version import __version__
 
-AUGMENTATIONS = ("none", "flip", "shift", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
 FLOPS_COUNTS = ("full", "paper")
 ROUND_FROM = ("first", "last")
@@ -96,6 +96,13 @@ class TrainingConfig:
         name: of the task.
         store: how weights are kept in the task file.
         epochs: of each training; there is one more training than prunings.
+        pruning_epochs: of each training that a pruning follows; None is as many as of the last.
+        warm_up_epochs: in which a training's learning rate rises; None is a twentieth of its steps.
+        decay_vectors: whether weight decay is on biases and scales, too.
+        clip_norm: longest gradient of all that is trained together; None for any.
+        drop_path: share of the last block's branches that a training step leaves out; earlier blocks lose fewer.
+        mixup: alpha of Mixup; 0 for none.
+        cutmix: alpha of CutMix; 0 for none.
         batch_size: images in a step.
         learning_rate: at its highest, after the warm-up.
         weight_decay: AdamW's, on adapters and head.
@@ -106,7 +113,7 @@ class TrainingConfig:
         scope: whether sites compete.
         activation: phi.
         flops_count: `full` or `paper`, see `mimi_edge.training.flops`.
-        augment: one of AUGMENTATIONS.
+        augment: `none`, or kinds of `mimi_edge.training.augmentation.kinds` with + between them.
         precision: `bf16` autocast, `fp32`, or `auto`: bf16 where the hardware has it.
         device: `auto`, or a torch device.
         seed: of everything drawn.
@@ -161,6 +168,13 @@ class TrainingConfig:
     patience: int | None = None
     tensorboard: bool = False
     keep_rounds: bool = True
+    pruning_epochs: int | None = None
+    warm_up_epochs: int | None = None
+    decay_vectors: bool = True
+    clip_norm: float | None = None
+    drop_path: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -179,9 +193,10 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+_RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "drop_path", "mixup", "cutmix")
 _LATER = (
     *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
-    "patience",
+    *("patience", *_RECIPES),
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
@@ -298,7 +313,8 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"--name must be fit for a file: no slashes, no dot in front, at most {LONGEST_NAME_BYTES} bytes of "
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
-    faults += [*faults_of_size(config.image_size), *_faults_of_endings(config), *_faults_of_pruning(config)]
+    faults += [*_faults_of_recipe(config), *faults_of_size(config.image_size)]
+    faults += [*_faults_of_endings(config), *_faults_of_pruning(config)]
     try:
         method_settings(config)
     except ConfigError as error:
@@ -306,7 +322,6 @@ def _faults(config: TrainingConfig) -> list[str]:
     score = EARLIER_SCORE_NAMES.get(config.score, config.score)
     choices = {
         "--score": (score, SCORE_NAMES),
-        "--augment": (config.augment, AUGMENTATIONS),
         "--precision": (config.precision, PRECISIONS),
         "--activation": (config.activation, ACTIVATION_NAMES),
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
@@ -334,6 +349,26 @@ def _faults_of_endings(config: TrainingConfig) -> Iterator[str]:
         yield f"--patience must be at least 1 epoch, got {config.patience}"
 
 
+def _faults_of_recipe(config: TrainingConfig) -> Iterator[str]:
+    """What is wrong with the course of each training, and with how images are varied."""
+    shortest = min(config.epochs, config.pruning_epochs or config.epochs)
+    if config.pruning_epochs is not None and config.pruning_epochs < 1:
+        yield f"--pruning-epochs must be at least 1, got {config.pruning_epochs}"
+    elif config.warm_up_epochs is not None and not 0 <= config.warm_up_epochs < shortest:
+        yield (
+            f"--warm-up-epochs must be at least 0, and fewer than the {shortest} of the shortest training, got "
+            f"{config.warm_up_epochs}"
+        )
+    if config.clip_norm is not None and not 0 < config.clip_norm < math.inf:
+        yield f"--clip-norm must be finite and larger than zero, got {config.clip_norm}"
+    if not 0 <= config.drop_path < 1:
+        yield f"--drop-path must be at least 0 and less than 1, got {config.drop_path}"
+    for option, alpha in {"--mixup": config.mixup, "--cutmix": config.cutmix}.items():
+        if not 0 <= alpha < math.inf:
+            yield f"{option} must be finite and not negative, got {alpha}"
+    yield from augment_faults(config.augment)
+
+
 def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
     """Where options that say how to prune do not go together."""
     given = {
@@ -343,6 +378,7 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         "--score": config.score != TrainingConfig.score,
         "--scope": config.scope is not TrainingConfig.scope,
         "--rho": config.rho != TrainingConfig.rho,
+        "--pruning-epochs": config.pruning_epochs is not None,
     }
     pruned = [method.name for method in METHODS.values() if method.prunes]
     if any(given.values()) and config.method in METHODS and config.method not in pruned:

@@ -12,6 +12,7 @@ from mimi_edge.events import Listener, silent
 from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import PRETRAINED, TrainingConfig
+from mimi_edge.training.recipes import QUICK
 
 if TYPE_CHECKING:
     from mimi_edge.training.reports import TrainingReport
@@ -28,6 +29,7 @@ def train(
     run: str | Path | None = None,
     name: str | None = None,
     weights: str | Path = PRETRAINED,
+    recipe: str = QUICK,
     threads: int | None = None,
     listener: Listener = silent,
     **settings: Any,
@@ -41,6 +43,7 @@ def train(
         run: folder of the run; `runs/NAME`, or the first that is free, if None.
         name: of the task; that of the data if None.
         weights: of the backbone: `pretrained`, a .safetensors file, or `random`.
+        recipe: `quick` or `paper`; it decides what nobody gives of the settings that it names.
         threads: of torch on a CPU.
         listener: hears how far it is.
         settings: everything else in a `mimi_edge.training.config.TrainingConfig`, such as `backbone` and `epochs`.
@@ -59,6 +62,7 @@ def train(
         budget_gflops=budget_gflops,
         weights=str(weights),
         name=name,
+        recipe=recipe,
         **settings,
     )
     # Claimed before torch is loaded: another process may be looking for a folder.

@@ -14,8 +14,12 @@ from torch.nn import functional
 from mimi_edge.durations import duration
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order
+from mimi_edge.training.augmentation.augment import augmented
+from mimi_edge.training.augmentation.kinds import NONE
+from mimi_edge.training.augmentation.mixing import Mixing, mixed
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.drop_path import dropping_paths
 from mimi_edge.training.early_end import is_out_of_patience
 from mimi_edge.training.edited_model import EditedModel
 
@@ -108,9 +112,10 @@ class Hooks:
     is_time_up: Callable[[], bool] = lambda: False
 
 
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero, over one training."""
-    warm_up = max(1, round(steps * WARM_UP_SHARE))
+def learning_rate(config: TrainingConfig, step: int, steps: int, epochs: int = 1) -> float:
+    """Linear warm-up, then a cosine to zero, over one training of so many steps and epochs."""
+    share = WARM_UP_SHARE if config.warm_up_epochs is None else config.warm_up_epochs / epochs
+    warm_up = max(1, round(steps * share))
     if step < warm_up:
         return config.learning_rate * (step + 1) / warm_up
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
@@ -119,7 +124,13 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
 def make_optimizer(model: EditedModel, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over everything that is trained."""
     parameters = list(model.trained_parameters().values())
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if config.decay_vectors:
+        return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    groups = [
+        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
 def training_step(
@@ -131,22 +142,46 @@ def training_step(
     place: Place,
 ) -> Tensor:
     """Takes one step on the images with these numbers; gives the loss, still on the device."""
-    loss = batch_loss(model, inputs, index, config, place)
+    with dropping_paths(model.backbone, config.drop_path, config.seed, place):
+        loss = batch_loss(model, inputs, index, config, place)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if config.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.trained_parameters().values(), config.clip_norm)
     optimizer.step()
     return loss.detach()
 
 
+def sees_images(config: TrainingConfig) -> bool:
+    """Whether every step needs the images: nothing that was computed of them before would do."""
+    return config.augment != NONE or bool(_mixing(config)) or config.drop_path > 0
+
+
 def batch_loss(model: EditedModel, inputs: RoundInputs, index: Tensor, config: TrainingConfig, place: Place) -> Tensor:
     """Cross-entropy of one batch."""
-    with inputs.autocast:
-        if inputs.prefix is not None:
+    if inputs.prefix is not None:
+        with inputs.autocast:
             logits = model.run_from(inputs.prefix.tokens[index], inputs.prefix.start)
-        else:
-            pixels = augmented(inputs.train.images[index], config.augment, config.seed, place)
+        targets = inputs.train.labels[index]
+    else:
+        pixels, targets = _varied(inputs.train, index, config, place, model.head.out_features)
+        with inputs.autocast:
             logits = model(inputs.train.normalised(pixels))
-    return functional.cross_entropy(logits.float(), inputs.train.labels[index], label_smoothing=config.label_smoothing)
+    return functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+
+
+def _varied(
+    images: DeviceImages, index: Tensor, config: TrainingConfig, place: Place, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Pixels [B, 3, S, S] of 0..255, and their targets: labels [B], or shares of classes [B, C] where it mixes."""
+    pixels, labels = augmented(images.images[index], config.augment, config.seed, place), images.labels[index]
+    if not (mixing := _mixing(config)):
+        return pixels, labels
+    return mixed(pixels, functional.one_hot(labels, classes).float(), mixing, config.seed, place)
+
+
+def _mixing(config: TrainingConfig) -> Mixing:
+    return Mixing(config.mixup, config.cutmix)
 
 
 def train_round(
@@ -173,7 +208,7 @@ def train_round(
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
-            _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, epochs * batches))
+            _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, epochs * batches, epochs))
             progress.loss.sum += training_step(model, optimizer, inputs, index, config, here)
             progress.loss.steps += 1
             if step + 1 < batches and not hooks.is_time_up():

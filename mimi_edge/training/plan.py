@@ -72,7 +72,7 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
 
 def _trainings(prepared: Prepared) -> list[PlannedTraining]:
     planned, neurons, before = [], prepared.start, prepared.start_cost
-    epochs = prepared.schedule.epochs(prepared.config.epochs)
+    epochs = prepared.epochs
     for count, limit in zip(epochs, (*prepared.schedule.limits, None), strict=True):
         planned.append(PlannedTraining(count, limit, before, neurons))
         if limit is not None:

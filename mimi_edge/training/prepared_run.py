@@ -25,6 +25,7 @@ from mimi_edge.tasks.task import MethodChoice, SplitAccuracy, TaskHeader
 from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
 from mimi_edge.training.config import RANDOM, TrainingConfig, method_settings
+from mimi_edge.training.drop_path import drop_path_rates
 from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.version import __version__
 
@@ -58,6 +59,11 @@ class Prepared:
     def start(self) -> Neurons:
         """How long each axis is when training starts, such as neurons at a site."""
         return self.description.sizes
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Of each training."""
+        return self.schedule.epochs(self.config.epochs, self.config.pruning_epochs)
 
     @property
     def start_cost(self) -> Cost:
@@ -158,6 +164,8 @@ def _loaded(
             split=split,
         )
         backbone = load_backbone(config.backbone, config.weights, seed=config.seed, image_size=config.image_size)
+        if config.drop_path > 0:
+            drop_path_rates(backbone.module, config.drop_path)
         listener(Note(backbone_in_words(config, backbone)))
     finally:
         for remark in remarks:

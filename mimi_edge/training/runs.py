@@ -65,6 +65,7 @@ from mimi_edge.training.loop import (
     evaluate,
     evaluation_batch,
     make_optimizer,
+    sees_images,
     share_right,
     train_round,
 )
@@ -283,8 +284,7 @@ def _kept(run: Run) -> tuple[EditedModel, Prunings]:
 
 def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
     """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning."""
-    config = run.prepared.config
-    epochs = run.prepared.schedule.epochs(config.epochs)
+    config, epochs = run.prepared.config, run.prepared.epochs
     trainings = len(epochs)
     log = EpochLog(run.folder, progress, tensorboard=config.tensorboard, listener=run.listener)
     watch = EpochWatch(config, epochs, progress, log, lambda: keeper.seconds, run.listener)
@@ -380,7 +380,7 @@ def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInput
     return RoundInputs(
         train=run.images["train"],
         val=run.images["val"],
-        prefix=tokens("train") if config.augment == "none" else None,
+        prefix=None if sees_images(config) else tokens("train"),
         autocast=precision,
         epochs=epochs,
         val_prefix=tokens("val"),

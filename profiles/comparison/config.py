@@ -15,6 +15,7 @@ from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
 from mimi_edge.training.config import PRETRAINED, faults_of_size
+from mimi_edge.training.recipes import QUICK, RECIPES
 
 KIND = DocumentKind(
     "what a comparison was asked to do",
@@ -43,6 +44,7 @@ class ComparisonConfig:
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
         image_size: S in pixels; None is what the backbone is made for.
+        recipe: how all methods are trained, but for what stands here.
         store: how weights are kept in the task files.
         epochs: of each of MiMi's trainings; other methods get as many passes in one.
         batch_size: images in a step.
@@ -65,6 +67,7 @@ class ComparisonConfig:
     score: str = SCORE_NAMES[0]
     scope: Scope = Scope.GLOBAL
     image_size: int | None = None
+    recipe: str = QUICK
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
@@ -159,6 +162,8 @@ def _faults(config: ComparisonConfig) -> Iterator[str]:
         yield f"--score must be one of {', '.join(SCORE_NAMES)}, got {excerpt(config.score)}"
     if config.scope is Scope.STAGES:
         yield "--scope stages needs shares, which are of one backbone and budget: compare takes global or local"
+    if config.recipe not in RECIPES:
+        yield f"--recipe must be one of {', '.join(RECIPES)}, got {excerpt(config.recipe)}"
     yield from faults_of_size(config.image_size)
     if config.rounds < 0:
         yield f"--rounds must not be negative, got {config.rounds}"

@@ -24,6 +24,7 @@ from mimi_edge.profiles.comparison.config import (
 )
 from mimi_edge.texts import json_text
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig
+from mimi_edge.training.recipes import with_recipe
 
 if TYPE_CHECKING:
     from mimi_edge.training.reports import TrainingReport
@@ -150,13 +151,11 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         image_size=config.image_size,
         name=entry.name,
         store=entry.own_store or config.store,
-        epochs=epochs,
-        batch_size=config.batch_size,
-        learning_rate=rate,
         seed=seed,
         method=entry.method.name,
         keep_rounds=False,
         **pruning,
+        **with_recipe(config.recipe, {"epochs": epochs, "batch_size": config.batch_size, "learning_rate": rate}),
     )
 
 

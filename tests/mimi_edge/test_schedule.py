@@ -114,3 +114,13 @@ def test_one_shot_prunes_once_in_as_many_epochs(size: int, extra: int, rho: floa
     assert sum(at_once.epochs(epochs)) == sum(rounds.epochs(epochs)) == epochs * rounds.trainings
     assert at_once.epochs(epochs)[0] == epochs
     assert len(at_once.epochs(epochs)) == at_once.trainings
+
+
+@given(st.integers(1_000, 10**6), st.integers(1, 10**6), st.integers(1, 20), st.integers(1, 20))
+def test_trainings_before_a_pruning_may_have_epochs_of_their_own(
+    size: int, extra: int, last: int, earlier: int
+) -> None:
+    rounds = planned(Budget(size_bytes=size), Cost(1_100 + extra, 60_000), 0.5)
+    epochs = rounds.epochs(last, earlier)
+    assert epochs == (*[earlier] * len(rounds.limits), last)
+    assert sum(rounds.in_one_shot.epochs(last, earlier)) == sum(epochs)

@@ -20,7 +20,6 @@ from mimi_edge.training.batches import (
     DeviceImages,
     Place,
     PrefixTokens,
-    augmented,
     epoch_order,
     on_device,
     prefix_tokens,
@@ -45,17 +44,6 @@ def some_images() -> DeviceImages:
     return DeviceImages(pixels(COUNT), torch.arange(COUNT) % CLASSES, half, half)
 
 
-@pytest.mark.parametrize("kinds", ["flip", "shift", "flip+shift"])
-def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> None:
-    images = pixels()
-    made = augmented(images, kinds, 7, HERE)
-    torch.manual_seed(12345)
-    assert torch.equal(made, augmented(images, kinds, 7, HERE))
-    assert made.dtype == torch.uint8
-    for other in (augmented(images, kinds, 8, HERE), *(augmented(images, kinds, 7, place) for place in PLACES)):
-        assert not torch.equal(made, other)
-
-
 def test_on_a_cpu_the_images_stay_where_they_were_decoded() -> None:
     size, half = 16, (0.5, 0.5, 0.5)
     preprocessing = Preprocessing(size, size, "nearest", half, half)
@@ -65,42 +53,6 @@ def test_on_a_cpu_the_images_stay_where_they_were_decoded() -> None:
     assert there.images.is_contiguous()
     assert there.images.data_ptr() == decoded.images.ctypes.data
     np.testing.assert_array_equal(there.images.permute(0, 2, 3, 1).numpy(), decoded.images)
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    assert torch.equal(augmented(pixels(), "none", 7, HERE), pixels())
-
-
-def test_a_flip_mirrors_about_half_of_the_images() -> None:
-    images = pixels(100, 8)
-    made = augmented(images, "flip", 0, HERE)
-    mirrored = [torch.equal(one, image.flip(-1)) for one, image in zip(made, images, strict=True)]
-    kept = [torch.equal(one, image) for one, image in zip(made, images, strict=True)]
-    assert all(one != other for one, other in zip(mirrored, kept, strict=True))
-    assert 25 < sum(mirrored) < 75
-
-
-@pytest.mark.parametrize("side", [4, 16, 32])
-def test_a_shift_moves_by_at_most_an_eighth_and_repeats_the_edge(side: int) -> None:
-    images, most = pixels(30, side), max(1, side // 8)
-    moves = set()
-    for one, image in zip(augmented(images, "shift", 0, HERE), images, strict=True):
-        found = [
-            (down, right)
-            for down in range(-most, most + 1)
-            for right in range(-most, most + 1)
-            if torch.equal(one, moved(image, down, right))
-        ]
-        assert len(found) == 1
-        moves.update(found)
-    assert len(moves) > 4
-
-
-def moved(image: Tensor, down: int, right: int) -> Tensor:
-    side = image.shape[-1]
-    rows = torch.tensor([min(max(row + down, 0), side - 1) for row in range(side)])
-    columns = torch.tensor([min(max(column + right, 0), side - 1) for column in range(side)])
-    return image[:, rows][:, :, columns]
 
 
 @given(st.integers(1, 60), st.integers(0, 2**40), st.integers(0, 5), st.integers(0, 5))

@@ -68,7 +68,12 @@ def test_the_hash_of_what_the_first_release_could_be_asked_stays() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"one_shot": True}, {"target_accuracy": 0.9}, {"scope": Scope.STAGES, "stage_shares": (1.0, 2.0)}],
+    [
+        {"one_shot": True},
+        {"pruning_epochs": 1},
+        {"target_accuracy": 0.9},
+        {"scope": Scope.STAGES, "stage_shares": (1.0, 2.0)},
+    ],
 )
 def test_how_to_prune_is_part_of_the_hash_and_comes_back(changes: dict[str, object]) -> None:
     config = small_config(Path("data"), **changes)

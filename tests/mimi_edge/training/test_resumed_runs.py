@@ -30,6 +30,7 @@ from mimi_edge.training.batches import Place
 from mimi_edge.training.checkpoints import _KEY, _SHA256, NAME, _content_sha256, load_checkpoint, save_checkpoint
 from mimi_edge.training.config import TrainingConfig, run_files
 from mimi_edge.training.loop import Progress, make_optimizer
+from mimi_edge.training.recipes import PAPER, RECIPES
 from mimi_edge.training.reports import finished_report
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training
 
@@ -142,6 +143,7 @@ def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pic
         {"scope": Scope.STAGES, "stage_shares": (1.0, 3.0)},
         {"one_shot": True},
         {"augment": "flip+shift"},
+        {**RECIPES[PAPER], "epochs": 2, "warm_up_epochs": 1, "batch_size": 8},
     ],
 )
 def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(

@@ -29,6 +29,7 @@ from mimi_edge.profiles.comparison.trials import ANY_SIZE
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy
 from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.recipes import PAPER, RECIPES
 from mimi_edge.training.reports import TrainingReport
 
 SMALL = ComparisonConfig(methods=("mimi", "lora", "linear"), budgets_mb=(0.5, 0.1), seeds=2, learning_rates=(0.1, 0.01))
@@ -212,3 +213,20 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
 def test_nonsense_is_refused(changes: dict[str, object], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         ComparisonConfig(**changes)
+
+
+def test_a_recipe_is_for_all_methods(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    laboratory.compare(tmp_path / "out", replace(SMALL, recipe=PAPER))
+    configs = laboratory.configs.values()
+    assert {config.method for config in configs} == {"mimi", "lora", "linear"}
+    assert {(config.mixup, config.augment, config.decay_vectors) for config in configs} == {
+        (RECIPES[PAPER]["mixup"], RECIPES[PAPER]["augment"], False)
+    }
+    with pytest.raises(ConfigError, match="recipe: paper there, quick here"):
+        laboratory.compare(tmp_path / "out")
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--recipe"):
+        replace(SMALL, recipe="slow")

@@ -1,0 +1,24 @@
+"""Brightness, contrast and saturation by chance, other ones for each image of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+
+
+def jittered(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Multiplies each image's brightness, contrast and saturation, in this order, by 1 - strength to 1 + strength.
+
+    Args:
+        pixels: uint8 [B, 3, S, S].
+        strength: 0 changes nothing, 1 may take all away.
+        generator: of what is drawn.
+    """
+    factors = 1 + strength * (2 * torch.rand((3, len(pixels), 1, 1, 1), generator=generator) - 1)
+    brightness, contrast, saturation = factors.to(pixels.device)
+    made = (pixels.float() * brightness).clamp(0, 255)
+    grey = functional.rgb_to_grayscale(made).mean((1, 2, 3), keepdim=True)
+    made = torch.lerp(grey, made, contrast).clamp(0, 255)
+    made = torch.lerp(functional.rgb_to_grayscale(made), made, saturation)
+    return made.round().clamp(0, 255).to(torch.uint8)

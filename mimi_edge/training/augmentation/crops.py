@@ -1,0 +1,32 @@
+"""Random crops of the fitted images, stretched back to their size: torchvision's RandomResizedCrop for a batch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ASPECT = 4 / 3
+"""Crops are at most so many times as wide as high, or as high as wide."""
+
+
+def cropped(pixels: Tensor, least_area: float, generator: torch.Generator) -> Tensor:
+    """Replaces each image by a part of itself.
+
+    Args:
+        pixels: uint8 [B, 3, S, S].
+        least_area: of a part, as a share of the image; the most is all of it.
+        generator: of what is drawn.
+    """
+    areas, aspects, down, right = torch.rand((4, len(pixels)), generator=generator)
+    areas = least_area + (1 - least_area) * areas
+    wider = torch.exp((2 * aspects - 1) * math.log(ASPECT) / 2)
+    height, width = ((areas.sqrt() * share).clamp(max=1) for share in (1 / wider, wider))
+    theta = torch.zeros(len(pixels), 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = width, (2 * right - 1) * (1 - width)
+    theta[:, 1, 1], theta[:, 1, 2] = height, (2 * down - 1) * (1 - height)
+    grid = functional.affine_grid(theta.to(pixels.device), list(pixels.shape), align_corners=False)
+    made = functional.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+    return made.round().clamp(0, 255).to(torch.uint8)

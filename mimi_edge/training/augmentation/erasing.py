@@ -1,0 +1,47 @@
+"""Random erasing: noise in the place of a part of some images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LEAST_AREA, MOST_AREA = 0.02, 1 / 3
+"""Of the part that is erased, as shares of the image: what timm takes."""
+ASPECT = 10 / 3
+"""It is at most so many times as wide as high, or as high as wide."""
+
+
+def erased(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Fills a rectangle of some images with noise.
+
+    Args:
+        pixels: uint8 [B, 3, S, S].
+        share: of the images that lose a part, on average.
+        generator: of what is drawn.
+    """
+    chosen = (torch.rand(len(pixels), generator=generator) < share).nonzero()[:, 0]
+    side = pixels.shape[-1]
+    height, width, down, right = _rectangles(len(chosen), generator)
+    noise = torch.randint(0, 256, (len(chosen), *pixels.shape[1:]), dtype=torch.uint8, generator=generator)
+    steps = (torch.arange(side) + 0.5) / side
+    rows = _between(steps, down * (1 - height), height)
+    columns = _between(steps, right * (1 - width), width)
+    where = (rows[:, :, None] & columns[:, None, :])[:, None].to(pixels.device)
+    made, index = pixels.clone(), chosen.to(pixels.device)
+    made[index] = torch.where(where, noise.to(pixels.device), pixels[index])
+    return made
+
+
+def _rectangles(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Height, width, and where they begin, as shares of what there is; each [count]."""
+    areas, aspects, down, right = torch.rand((4, count), generator=generator)
+    areas = LEAST_AREA + (MOST_AREA - LEAST_AREA) * areas
+    wider = torch.exp((2 * aspects - 1) * math.log(ASPECT) / 2)
+    height, width = ((areas.sqrt() * share).clamp(max=1) for share in (1 / wider, wider))
+    return height, width, down, right
+
+
+def _between(steps: Tensor, begin: Tensor, length: Tensor) -> Tensor:
+    return (steps >= begin[:, None]) & (steps < (begin + length)[:, None])

@@ -1,0 +1,25 @@
+"""Mirrored images, and images that are moved a little: the two variations that cost next to nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHIFT_SHARE = 8
+"""Images move by at most an eighth of their side where they are augmented by shifts."""
+
+
+def flipped(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrors half of the images, uint8 [B, 3, S, S]."""
+    mirrored = (torch.rand(len(pixels), generator=generator) < 0.5).to(pixels.device)
+    return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Moves each of the images, uint8 [B, 3, S, S], by some pixels; the edge is repeated."""
+    count, side = len(pixels), pixels.shape[-1]
+    most = max(1, side // SHIFT_SHARE)
+    moves = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
+    rows, columns = (torch.arange(side) + moves).clamp(0, side - 1).to(pixels.device)
+    batch = torch.arange(count, device=pixels.device)[:, None, None]
+    return pixels[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
