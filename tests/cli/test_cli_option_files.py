@@ -125,7 +125,7 @@ def test_a_fault_of_the_command_line_has_no_line(asked: Any) -> None:
         ("epochs: &a 3\nseed: *a", "o.yaml", "anchors or aliases"),
         ('data = "a\\u0000b"', "o.toml", "data (line 1): it holds a zero byte"),
         ("[train]\nepochs = 3", "o.toml", "train: there is no such option"),
-        ("epochs: null", "o.yaml", "epochs (line 1): expected a whole number, got None"),
+        ("seed: null", "o.yaml", "seed (line 1): expected a whole number, got None"),
     ],
 )
 def test_a_file_that_cannot_be_read_so_is_one_clear_error(asked: Any, content: str, name: str, said: str) -> None:

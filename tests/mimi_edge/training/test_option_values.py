@@ -51,6 +51,13 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     keep_rounds=False,
     head_store=Store.FP32,
     round_from="last",
+    pruning_epochs=2,
+    warm_up_epochs=1,
+    decay_vectors=False,
+    clip_norm=5.0,
+    drop_path=0.1,
+    mixup=0.8,
+    cutmix=1.0,
 )
 
 
