@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mimi_edge.choices import Store
+from mimi_edge.choices import Store, own_head_store
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.errors import ConfigError
@@ -42,8 +42,12 @@ def command(
 
 
 def _document(one: SupportedBackbone, budget_bytes: int, classes: int, store: Store) -> dict[str, Any]:
+    from mimi_edge.tasks.low_bit import SCALE_BYTES
+
     left = budget_bytes - _bytes_of_head(one, classes, store)
-    neurons = max(0, left) / (2 * one.widths * store.weight_dtype.itemsize)
+    # A neuron has two vectors; where their weights have few bits, each has a scale, too.
+    scales = SCALE_BYTES * one.sites if store.low_bits else 0
+    neurons = max(0, left) / (2 * (one.widths * store.bits / 8 + scales))
     return asdict(one) | {"left_bytes": left, "neurons_per_site": round(neurons, 2)}
 
 
@@ -60,6 +64,7 @@ def _bytes_of_head(one: SupportedBackbone, classes: int, store: Store) -> int:
         preprocessing=Preprocessing(one.pixels, one.pixels, "bicubic", (0.5,) * 3, (0.5,) * 3),
         activation="gelu",
         store=store,
+        head_store=own_head_store(store),
         accuracy={"val": SplitAccuracy(0.5, 1000), "test": SplitAccuracy(0.5, 1000)},
         training_sha256="0" * 64,
         versions={"mimi-edge": "0.1.0", "timm": "1.0.0", "torch": "2.0.0"},

@@ -19,6 +19,7 @@ from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.sites import network_order
 
 if TYPE_CHECKING:
+    from mimi_edge.choices import Store
     from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
 
 GRAPH_SUFFIX = ".onnx"
@@ -78,6 +79,7 @@ def _looking(path: Path) -> Callable[[Path], Inspected] | None:
 def _task(path: Path) -> Inspected:
     from mimi_edge.tasks.descriptions import method_in_words
     from mimi_edge.tasks.files import open_task
+    from mimi_edge.tasks.task import HEAD_WEIGHT
 
     file = open_task(path)
     task, content = file.task, file.stated_sha256
@@ -91,6 +93,7 @@ def _task(path: Path) -> Inspected:
         "classes": list(header.classes),
         "accuracy": {split: asdict(value) for split, value in header.accuracy.items()},
         "store": header.store.value,
+        "head_store": header.store_of(HEAD_WEIGHT).value,
         "activation": header.activation,
         "method": asdict(header.method),
         "preprocessing": asdict(header.preprocessing),
@@ -110,7 +113,7 @@ def _task(path: Path) -> Inspected:
         show_facts(
             f"Task {header.name}",
             {
-                "size": f"{document['size_bytes']:,} bytes, weights as {header.store.value}",
+                "size": f"{document['size_bytes']:,} bytes, weights as {_stores(header.store, header.head_store)}",
                 "backbone": f"{header.backbone.name}, content {header.backbone.sha256[:12]}",
                 "method": method_in_words(header.method),
                 **({"neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites"} if task.neurons else {}),
@@ -301,6 +304,10 @@ def _value_in_words(value: Any) -> str:
 def _tested(headers: Mapping[str, Any], name: str) -> str:
     tested = headers[name].accuracy.get("test")
     return "not known" if tested is None else f"{tested.accuracy:.2%}"
+
+
+def _stores(store: Store, of_head: Store | None) -> str:
+    return store.value if of_head is None else f"{store.value}, the head's as {of_head.value}"
 
 
 def _classes(classes: tuple[str, ...]) -> str:

@@ -46,9 +46,16 @@ class Store(str, Enum):
         return np.dtype(np.float16 if self is Store.FP16 or self.low_bits else np.float32)
 
 
-def head_store(store: Store) -> Store:
-    """How a head is kept that nobody said anything of: it has the fewest weights and needs them most."""
-    return Store.INT8 if store.low_bits else store
+def own_head_store(store: Store, asked: Store | None = None) -> Store | None:
+    """How the weights of a head are kept, None where that is how all are.
+
+    Args:
+        store: of all others.
+        asked: for the head; where nobody did, few bits leave it at int8, since it has the fewest weights and needs them
+            most.
+    """
+    chosen = asked or (Store.INT8 if store.low_bits else store)
+    return None if chosen is store else chosen
 
 
 class Scope(str, Enum):

@@ -11,7 +11,7 @@ import timm
 
 from mimi_edge.budgets import Budget, Cost, CostModel, largest_that_fits, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
-from mimi_edge.choices import Scope, Store, head_store
+from mimi_edge.choices import Scope, own_head_store
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.methods.catalogue import method_named
@@ -203,12 +203,6 @@ def _schedule(config: TrainingConfig, costs: CostModel) -> Schedule:
     return planned.in_one_shot if config.one_shot else planned
 
 
-def _head_store(config: TrainingConfig) -> Store | None:
-    """How the head is kept, where that is not how everything is."""
-    chosen = config.head_store or head_store(config.store)
-    return None if chosen is config.store else chosen
-
-
 def _header(
     config: TrainingConfig,
     dataset: Dataset,
@@ -223,7 +217,7 @@ def _header(
         preprocessing=backbone.preprocessing,
         activation=config.activation,
         store=config.store,
-        head_store=_head_store(config),
+        head_store=own_head_store(config.store, config.head_store),
         accuracy={name: SplitAccuracy(0.0, count) for name, count in counts.items()},
         training_sha256=config.sha256,
         versions={

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from method_samples import header_of, sample_task
 
-from mimi_edge.choices import Store, head_store
+from mimi_edge.choices import Store, own_head_store
 from mimi_edge.errors import ArtifactError
 from mimi_edge.tasks.files import open_task, read_outline, read_task, site_table, task_bytes, write_task
 from mimi_edge.tasks.low_bit import largest_level, levels, pack, row_bytes, unpack
@@ -145,4 +145,6 @@ def test_what_is_no_packed_matrix_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("store", Store)
 def test_a_head_of_few_bits_is_kept_in_more_unless_somebody_says_so(store: Store) -> None:
-    assert head_store(store) is (Store.INT8 if store.low_bits else store)
+    assert own_head_store(store) is (Store.INT8 if store.low_bits else None)
+    assert own_head_store(store, store) is None
+    assert own_head_store(store, Store.FP32) is (None if store is Store.FP32 else Store.FP32)
