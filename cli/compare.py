@@ -19,6 +19,7 @@ from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.images.sources.names import is_named
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.training.asked_config import absolute
 from mimi_edge.training.backbone_choice import chosen_backbone
@@ -115,7 +116,7 @@ def command(
             budgets_mb=_numbers(budget_mb, "--budget-mb"),
             seeds=seeds,
             learning_rates=_numbers(lrs, "--lrs"),
-            data=data if data.startswith("builtin:") else absolute(data),
+            data=data if is_named(data) else absolute(data),
             backbone=chosen_backbone(backbone, data, weights),
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             image_size=image_size,

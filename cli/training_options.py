@@ -110,10 +110,19 @@ def training_config(
         str,
         typer.Option(
             help="A folder with a folder of images per class (optionally under train/ val/ test/), "
-            "or builtin:digits, builtin:fashion.",
+            "a .csv or .tsv with the columns path, label and, if you like, split; or builtin:digits, builtin:fashion, "
+            "generated:sprites-location, generated:sprites-orientation.",
             rich_help_panel=DATA,
         ),
     ] = DEFAULTS["data"],
+    data_columns: Annotated[
+        str,
+        typer.Option(
+            help="Titles in a table, where they are others: path=file,label=class,split=fold.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULTS["data_columns"],
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -300,6 +309,7 @@ def training_config(
         round_from=round_from,
         flops_count=flops_count,
         data=data,
+        data_columns=data_columns,
         backbone=backbone,
         weights=weights,
         name=name,

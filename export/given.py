@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener
 from mimi_edge.images.dataset import LabelledImages, Split, decode_split, load_dataset
-from mimi_edge.images.faults import classes_of
-from mimi_edge.images.folders import find_images
 from mimi_edge.images.read_image import shown
+from mimi_edge.images.sources.asked import Asked
+from mimi_edge.images.sources.find import source_of
+from mimi_edge.images.sources.names import is_named
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import Task
 
@@ -132,16 +132,16 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
     if where is None:
         return None
     task = given.task
-    if config is None and not where.startswith(DATA_PREFIX):
+    if config is None and not is_named(where):
         # Before the images are shared out: a class that training left out may have too few for that.
-        root = Path(where).expanduser().absolute()
-        _require_its_classes(given, where, classes_of(find_images(root)), task)
+        _require_its_classes(given, where, source_of(where).classes(Asked(where)), task)
     dataset = load_dataset(
         where,
         seed=config.seed if config is not None else 0,
         skip_bad_images=config is not None and config.skip_bad_images,
         listener=listener,
-        split=None if given.run is None or where.startswith(DATA_PREFIX) else given.run.split,
+        columns=config.data_columns if config is not None else "",
+        split=None if given.run is None or is_named(where) else given.run.split,
     )
     _require_its_classes(given, where, dataset.classes, task)
     return dataset.splits[split]

@@ -51,7 +51,7 @@ def classes_of(tree: Tree) -> tuple[str, ...]:
 
 
 def _class_faults(root: Path, tree: Tree) -> list[str]:
-    if fault := _layout_fault(root, tree):
+    if tree.of_folders and (fault := _layout_fault(root, tree)):
         return [fault]
     classes, faults = classes_of(tree), []
     if len(classes) < 2:
@@ -77,7 +77,8 @@ def _layout_fault(root: Path, tree: Tree) -> str | None:
 
 def _difference_faults(tree: Tree, split: str, classes: tuple[str, ...]) -> list[str]:
     missing = [shown(name) for name in classes if name not in tree.parts[split]]
-    return [f"{tree.place(split)} has no folder for {listed(missing)}, which other splits have"] if missing else []
+    lacks = "folder for" if tree.of_folders else "image of"
+    return [f"{tree.place(split)} has no {lacks} {listed(missing)}, which other splits have"] if missing else []
 
 
 def _empty_fault(tree: Tree, split: str, name: str, found: FoundImages) -> str:

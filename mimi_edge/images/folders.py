@@ -41,12 +41,14 @@ class Tree:
         remarks: sentences on how the folder was understood, where that is not plain.
         faults: what makes it unusable.
         names: what the folder of each split is called.
+        of_folders: whether folders say which image is of which class, not a table.
     """
 
     parts: Mapping[str, Part]
     remarks: tuple[str, ...]
     faults: tuple[str, ...]
     names: Mapping[str, str] = field(default_factory=dict)
+    of_folders: bool = True
 
     @property
     def source(self) -> str:
@@ -54,7 +56,9 @@ class Tree:
         return "train" if "train" in self.parts else EVERYTHING
 
     def place(self, split: str) -> str:
-        """What messages call the folder of a split, with the slash."""
+        """What messages call the folder of a split, with the slash; or the split of a table."""
+        if not self.of_folders:
+            return f"the split {split}"
         return f"{shown(self.names.get(split, split))}/"
 
 

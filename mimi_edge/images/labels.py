@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ DELIMITERS = ",;\t|"
 TABLES = (".csv", ".tsv")
 LABEL_NAMES = ("label", "labels", "class", "class_name", "classname", "category", "target", "species", "breed", "tag")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "usage", "fold")
+IMAGE_NAMES = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
+COLUMNS = ("path", "label", "split")
+"""What a table says of an image; it need not say the last."""
 LARGEST_SAMPLE_BYTES = 200_000
 ROWS_LOOKED_UP = 20
 MOST_COLUMNS, MOST_PLACES = 20, 8
@@ -43,6 +46,20 @@ class LabelTable:
     label_column: int
 
 
+def columns_in(titles: Sequence[str], asked: Mapping[str, str]) -> dict[str, int]:
+    """Which column has what, from 0, by the titles in a table's first row; what has none is missing.
+
+    Args:
+        titles: of the columns.
+        asked: titles to look for instead of those that are usual, by what they stand for.
+    """
+    known = dict(zip(COLUMNS, (IMAGE_NAMES, LABEL_NAMES, SPLIT_COLUMNS), strict=True))
+    at = {title.strip().lower(): column for column, title in reversed(list(enumerate(titles)))}
+    wanted = {part: (asked[part].lower(),) if part in asked else names for part, names in known.items()}
+    found = {part: next((at[name] for name in names if name in at), None) for part, names in wanted.items()}
+    return {part: column for part, column in found.items() if column is not None}
+
+
 def table_of_labels(folder: Path, named: Path | None = None) -> LabelTable | None:
     """The table in a folder that names images in it or one folder deeper; of several, the first by name.
 
@@ -63,8 +80,8 @@ def folders_from_table(table: LabelTable) -> str:
     target = table.path.parent.with_name(f"{table.path.parent.name}-by-class")
     name = f"row[{table.image_column}]" + (f" + {table.ending!r}" if table.ending else "")
     quoted = shlex.quote(shown(target))
-    return f"""{shown(table.path)} names images (column {table.image_column + 1}) and classes (column \
-{table.label_column + 1}). Here a class is a folder: this makes folders, with links to your images.
+    return f"""{_given_itself(table)}{shown(table.path)} names images (column {table.image_column + 1}) and classes \
+(column {table.label_column + 1}). Here a class is a folder: this makes folders, with links to your images.
 
 python3 - <<'END'
 import csv, os
@@ -78,6 +95,17 @@ for row in csv.reader(open({shown(table.path)!r}, newline="", encoding="utf-8-si
 END
 
 Then give --data {quoted}"""
+
+
+def _given_itself(table: LabelTable) -> str:
+    """That the table can be given as it is, if its titles say what is where."""
+    titles = _rows(table.path)[1][:1]
+    if table.ending or table.place != table.path.parent or not titles:
+        return ""
+    at = columns_in(titles[0], {})
+    if (at.get("path"), at.get("label")) != (table.image_column, table.label_column):
+        return ""
+    return f"The table says which image is of which class: give it, as --data {shlex.quote(shown(table.path))}\n\nOr: "
 
 
 def _places(folder: Path) -> list[Path]:

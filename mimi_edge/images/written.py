@@ -40,6 +40,19 @@ def split_document(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def require_its_own_split(spec: str, dataset: Dataset, written: Mapping[str, Any] | None) -> None:
+    """Checks that a written split, if there is one, is that of a data set whose splits are fixed.
+
+    Raises:
+        ConfigError: it is another's.
+    """
+    if written is not None and written != split_document(dataset):
+        raise ConfigError(
+            f"The written split is not that of {spec}, whose splits are fixed. "
+            "Name the data that the split was made of, or start a new run."
+        )
+
+
 @dataclass(frozen=True)
 class WrittenSplit:
     """What `split_document` writes, once it was read and makes sense.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.budgets import Budget, budget_from_units
-from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX, DEFAULT_DATA
+from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.labels import TABLES
+from mimi_edge.images.sources.names import bare_name, is_named
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
 from mimi_edge.training.recipes import QUICK, with_recipe
@@ -59,7 +61,7 @@ def asked_config(
     try:
         config = TrainingConfig(
             budget=budget or Budget(size_bytes=1),
-            data=data if data.startswith(DATA_PREFIX) else absolute(data),
+            data=data if is_named(data) else absolute(data),
             backbone=chosen,
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             name=name or default_name(data),
@@ -93,7 +95,8 @@ def absolute(path: str) -> str:
 
 
 def default_name(data: str) -> str:
-    """What a task is called after its data: the last part of a folder's path, or the built-in data's name."""
-    if data.startswith(DATA_PREFIX):
-        return data.removeprefix(DATA_PREFIX)
-    return Path(data).expanduser().resolve().name or "task"
+    """What a task is called after its data: a folder's name, a table's without its ending, or that of named data."""
+    if is_named(data):
+        return bare_name(data)
+    path = Path(data).expanduser().resolve()
+    return (path.stem if path.suffix.lower() in TABLES else path.name) or "task"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, DATA_PREFIX
+from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.sources.names import is_named
 from mimi_edge.training.config import PRETRAINED
 
 SUITED = {
@@ -40,7 +41,7 @@ def chosen_backbone(asked: str | None, data: str, weights: str = PRETRAINED) -> 
     if asked is not None:
         return _without_prefixes(asked)
     # What is not there is no reason to talk about backbones: whoever reads the data will say so.
-    if data.startswith(DATA_PREFIX) or not Path(data).expanduser().exists():
+    if is_named(data) or not Path(data).expanduser().exists():
         return BACKBONE_NAME
     if weights == PRETRAINED and (found := _at_hand()) is not None:
         return found

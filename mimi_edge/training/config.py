@@ -89,7 +89,7 @@ class TrainingConfig:
 
     Attributes:
         budget: that the finished task must meet.
-        data: `builtin:digits`, `builtin:fashion`, or a folder.
+        data: a folder, a table of images, or the name of a data set, such as `builtin:digits`.
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
         image_size: S, side in pixels of what the backbone sees; None is what it is made for.
@@ -125,6 +125,7 @@ class TrainingConfig:
             None where only the budget does.
         method: name of the method that adapts the backbone.
         settings: of the method, those that are not its defaults.
+        data_columns: titles of the columns of a table of images, where they are not the usual ones.
         head_store: how the head's weights are kept; None is what suits the store.
         round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
         max_minutes: that training may take, in all sittings together; None for as long as it takes.
@@ -162,6 +163,7 @@ class TrainingConfig:
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
     image_size: int | None = None
+    data_columns: str = ""
     head_store: Store | None = None
     round_from: str = "first"
     max_minutes: float | None = None
@@ -195,7 +197,16 @@ class TrainingConfig:
 
 _RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "drop_path", "mixup", "cutmix")
 _LATER = (
-    *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
+    *(
+        "stage_shares",
+        "one_shot",
+        "target_accuracy",
+        "image_size",
+        "data_columns",
+        "head_store",
+        "round_from",
+        "max_minutes",
+    ),
     *("patience", *_RECIPES),
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}

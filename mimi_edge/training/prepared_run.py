@@ -14,6 +14,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope, own_head_store
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
+from mimi_edge.images.sources.names import is_named
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
@@ -162,6 +163,7 @@ def _loaded(
             min_images=config.min_images,
             listener=remarks.append,
             split=split,
+            columns=config.data_columns,
         )
         backbone = load_backbone(config.backbone, config.weights, seed=config.seed, image_size=config.image_size)
         if config.drop_path > 0:
@@ -179,7 +181,7 @@ def backbone_in_words(config: TrainingConfig, backbone: LoadedBackbone) -> str:
     said = f"Backbone: {config.backbone}, which sees {side} x {side} pixels; weights: {config.weights}."
     if config.weights == RANDOM:
         said += " Random weights know nothing of images; they are for trying out."
-    elif config.backbone == BACKBONE_NAME and not config.data.startswith(DATA_PREFIX):
+    elif config.backbone == BACKBONE_NAME and not is_named(config.data):
         said += f" It is for trying out; photographs want a larger one, such as --backbone {next(iter(SUITED))}."
     return said
 

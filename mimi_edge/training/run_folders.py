@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
+from mimi_edge.images.sources.names import is_named
 from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.training.config import ANSWERS_FILE, CONFIG_FILE, TASK_SUFFIX, TrainingConfig, read_config, read_split
@@ -54,9 +54,9 @@ class Run:
             return None
 
     def missing_images(self) -> str | None:
-        """The folder that its images were in, if it is gone."""
+        """The folder or table that its images were found by, if it is gone."""
         data = self.config.data
-        return None if data.startswith(DATA_PREFIX) or Path(data).is_dir() else data
+        return None if is_named(data) or Path(data).exists() else data
 
     @cached_property
     def split(self) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from PIL import Image
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Event, Note
 from mimi_edge.images import decode
-from mimi_edge.images.dataset import ArrayImages, Dataset, FileImages, decode_dataset, decode_split, load_dataset
+from mimi_edge.images.dataset import Dataset, decode_dataset, decode_split, load_dataset
 from mimi_edge.images.preprocessing import Preprocessing, fit
 from mimi_edge.images.read_image import UnusableImageError
+from mimi_edge.images.sources.builtin import ArrayImages
+from mimi_edge.images.sources.folder import FileImages
 from mimi_edge.images.splits import Split
 
 HALF = (0.5, 0.5, 0.5)

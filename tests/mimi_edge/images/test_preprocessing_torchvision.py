@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mimi_edge.images.dataset import FileImages, decode_split
+from mimi_edge.images.dataset import decode_split
 from mimi_edge.images.preprocessing import INTERPOLATIONS, Preprocessing, fit, normalise
 from mimi_edge.images.read_image import read_rgb
+from mimi_edge.images.sources.folder import FileImages
 from mimi_edge.images.splits import Split
 from mimi_edge.tasks.stores import Floats
 

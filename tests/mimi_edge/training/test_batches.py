@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from training_samples import CLASSES, adapted_model, randomised, small_config
 
-from mimi_edge.images.dataset import ArrayImages, Split, decode_split
+from mimi_edge.images.dataset import Split, decode_split
 from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.images.sources.builtin import ArrayImages
 from mimi_edge.training import runs
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import (

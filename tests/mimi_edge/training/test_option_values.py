@@ -45,6 +45,7 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     one_shot=True,
     target_accuracy=0.9,
     image_size=96,
+    data_columns="path=file",
     max_minutes=1.5,
     patience=4,
     tensorboard=True,

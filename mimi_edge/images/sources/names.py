@@ -1,0 +1,19 @@
+"""Data that has a name and is no path."""
+
+from __future__ import annotations
+
+from mimi_edge.builtin import DATA_PREFIX
+
+GENERATED_PREFIX = "generated:"
+"""What the names of data sets begin with whose images are made by formula."""
+PREFIXES = (DATA_PREFIX, GENERATED_PREFIX)
+
+
+def is_named(spec: str) -> bool:
+    """Whether data is named, and so the same on every machine, its splits included; else it is a path."""
+    return spec.startswith(PREFIXES)
+
+
+def bare_name(spec: str) -> str:
+    """Of named data, without what says where it is from."""
+    return spec.partition(":")[2]
