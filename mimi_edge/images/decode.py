@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
-from mimi_edge.images.copies import Copies, SeenImage, digest, find_copies
+from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
-from mimi_edge.images.preprocessing import Preprocessing, fit
-from mimi_edge.images.read_image import UnusableImageError
+from mimi_edge.images.fitted import Fitted, fitted_images, usable_threads
+from mimi_edge.images.free_room import free_memory_bytes
+from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Dataset, Labels, Split
 from mimi_edge.tasks.task import SplitAccuracy
 
-MOST_WORKERS = 8
-"""Threads; more of them cost memory before they gain time."""
-BLOCK = 32
-"""Images handed out per worker at a time: an interrupt waits for none of those that have not been begun."""
 PROGRESS_STEPS = 200
 
 
@@ -81,7 +75,7 @@ def decode_split(
     good: list[int] = []
     digests: list[bytes] = []
     bad: dict[int, str] = {}
-    for index, outcome in _progress(_outcomes(split, preprocessing, workers or usable_threads()), split, listener):
+    for index, outcome in _progress(fitted_images(split, preprocessing, workers or usable_threads()), split, listener):
         if isinstance(outcome, str):
             bad[index] = outcome
         else:
@@ -154,41 +148,14 @@ def _decoded_or_fault(
         return str(error)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """One image, [S, S, 3], and what stands for its pixels."""
-
-    pixels: NDArray[np.uint8]
-    digest: bytes
-
-
 def _room(count: int, size: int) -> NDArray[np.uint8]:
     """Room for images [n, S, S, 3], laid out as [n, 3, S, S]: training takes it as it is, without a second copy."""
     return np.empty((count, 3, size, size), np.uint8).transpose(0, 2, 3, 1)
 
 
-def _outcomes(split: Split, preprocessing: Preprocessing, workers: int) -> Iterator[tuple[int, _Fitted | str]]:
-    """Each image by index, or the reason why there is none."""
-
-    def decode(index: int) -> _Fitted | str:
-        try:
-            pixels = fit(split.image(index), preprocessing)
-        except UnusableImageError as error:
-            return error.reason
-        return _Fitted(pixels, digest(pixels))
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for start in range(0, len(split), BLOCK * workers):
-            block = range(start, min(start + BLOCK * workers, len(split)))
-            yield from zip(block, pool.map(decode, block), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _progress(
-    outcomes: Iterable[tuple[int, _Fitted | str]], split: Split, listener: Listener
-) -> Iterator[tuple[int, _Fitted | str]]:
+    outcomes: Iterable[tuple[int, Fitted | str]], split: Split, listener: Listener
+) -> Iterator[tuple[int, Fitted | str]]:
     stage, total = f"reading {split.name} images", len(split)
     every = max(1, total // PROGRESS_STEPS)
     listener(Advance(stage, 0, total))
@@ -224,29 +191,11 @@ def _require_all_classes(split: Split, good: Sequence[int]) -> None:
         )
 
 
-def usable_threads() -> int:
-    """As many as this process has processors, up to eight: each holds a whole photograph."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # Not on this system.
-        count = os.cpu_count() or 1
-    return min(MOST_WORKERS, count)
-
-
 def _require_memory(split: Split, preprocessing: Preprocessing) -> None:
     """Refuses what would be killed half-way: the system promises memory first and looks for it later."""
-    needed, free = len(split) * preprocessing.size**2 * 3, _free_memory_bytes()
+    needed, free = len(split) * preprocessing.size**2 * 3, free_memory_bytes()
     if free is not None and needed > free:
         raise ConfigError(
             f"The {len(split)} {split.name} images need {needed / 1e9:.1f} GB of memory at {preprocessing.size} x "
             f"{preprocessing.size} pixels; {free / 1e9:.1f} GB are free. Use fewer images, or more memory."
         )
-
-
-def _free_memory_bytes() -> int | None:
-    """Memory that can be had without swapping, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
