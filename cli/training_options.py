@@ -13,6 +13,7 @@ import typer
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.free_room import IMAGES
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.texts import excerpt
@@ -128,6 +129,14 @@ def training_config(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
     ] = DEFAULTS["skip_bad_images"],
+    images: Annotated[
+        str,
+        typer.Option(
+            help=f"Where decoded images are kept: {', '.join(IMAGES)}; mapped is a file in the cache.",
+            autocompletion=_among(lambda: IMAGES),
+            rich_help_panel=MACHINE,
+        ),
+    ] = DEFAULTS["images"],
     min_images: Annotated[
         int,
         typer.Option(min=0, help="Leave out classes with fewer images (of those to train on).", rich_help_panel=DATA),
@@ -236,6 +245,7 @@ def training_config(
         weights=weights,
         name=name,
         skip_bad_images=skip_bad_images,
+        images=images,
         min_images=min_images,
         epochs=epochs,
         batch_size=batch_size,

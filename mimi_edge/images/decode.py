@@ -1,19 +1,21 @@
-"""Decodes all images of a split into one array, with a few threads."""
+"""Decodes all images of a split into one array, in memory or in a file of the cache, with a few threads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimi_edge.caches import default_cache
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
-from mimi_edge.images.fitted import Fitted, fitted_images, usable_threads
-from mimi_edge.images.free_room import free_memory_bytes
+from mimi_edge.images.fitted import Fitted, fitted_image, fitted_images, usable_threads
+from mimi_edge.images.free_room import MAPPED, MEMORY, free_memory_bytes, is_mapped, is_small
+from mimi_edge.images.mapped import FOLDER, Entry, Kept, entry_of, kept_on_disk
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Dataset, Labels, Split
 from mimi_edge.tasks.task import SplitAccuracy
@@ -56,6 +58,7 @@ def decode_split(
     skip_bad_images: bool = False,
     listener: Listener = silent,
     workers: int | None = None,
+    entry: Entry | None = None,
 ) -> LabelledImages:
     """Reads every image of a split and makes it the backbone's size, in the order of the split.
 
@@ -65,33 +68,29 @@ def decode_split(
         skip_bad_images: go on without images that cannot be used, and say so.
         listener: hears of the progress.
         workers: threads; as many as there are processors, up to eight, if None.
+        entry: of the split in the cache, to keep the images in; they are kept in memory if None.
 
     Raises:
         ConfigError: images cannot be used (all are counted, the first ten named); no image of a class is left; or
             the split needs more memory than there is.
     """
-    _require_memory(split, preprocessing)
-    images = _room(len(split), preprocessing.size)
-    good: list[int] = []
-    digests: list[bytes] = []
-    bad: dict[int, str] = {}
-    for index, outcome in _progress(fitted_images(split, preprocessing, workers or usable_threads()), split, listener):
-        if isinstance(outcome, str):
-            bad[index] = outcome
-        else:
-            images[len(good)] = outcome.pixels
-            digests.append(outcome.digest)
-            good.append(index)
+    outcomes = _Outcomes(split, preprocessing, workers or usable_threads(), listener)
+    if entry is None:
+        _require_memory(split, preprocessing)
+        kept = _kept_in_memory(outcomes)
+    else:
+        kept = kept_on_disk(entry, outcomes, outcomes.again, listener)
+    good, bad = kept.good, kept.bad
     if bad and not skip_bad_images:
         raise ConfigError(_bad_images_message(split, bad))
     if bad:
         _require_all_classes(split, good)
         listener(Note(f"Skipped {len(bad)} of {len(split)} {split.name} images: {listed(_origins(split, bad))}."))
     return LabelledImages(
-        images[: len(good)],
+        kept.images,
         split.labels[good],
         _origins(split, bad),
-        tuple(digests),
+        tuple(kept.digests),
         name=split.name,
         classes=split.classes,
         source=split,
@@ -104,16 +103,25 @@ def decode_dataset(
     *,
     skip_bad_images: bool = False,
     listener: Listener = silent,
+    images: str = MEMORY,
 ) -> dict[str, LabelledImages]:
     """Decodes all splits; bad images of all of them come in one error, and images that are the same in Notes.
 
+    Args:
+        dataset: with its splits.
+        preprocessing: of the task.
+        skip_bad_images: as of `decode_split`.
+        listener: hears of the progress.
+        images: one of `mimi_edge.images.free_room.IMAGES`: where they are kept.
+
     Raises:
-        ConfigError: as of `decode_split`.
+        ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
+    entries = _entries(dataset, preprocessing, images, listener)
     decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
-        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener)
+        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener, entries.get(name))
         if isinstance(outcome, str):
             faults.append(outcome)
         else:
@@ -140,12 +148,52 @@ def _seen(split: Split, decoded: LabelledImages) -> list[SeenImage]:
 
 
 def _decoded_or_fault(
-    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener
+    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener, entry: Entry | None
 ) -> LabelledImages | str:
     try:
-        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener)
+        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener, entry=entry)
     except ConfigError as error:
         return str(error)
+
+
+def _entries(dataset: Dataset, preprocessing: Preprocessing, images: str, listener: Listener) -> dict[str, Entry]:
+    """Entries of the cache to keep the splits in; none where memory does."""
+    needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size**2 * 3
+    if images != MAPPED and is_small(needed):
+        return {}
+    cache, kept = default_cache() / FOLDER, {} if images == MEMORY else dataset.splits
+    entries = {name: entry_of(split, preprocessing, cache) for name, split in kept.items()}
+    missing = sum(entry.missing_bytes for entry in entries.values())
+    return entries if is_mapped(images, needed, missing, cache, listener) else {}
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcomes:
+    """Decodes the images of a split from an index on, or one alone."""
+
+    split: Split
+    preprocessing: Preprocessing
+    workers: int
+    listener: Listener
+
+    def __call__(self, first: int) -> Iterator[tuple[int, Fitted | str]]:
+        found = fitted_images(self.split, self.preprocessing, self.workers, first)
+        return _progress(found, self.split, self.listener, first)
+
+    def again(self, index: int) -> Fitted | str:
+        return fitted_image(self.split, self.preprocessing, index)
+
+
+def _kept_in_memory(outcomes: _Outcomes) -> Kept:
+    kept = Kept(_room(len(outcomes.split), outcomes.preprocessing.size))
+    for index, outcome in outcomes(0):
+        if isinstance(outcome, str):
+            kept.bad[index] = outcome
+        else:
+            kept.images[len(kept.good)] = outcome.pixels
+            kept.digests.append(outcome.digest)
+            kept.good.append(index)
+    return replace(kept, images=kept.images[: len(kept.good)])
 
 
 def _room(count: int, size: int) -> NDArray[np.uint8]:
@@ -154,11 +202,11 @@ def _room(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def _progress(
-    outcomes: Iterable[tuple[int, Fitted | str]], split: Split, listener: Listener
+    outcomes: Iterable[tuple[int, Fitted | str]], split: Split, listener: Listener, first: int
 ) -> Iterator[tuple[int, Fitted | str]]:
     stage, total = f"reading {split.name} images", len(split)
     every = max(1, total // PROGRESS_STEPS)
-    listener(Advance(stage, 0, total))
+    listener(Advance(stage, first, total))
     for index, outcome in outcomes:
         yield index, outcome
         if (index + 1) % every == 0 or index + 1 == total:

@@ -17,6 +17,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.free_room import AUTO, IMAGES
 from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
@@ -68,7 +69,7 @@ LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
-_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images")
+_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "images")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class TrainingConfig:
         settings: of the method, those that are not its defaults.
         head_store: how the head's weights are kept; None is what suits the store.
         round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
+        images: one of IMAGES: where decoded images are kept.
     """
 
     budget: Budget
@@ -141,6 +143,7 @@ class TrainingConfig:
     image_size: int | None = None
     head_store: Store | None = None
     round_from: str = "first"
+    images: str = AUTO
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -154,12 +157,12 @@ class TrainingConfig:
         if self.method == MIMI:  # as it was hashed when there was no other
             del document["method"], document["settings"]
         for name in _LATER:  # likewise
-            if document[name] == _DEFAULTS[name]:
+            if name in document and document[name] == _DEFAULTS[name]:
                 del document[name]
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from")
+_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "images")
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
@@ -295,6 +298,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--activation": (config.activation, ACTIVATION_NAMES),
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
         "--round-from": (config.round_from, ROUND_FROM),
+        "--images": (config.images, IMAGES),
     }
     faults += [
         f"{option} must be one of {', '.join(allowed)}, got {excerpt(value)}"

@@ -188,6 +188,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
         prepared.backbone.preprocessing,
         skip_bad_images=config.skip_bad_images,
         listener=listener,
+        images=config.images,
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
     prepared.backbone.module.to(device)
