@@ -168,6 +168,10 @@ def training_config(
             rich_help_panel=METHOD,
         ),
     ] = DEFAULTS["augment"],
+    balance: Annotated[
+        bool,
+        typer.Option("--balance", help="As many images of each class in an epoch.", rich_help_panel=METHOD),
+    ] = DEFAULTS["balance"],
     rho: Annotated[
         float, typer.Option(help="Share of the adapters' cost that a pruning takes.", rich_help_panel=METHOD)
     ] = DEFAULTS["rho"],
@@ -253,6 +257,7 @@ def training_config(
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
         augment=augment,
+        balance=balance,
         rho=rho,
         start_ratio=start_ratio,
         score=score,

@@ -158,22 +158,31 @@ def kept_on_disk(
     Raises:
         OSError: the cache cannot be written, or the disk is full; what is decoded stays for the next try.
     """
-    while True:
-        if (kept := _whole(entry, again)) is not None:
-            return kept
-        with _unfinished(entry, listener) as pixels:
-            if pixels is None:  # another process finished it, or removed it
-                continue
-            try:
-                blocks = _decode_the_rest(entry, pixels, outcomes, again)
-            except OSError as error:
-                error.filename = error.filename or str(entry.unfinished)  # a full disk names no file
-                raise
-            kept = _kept(entry, blocks, pixels)
-            _publish(entry)
-            # For as long as the images are mapped, so that nobody clears them away.
-            _try_lock(pixels, exclusive=False)
-            return kept
+    try:
+        while (kept := _whole(entry, again) or _made(entry, outcomes, again, listener)) is None:
+            pass  # another process finished it, or removed it
+    except OSError as error:
+        error.filename = error.filename or str(entry.unfinished)  # a full disk names no file
+        raise
+    return kept
+
+
+def _made(
+    entry: Entry,
+    outcomes: Callable[[int], Iterator[tuple[int, Outcome]]],
+    again: Callable[[int], Outcome],
+    listener: Listener,
+) -> Kept | None:
+    """The images of an entry that is finished now; None where another process was faster."""
+    with _unfinished(entry, listener) as pixels:
+        if pixels is None:
+            return None
+        blocks = _decode_the_rest(entry, pixels, outcomes, again)
+        kept = _kept(entry, blocks, pixels)
+        _publish(entry)
+        # For as long as the images are mapped, so that nobody clears them away.
+        _try_lock(pixels, exclusive=False)
+        return kept
 
 
 def _whole(entry: Entry, again: Callable[[int], Outcome]) -> Kept | None:

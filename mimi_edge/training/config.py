@@ -34,6 +34,8 @@ CONFIG_FILE = "config.json"
 """In a run folder: what the run was asked to do."""
 SPLIT_FILE = "split.json"
 """In a run folder: which image is in which split."""
+LEAKAGE_FILE = "leakage.csv"
+"""In a run folder: images that are the same as others; not there where there are none."""
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """In a run folder: where the training stands."""
 KEPT_FILE = "kept.checkpoint"
@@ -110,6 +112,7 @@ class TrainingConfig:
         head_store: how the head's weights are kept; None is what suits the store.
         round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
         images: one of IMAGES: where decoded images are kept.
+        balance: draw as many training images of each class in an epoch, however many it has.
     """
 
     budget: Budget
@@ -144,6 +147,7 @@ class TrainingConfig:
     head_store: Store | None = None
     round_from: str = "first"
     images: str = AUTO
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -162,7 +166,7 @@ class TrainingConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "images")
+_LATER = ("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "images", "balance")
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
@@ -200,6 +204,7 @@ def run_files(task: str) -> tuple[str, ...]:
     return (
         CONFIG_FILE,
         SPLIT_FILE,
+        LEAKAGE_FILE,
         CHECKPOINT_FILE,
         KEPT_FILE,
         ANSWERS_FILE,

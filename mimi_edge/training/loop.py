@@ -14,7 +14,7 @@ from torch.nn import functional
 from mimi_edge.durations import duration
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Advance, Listener
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, epoch_order
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, augmented, training_order
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
 
@@ -158,7 +158,7 @@ def train_round(
         begin = progress.place
         if begin.step == 0:
             progress.loss = EpochLoss(torch.zeros((), device=device))
-        order = epoch_order(len(inputs.train), config.seed, begin).to(device)
+        order = training_order(inputs.train, config.seed, begin, balance=config.balance).to(device)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]

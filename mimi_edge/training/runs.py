@@ -21,6 +21,7 @@ from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.images.copies import Copies, leakage_csv
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
@@ -30,7 +31,7 @@ from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
 from mimi_edge.texts import json_text
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, on_device, prefix_tokens, training_order
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
@@ -39,6 +40,7 @@ from mimi_edge.training.config import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
     KEPT_FILE,
+    LEAKAGE_FILE,
     REPORT_FILE,
     SPLIT_FILE,
     TASK_SUFFIX,
@@ -84,7 +86,7 @@ class Run:
         folder: where it is kept.
         prepared: what it works on.
         images: of each split, on the device.
-        seen_in_training: how many images of other splits are training images too.
+        copies: images that are the same as others.
         device: where it runs.
         listener: hears of the progress.
     """
@@ -92,7 +94,7 @@ class Run:
     folder: Path
     prepared: Prepared
     images: Mapping[str, DeviceImages]
-    seen_in_training: Mapping[str, int]
+    copies: Copies
     device: torch.device
     listener: Listener
 
@@ -149,6 +151,7 @@ def train_claimed(
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
     _write_json(run.folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
+    _write_leakage(run)
     return _go_on(run, started, should_stop, checkpoint_seconds)
 
 
@@ -176,6 +179,7 @@ def resume_training(
     with claimed_again(folder, config.name):
         prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
         run = _opened(folder, prepared, listener)
+        _write_leakage(run)
         return _go_on(run, started, should_stop, checkpoint_seconds)
 
 
@@ -192,8 +196,8 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
     prepared.backbone.module.to(device)
-    seen = copies_in(prepared.dataset, decoded).seen_in("train")
-    return Run(folder, prepared, _images_on_device(decoded, prepared, device), seen, device, listener)
+    copies = copies_in(prepared.dataset, decoded)
+    return Run(folder, prepared, _images_on_device(decoded, prepared, device), copies, device, listener)
 
 
 def _go_on(run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float) -> TrainingReport:
@@ -330,7 +334,7 @@ def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInput
 def _exact_loss(run: Run, model: EditedModel, place: Place) -> LossOfBatch:
     """The loss of a training batch, by number, for scores: they are compared to the last bit."""
     config, images = run.prepared.config, run.images
-    order = epoch_order(len(images["train"]), config.seed, place)
+    order = training_order(images["train"], config.seed, place, balance=config.balance)
     # In fp32, from the images on, whatever the training computes in.
     exact = RoundInputs(images["train"], images["val"], None, autocast(run.device, "fp32"), ())
 
@@ -437,7 +441,7 @@ def _measured_task(run: Run, model: EditedModel) -> tuple[Task, dict[str, ClassR
             given.cpu().numpy(),
             run.images[split].labels.cpu().numpy(),
             header.classes,
-            run.seen_in_training.get(split, 0),
+            run.copies.seen_in("train").get(split, 0),
         )
         for split, given in answered.items()
     }
@@ -484,6 +488,12 @@ def _look_for_matplotlib(listener: Listener) -> None:
                 f"picture: {install_line(TRAIN)}"
             )
         )
+
+
+def _write_leakage(run: Run) -> None:
+    """Which images are in two splits; nothing is written where none is."""
+    if run.copies.across:
+        write_whole(run.folder / LEAKAGE_FILE, leakage_csv(run.copies))
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from full_disk import room_for
 from PIL import Image
 
 from mimi_edge.caches import CACHE_VARIABLE
@@ -174,6 +175,15 @@ def test_a_block_whose_pixels_were_lost_is_decoded_again(data: Path, cache: Path
     split, reader = counted(data)
     assert_same(decode_split(split, SMALL, entry=entry_of(split, SMALL, cache)), decode_split(split_of(data), SMALL))
     assert reader.reads == COUNT - BLOCK
+
+
+def test_a_full_disk_is_said_and_then_gone_on_with(data: Path, cache: Path) -> None:
+    with room_for(2 * BLOCK * IMAGE_BYTES + 10), pytest.raises(OSError) as caught:  # noqa: PT011
+        mapped(data, cache)
+    assert str(cache) in str(caught.value)
+    split, reader = counted(data)
+    assert_same(decode_split(split, SMALL, entry=entry_of(split, SMALL, cache)), decode_split(split_of(data), SMALL))
+    assert reader.reads == COUNT - 2 * BLOCK
 
 
 KILLED = """

@@ -141,6 +141,7 @@ def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pic
         {"scope": Scope.STAGES, "stage_shares": (1.0, 3.0)},
         {"one_shot": True},
         {"augment": "flip+shift"},
+        {"balance": True},
     ],
 )
 def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(
