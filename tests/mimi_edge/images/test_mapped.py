@@ -189,21 +189,22 @@ def test_a_full_disk_is_said_and_then_gone_on_with(data: Path, cache: Path) -> N
 KILLED = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[3:]
 import test_mapped as here
-split, reader = here.counted(Path(sys.argv[2]))
+split, reader = here.counted(Path(sys.argv[1]))
 read = reader._read
 def slowly(index):
     time.sleep(0.01)
     return read(index)
 reader._read = slowly
-here.decode_split(split, here.SMALL, entry=here.entry_of(split, here.SMALL, Path(sys.argv[3])), workers=1)
+here.decode_split(split, here.SMALL, entry=here.entry_of(split, here.SMALL, Path(sys.argv[2])), workers=1)
 """
 
 
 def begun(data: Path, cache: Path) -> subprocess.Popen[bytes]:
     """A process that decodes slowly, once it has noted a block."""
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(data), str(cache)])
+    here = Path(__file__).parent
+    process = subprocess.Popen([sys.executable, "-c", KILLED, data, cache, here, here.parents[1]])
     notes = entry(data, cache).unfinished / BLOCKS
     while process.poll() is None and not (notes.exists() and notes.stat().st_size):
         time.sleep(0.005)
