@@ -33,6 +33,7 @@ SUMMARIES = {
     "verify": "Check every hash, every graph's references and every task file. Names all that is wrong, with exit "
     "code 4.",
     "install-task": "Add or replace tasks in a package, all or none of them. Needs no torch and no network.",
+    "cache": "List what the cache folder holds, by kind, with sizes and last use; --clear makes room.",
     "doctor": "Look at this machine: what is installed, what each command can do here, and the line that brings "
     "what is missing.",
     "ledger": "Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N.",

@@ -14,6 +14,7 @@ from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.cli.option_files import CONFIG, LIST, OptionFile, takes_option_file
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.free_room import IMAGES
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.texts import excerpt
@@ -153,6 +154,14 @@ def training_config(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Go on without unusable images.", rich_help_panel=DATA)
     ] = DEFAULTS["skip_bad_images"],
+    images: Annotated[
+        str,
+        typer.Option(
+            help=f"Where decoded images are kept: {', '.join(IMAGES)}; mapped is a file in the cache.",
+            autocompletion=_among(lambda: IMAGES),
+            rich_help_panel=MACHINE,
+        ),
+    ] = DEFAULTS["images"],
     min_images: Annotated[
         int,
         typer.Option(min=0, help="Leave out classes with fewer images (of those to train on).", rich_help_panel=DATA),
@@ -204,6 +213,10 @@ def training_config(
             completed=kinds.SHOWN,
         ),
     ] = None,
+    balance: Annotated[
+        bool,
+        typer.Option("--balance", help="As many images of each class in an epoch.", rich_help_panel=METHOD),
+    ] = DEFAULTS["balance"],
     mixup: Annotated[float | None, _of_recipe("mixup", "Alpha of Mixup; 0 for none.")] = None,
     cutmix: Annotated[float | None, _of_recipe("cutmix", "Alpha of CutMix; 0 for none.")] = None,
     drop_path: Annotated[
@@ -314,6 +327,7 @@ def training_config(
         weights=weights,
         name=name,
         skip_bad_images=skip_bad_images,
+        images=images,
         min_images=min_images,
         recipe=recipe,
         epochs=epochs,
@@ -329,6 +343,7 @@ def training_config(
         mixup=mixup,
         cutmix=cutmix,
         drop_path=drop_path,
+        balance=balance,
         rho=rho,
         start_ratio=start_ratio,
         score=score,

@@ -19,9 +19,10 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from mimi_edge.caches import CACHE_VARIABLE, content_key, default_cache
 from mimi_edge.errors import ArtifactError, ExportMismatchError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, Note, silent
-from mimi_edge.export.cache import CACHE_VARIABLE, VanishedError, content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.cache import VanishedError, is_whole, new_entry
 from mimi_edge.export.graph_files import WRITTEN_AS, save_with_weights
 from mimi_edge.export.graphs import (
     BACKBONE_GRAPH,

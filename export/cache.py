@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mimi_edge.caches import CACHE_VARIABLE
 from mimi_edge.documents import json_value, read_bytes, typed
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.export.staging import SUFFIX, settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.texts import json_text
 
-CACHE_VARIABLE = "MIMI_EDGE_CACHE"
 LARGEST_SEAL_BYTES = 1_000_000
 SEAL = "sha256.json"
 """Name of the file in an entry that says what its other files hash to."""
-
-
-def default_cache() -> Path:
-    """The folder that the environment variable MIMI_EDGE_CACHE names, else this user's cache folder."""
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser()
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("mimi-edge"))
-
-
-def content_key(*parts: object) -> str:
-    """A file name for whatever is made from these parts (anything JSON can hold)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
 
 def is_whole(entry: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mimi_edge.export.cache import content_key, default_cache
+from mimi_edge.caches import content_key, default_cache
 from mimi_edge.files import sha256_of, write_whole
 
 FOLDER = "hashes"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mimi_edge.caches import default_cache
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
-from mimi_edge.export.cache import default_cache
 from mimi_edge.export.external_data import VerifiedGraph, verify_graph
 from mimi_edge.export.graphs import INPUT, GraphInfo
 from mimi_edge.files import sha256_of

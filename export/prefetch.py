@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.decode import usable_threads
+from mimi_edge.images.fitted import usable_threads
 from mimi_edge.images.preprocessing import Preprocessing, fit, normalise
 from mimi_edge.images.read_image import read_rgb
 from mimi_edge.tasks.stores import Floats

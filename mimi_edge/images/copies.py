@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +17,7 @@ DIGEST_BYTES = 16
 NAMED = 5
 """Pairs of files that a sentence names."""
 
+LEAKAGE_COLUMNS = ("split", "image", "earlier split", "same image there", "same class")
 Pair = tuple[str, str]
 """Where an image is from, and where the same one was seen before."""
 
@@ -91,6 +94,18 @@ def find_copies(splits: Mapping[str, Sequence[SeenImage]]) -> Copies:
         within={key: tuple(pairs) for key, pairs in found.within.items()},
         contradicting=tuple(found.contradicting),
     )
+
+
+def leakage_csv(copies: Copies) -> bytes:
+    """All images that are in two splits, as a table: each with the one of an earlier split that is the same."""
+    contradicting = set(copies.contradicting)
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(LEAKAGE_COLUMNS)
+    for (split, earlier), pairs in copies.across.items():
+        for pair in pairs:
+            table.writerow((split, pair[0], earlier, pair[1], "no" if pair in contradicting else "yes"))
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 @dataclass

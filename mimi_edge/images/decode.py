@@ -1,29 +1,25 @@
-"""Decodes all images of a split into one array, with a few threads."""
+"""Decodes all images of a split into one array, in memory or in a file of the cache, with a few threads."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimi_edge.caches import default_cache
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
-from mimi_edge.images.copies import Copies, SeenImage, digest, find_copies
+from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
-from mimi_edge.images.preprocessing import Preprocessing, fit
-from mimi_edge.images.read_image import UnusableImageError
+from mimi_edge.images.fitted import Fitted, fitted_image, fitted_images, usable_threads
+from mimi_edge.images.free_room import MAPPED, MEMORY, free_memory_bytes, is_mapped, is_small
+from mimi_edge.images.mapped import FOLDER, Entry, Kept, entry_of, kept_on_disk
+from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Dataset, Labels, Split
 from mimi_edge.tasks.task import SplitAccuracy
 
-MOST_WORKERS = 8
-"""Threads; more of them cost memory before they gain time."""
-BLOCK = 32
-"""Images handed out per worker at a time: an interrupt waits for none of those that have not been begun."""
 PROGRESS_STEPS = 200
 
 
@@ -62,6 +58,7 @@ def decode_split(
     skip_bad_images: bool = False,
     listener: Listener = silent,
     workers: int | None = None,
+    entry: Entry | None = None,
 ) -> LabelledImages:
     """Reads every image of a split and makes it the backbone's size, in the order of the split.
 
@@ -71,33 +68,29 @@ def decode_split(
         skip_bad_images: go on without images that cannot be used, and say so.
         listener: hears of the progress.
         workers: threads; as many as there are processors, up to eight, if None.
+        entry: of the split in the cache, to keep the images in; they are kept in memory if None.
 
     Raises:
         ConfigError: images cannot be used (all are counted, the first ten named); no image of a class is left; or
             the split needs more memory than there is.
     """
-    _require_memory(split, preprocessing)
-    images = _room(len(split), preprocessing.size)
-    good: list[int] = []
-    digests: list[bytes] = []
-    bad: dict[int, str] = {}
-    for index, outcome in _progress(_outcomes(split, preprocessing, workers or usable_threads()), split, listener):
-        if isinstance(outcome, str):
-            bad[index] = outcome
-        else:
-            images[len(good)] = outcome.pixels
-            digests.append(outcome.digest)
-            good.append(index)
+    outcomes = _Outcomes(split, preprocessing, workers or usable_threads(), listener)
+    if entry is None:
+        _require_memory(split, preprocessing)
+        kept = _kept_in_memory(outcomes)
+    else:
+        kept = kept_on_disk(entry, outcomes, outcomes.again, listener)
+    good, bad = kept.good, kept.bad
     if bad and not skip_bad_images:
         raise ConfigError(_bad_images_message(split, bad))
     if bad:
         _require_all_classes(split, good)
         listener(Note(f"Skipped {len(bad)} of {len(split)} {split.name} images: {listed(_origins(split, bad))}."))
     return LabelledImages(
-        images[: len(good)],
+        kept.images,
         split.labels[good],
         _origins(split, bad),
-        tuple(digests),
+        tuple(kept.digests),
         name=split.name,
         classes=split.classes,
         source=split,
@@ -110,16 +103,25 @@ def decode_dataset(
     *,
     skip_bad_images: bool = False,
     listener: Listener = silent,
+    images: str = MEMORY,
 ) -> dict[str, LabelledImages]:
     """Decodes all splits; bad images of all of them come in one error, and images that are the same in Notes.
 
+    Args:
+        dataset: with its splits.
+        preprocessing: of the task.
+        skip_bad_images: as of `decode_split`.
+        listener: hears of the progress.
+        images: one of `mimi_edge.images.free_room.IMAGES`: where they are kept.
+
     Raises:
-        ConfigError: as of `decode_split`.
+        ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
+    entries = _entries(dataset, preprocessing, images, listener)
     decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
-        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener)
+        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener, entries.get(name))
         if isinstance(outcome, str):
             faults.append(outcome)
         else:
@@ -146,20 +148,52 @@ def _seen(split: Split, decoded: LabelledImages) -> list[SeenImage]:
 
 
 def _decoded_or_fault(
-    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener
+    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener, entry: Entry | None
 ) -> LabelledImages | str:
     try:
-        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener)
+        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener, entry=entry)
     except ConfigError as error:
         return str(error)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """One image, [S, S, 3], and what stands for its pixels."""
+def _entries(dataset: Dataset, preprocessing: Preprocessing, images: str, listener: Listener) -> dict[str, Entry]:
+    """Entries of the cache to keep the splits in; none where memory does."""
+    needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size**2 * 3
+    if images != MAPPED and is_small(needed):
+        return {}
+    cache, kept = default_cache() / FOLDER, {} if images == MEMORY else dataset.splits
+    entries = {name: entry_of(split, preprocessing, cache) for name, split in kept.items()}
+    missing = sum(entry.missing_bytes for entry in entries.values())
+    return entries if is_mapped(images, needed, missing, cache, listener) else {}
 
-    pixels: NDArray[np.uint8]
-    digest: bytes
+
+@dataclass(frozen=True, eq=False)
+class _Outcomes:
+    """Decodes the images of a split from an index on, or one alone."""
+
+    split: Split
+    preprocessing: Preprocessing
+    workers: int
+    listener: Listener
+
+    def __call__(self, first: int) -> Iterator[tuple[int, Fitted | str]]:
+        found = fitted_images(self.split, self.preprocessing, self.workers, first)
+        return _progress(found, self.split, self.listener, first)
+
+    def again(self, index: int) -> Fitted | str:
+        return fitted_image(self.split, self.preprocessing, index)
+
+
+def _kept_in_memory(outcomes: _Outcomes) -> Kept:
+    kept = Kept(_room(len(outcomes.split), outcomes.preprocessing.size))
+    for index, outcome in outcomes(0):
+        if isinstance(outcome, str):
+            kept.bad[index] = outcome
+        else:
+            kept.images[len(kept.good)] = outcome.pixels
+            kept.digests.append(outcome.digest)
+            kept.good.append(index)
+    return replace(kept, images=kept.images[: len(kept.good)])
 
 
 def _room(count: int, size: int) -> NDArray[np.uint8]:
@@ -167,31 +201,12 @@ def _room(count: int, size: int) -> NDArray[np.uint8]:
     return np.empty((count, 3, size, size), np.uint8).transpose(0, 2, 3, 1)
 
 
-def _outcomes(split: Split, preprocessing: Preprocessing, workers: int) -> Iterator[tuple[int, _Fitted | str]]:
-    """Each image by index, or the reason why there is none."""
-
-    def decode(index: int) -> _Fitted | str:
-        try:
-            pixels = fit(split.image(index), preprocessing)
-        except UnusableImageError as error:
-            return error.reason
-        return _Fitted(pixels, digest(pixels))
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for start in range(0, len(split), BLOCK * workers):
-            block = range(start, min(start + BLOCK * workers, len(split)))
-            yield from zip(block, pool.map(decode, block), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _progress(
-    outcomes: Iterable[tuple[int, _Fitted | str]], split: Split, listener: Listener
-) -> Iterator[tuple[int, _Fitted | str]]:
+    outcomes: Iterable[tuple[int, Fitted | str]], split: Split, listener: Listener, first: int
+) -> Iterator[tuple[int, Fitted | str]]:
     stage, total = f"reading {split.name} images", len(split)
     every = max(1, total // PROGRESS_STEPS)
-    listener(Advance(stage, 0, total))
+    listener(Advance(stage, first, total))
     for index, outcome in outcomes:
         yield index, outcome
         if (index + 1) % every == 0 or index + 1 == total:
@@ -224,29 +239,11 @@ def _require_all_classes(split: Split, good: Sequence[int]) -> None:
         )
 
 
-def usable_threads() -> int:
-    """As many as this process has processors, up to eight: each holds a whole photograph."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # Not on this system.
-        count = os.cpu_count() or 1
-    return min(MOST_WORKERS, count)
-
-
 def _require_memory(split: Split, preprocessing: Preprocessing) -> None:
     """Refuses what would be killed half-way: the system promises memory first and looks for it later."""
-    needed, free = len(split) * preprocessing.size**2 * 3, _free_memory_bytes()
+    needed, free = len(split) * preprocessing.size**2 * 3, free_memory_bytes()
     if free is not None and needed > free:
         raise ConfigError(
             f"The {len(split)} {split.name} images need {needed / 1e9:.1f} GB of memory at {preprocessing.size} x "
             f"{preprocessing.size} pixels; {free / 1e9:.1f} GB are free. Use fewer images, or more memory."
         )
-
-
-def _free_memory_bytes() -> int | None:
-    """Memory that can be had without swapping, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None

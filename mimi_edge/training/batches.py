@@ -72,6 +72,38 @@ def epoch_order(count: int, seed: int, place: Place) -> Tensor:
     return torch.randperm(count, generator=generator_for(seed, "order", place.round, place.epoch))
 
 
+def balanced_order(labels: Tensor, seed: int, place: Place) -> Tensor:
+    """As many positions as there are images, int64 [n], of which each class has an even share, for an epoch.
+
+    An image of a small class comes again only once all of its class have come; which images of a large class are left
+    out, and which classes have one more where n cannot be shared evenly, is another choice every epoch.
+
+    Args:
+        labels: int64 [n], of all images.
+        seed: of the run.
+        place: whose epoch it is.
+    """
+    generator = generator_for(seed, "balance", place.round, place.epoch)
+    members = [(labels == label).nonzero().flatten() for label in labels.unique()]
+    share, over = divmod(len(labels), len(members))
+    with_one_more = set(torch.randperm(len(members), generator=generator)[:over].tolist())
+    drawn = [_in_turns(one, share + (number in with_one_more), generator) for number, one in enumerate(members)]
+    return torch.cat(drawn)[torch.randperm(len(labels), generator=generator)]
+
+
+def _in_turns(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """So many of the members: all of them in some order, again and again."""
+    turns = -(-count // len(members))
+    return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(turns)])[:count]
+
+
+def training_order(images: DeviceImages, seed: int, place: Place, *, balance: bool) -> Tensor:
+    """Positions of the images of an epoch in their order, int64 [n]."""
+    if balance:
+        return balanced_order(images.labels.cpu(), seed, place)
+    return epoch_order(len(images), seed, place)
+
+
 @dataclass(frozen=True)
 class PrefixTokens:
     """What the frozen beginning of the backbone makes of every image, computed once a round.

@@ -17,6 +17,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.free_room import AUTO, IMAGES
 from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
@@ -33,6 +34,8 @@ CONFIG_FILE = "config.json"
 """In a run folder: what the run was asked to do."""
 SPLIT_FILE = "split.json"
 """In a run folder: which image is in which split."""
+LEAKAGE_FILE = "leakage.csv"
+"""In a run folder: images that are the same as others; not there where there are none."""
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """In a run folder: where the training stands."""
 KEPT_FILE = "kept.checkpoint"
@@ -80,7 +83,7 @@ LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
-_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds")
+_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds", "images")
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class TrainingConfig:
         patience: epochs after which a training ends whose validation accuracy has not risen; None for never.
         tensorboard: write files for TensorBoard, too.
         keep_rounds: keep the task after each training, of methods that prune.
+        images: one of IMAGES: where decoded images are kept.
+        balance: draw as many training images of each class in an epoch, however many it has.
     """
 
     budget: Budget
@@ -177,6 +182,8 @@ class TrainingConfig:
     drop_path: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    images: str = AUTO
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -190,24 +197,15 @@ class TrainingConfig:
         if self.method == MIMI:  # as it was hashed when there was no other
             del document["method"], document["settings"]
         for name in _LATER:  # likewise
-            if document[name] == _DEFAULTS[name]:
+            if name in document and document[name] == _DEFAULTS[name]:
                 del document[name]
         return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 _RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "drop_path", "mixup", "cutmix")
 _LATER = (
-    *(
-        "stage_shares",
-        "one_shot",
-        "target_accuracy",
-        "image_size",
-        "data_columns",
-        "head_store",
-        "round_from",
-        "max_minutes",
-    ),
-    *("patience", *_RECIPES),
+    *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
+    *("patience", "data_columns", "images", "balance", *_RECIPES),
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
@@ -245,7 +243,17 @@ def run_files(task: str) -> tuple[str, ...]:
     """Names of all files that a run makes in its folder, given the name of its task."""
     pictures = (CHART_FILE, CURVE_FILE, CONFUSION_CHART_FILE)
     told = (OPTIONS_FILE, LOG_FILE, CONFUSION_FILE, REPORT_FILE)
-    return (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE, ANSWERS_FILE, *told, *pictures, task + TASK_SUFFIX)
+    return (
+        CONFIG_FILE,
+        SPLIT_FILE,
+        LEAKAGE_FILE,
+        CHECKPOINT_FILE,
+        KEPT_FILE,
+        ANSWERS_FILE,
+        *told,
+        *pictures,
+        task + TASK_SUFFIX,
+    )
 
 
 def read_config(folder: Path) -> tuple[TrainingConfig, Neurons | None]:
@@ -337,6 +345,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--activation": (config.activation, ACTIVATION_NAMES),
         "--flops-count": (config.flops_count, FLOPS_COUNTS),
         "--round-from": (config.round_from, ROUND_FROM),
+        "--images": (config.images, IMAGES),
     }
     faults += [
         f"{option} must be one of {', '.join(allowed)}, got {excerpt(value)}"

@@ -17,7 +17,7 @@ from mimi_edge.events import Advance, Listener
 from mimi_edge.training.augmentation.augment import augmented
 from mimi_edge.training.augmentation.kinds import NONE
 from mimi_edge.training.augmentation.mixing import Mixing, mixed
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, training_order
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.drop_path import dropping_paths
 from mimi_edge.training.early_end import is_out_of_patience
@@ -204,7 +204,7 @@ def train_round(
         begin, epochs = progress.place, epochs_of(inputs.epochs, progress)[progress.place.round]
         if begin.step == 0:
             progress.loss = EpochLoss(torch.zeros((), device=device))
-        order = epoch_order(len(inputs.train), config.seed, begin).to(device)
+        order = training_order(inputs.train, config.seed, begin, balance=config.balance).to(device)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]

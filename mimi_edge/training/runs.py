@@ -23,6 +23,7 @@ from mimi_edge.documents import typed
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.images.copies import Copies, leakage_csv
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
@@ -31,7 +32,7 @@ from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
 from mimi_edge.texts import json_text
-from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, epoch_order, on_device, prefix_tokens
+from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, on_device, prefix_tokens, training_order
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
@@ -41,6 +42,7 @@ from mimi_edge.training.config import (
     CONFIG_FILE,
     CONFUSION_FILE,
     KEPT_FILE,
+    LEAKAGE_FILE,
     OPTIONS_FILE,
     REPORT_FILE,
     SPLIT_FILE,
@@ -94,7 +96,7 @@ class Run:
         folder: where it is kept.
         prepared: what it works on.
         images: of each split, on the device.
-        seen_in_training: how many images of other splits are training images too.
+        copies: images that are the same as others.
         device: where it runs.
         listener: hears of the progress.
     """
@@ -102,7 +104,7 @@ class Run:
     folder: Path
     prepared: Prepared
     images: Mapping[str, DeviceImages]
-    seen_in_training: Mapping[str, int]
+    copies: Copies
     device: torch.device
     listener: Listener
 
@@ -166,6 +168,7 @@ def train_claimed(
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
     write_whole(run.folder / OPTIONS_FILE, options_text(config).encode())
     _write_json(run.folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
+    _write_leakage(run)
     return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
@@ -194,6 +197,7 @@ def resume_training(
     with claimed_again(folder, config.name):
         prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
         run = _opened(folder, prepared, listener)
+        _write_leakage(run)
         return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
@@ -206,11 +210,12 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
         prepared.backbone.preprocessing,
         skip_bad_images=config.skip_bad_images,
         listener=listener,
+        images=config.images,
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
     prepared.backbone.module.to(device)
-    seen = copies_in(prepared.dataset, decoded).seen_in("train")
-    return Run(folder, prepared, _images_on_device(decoded, prepared, device), seen, device, listener)
+    copies = copies_in(prepared.dataset, decoded)
+    return Run(folder, prepared, _images_on_device(decoded, prepared, device), copies, device, listener)
 
 
 def _go_on(
@@ -390,7 +395,7 @@ def _inputs(run: Run, model: EditedModel, epochs: tuple[int, ...]) -> RoundInput
 def _exact_loss(run: Run, model: EditedModel, place: Place) -> LossOfBatch:
     """The loss of a training batch, by number, for scores: they are compared to the last bit."""
     config, images = run.prepared.config, run.images
-    order = epoch_order(len(images["train"]), config.seed, place)
+    order = training_order(images["train"], config.seed, place, balance=config.balance)
     # In fp32, from the images on, whatever the training computes in.
     exact = RoundInputs(images["train"], images["val"], None, autocast(run.device, "fp32"), ())
 
@@ -511,7 +516,7 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     }
     pairs = {split: (given.cpu().numpy(), run.images[split].labels.cpu().numpy()) for split, given in answered.items()}
     recalls = {
-        split: class_recalls(given, labels, header.classes, run.seen_in_training.get(split, 0))
+        split: class_recalls(given, labels, header.classes, run.copies.seen_in("train").get(split, 0))
         for split, (given, labels) in pairs.items()
     }
     measured = replace(task, header=replace(header, accuracy=accuracy))
@@ -535,6 +540,12 @@ def _look_for_matplotlib(listener: Listener) -> None:
                 f"picture: {install_line(TRAIN)}"
             )
         )
+
+
+def _write_leakage(run: Run) -> None:
+    """Which images are in two splits; nothing is written where none is."""
+    if run.copies.across:
+        write_whole(run.folder / LEAKAGE_FILE, leakage_csv(run.copies))
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ COMMANDS = (
     "ledger",
     "inspect",
     "devices",
+    "cache",
     "doctor",
     "pack",
     "verify",

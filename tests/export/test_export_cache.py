@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from mimi_edge.caches import CACHE_VARIABLE, content_key, default_cache
 from mimi_edge.errors import ConfigError
 from mimi_edge.export import staging
-from mimi_edge.export.cache import CACHE_VARIABLE, VanishedError, content_key, default_cache, is_whole, new_entry
+from mimi_edge.export.cache import VanishedError, is_whole, new_entry
 
 FILL_AND_DIE = """
 import os, signal, sys

@@ -13,9 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from mimi_edge.caches import default_cache
 from mimi_edge.documents import read_bytes
 from mimi_edge.events import Listener, Note
-from mimi_edge.export.cache import default_cache
 from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.locks import locked
 from mimi_edge.files import write_whole

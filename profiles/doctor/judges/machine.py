@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mimi_edge.export.cache import CACHE_VARIABLE
+from mimi_edge.caches import CACHE_VARIABLE
 from mimi_edge.installation import pip_line
 from mimi_edge.parts import TRT
 from mimi_edge.profiles.doctor.findings import Finding, State, first_sentence

@@ -29,7 +29,7 @@ def machine() -> Iterator[Mapping[str, Any]]:
 
 def cache() -> Iterator[Mapping[str, Any]]:
     """The folder of backbone graphs: whether it can be written, and how much room there is."""
-    from mimi_edge.export.cache import default_cache
+    from mimi_edge.caches import default_cache
 
     yield from _folder(default_cache())
 

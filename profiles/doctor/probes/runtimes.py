@@ -38,7 +38,7 @@ def provider(name: str) -> Iterator[Mapping[str, Any]]:
 def _computes(backend: Backend) -> bool:
     import numpy as np
 
-    from mimi_edge.export.cache import CACHE_VARIABLE
+    from mimi_edge.caches import CACHE_VARIABLE
     from mimi_edge.export.onnx_runtime import open_session
 
     with tempfile.TemporaryDirectory() as folder:

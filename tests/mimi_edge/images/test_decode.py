@@ -12,6 +12,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Event, Note
 from mimi_edge.images import decode
 from mimi_edge.images.dataset import Dataset, decode_dataset, decode_split, load_dataset
+from mimi_edge.images.fitted import BLOCK
 from mimi_edge.images.preprocessing import Preprocessing, fit
 from mimi_edge.images.read_image import UnusableImageError
 from mimi_edge.images.sources.builtin import ArrayImages
@@ -136,7 +137,7 @@ def test_an_interrupt_stops_the_reading() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         decode_split(split, SMALL, listener=interrupt, workers=2)
-    assert reader.reads <= 50 + 2 * decode.BLOCK
+    assert reader.reads <= 50 + 2 * BLOCK
 
 
 def test_faults_of_ours_are_not_taken_for_bad_images() -> None:
@@ -150,10 +151,10 @@ def test_faults_of_ours_are_not_taken_for_bad_images() -> None:
 
 def test_too_little_memory_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split = file_split(tmp_path, 10)
-    monkeypatch.setattr(decode, "_free_memory_bytes", lambda: 1919)
+    monkeypatch.setattr(decode, "free_memory_bytes", lambda: 1919)
     with pytest.raises(ConfigError, match=r"The 10 train images need 0\.0 GB of memory at 8 x 8 pixels"):
         decode_split(split, SMALL)
-    monkeypatch.setattr(decode, "_free_memory_bytes", lambda: 1920)
+    monkeypatch.setattr(decode, "free_memory_bytes", lambda: 1920)
     decode_split(split, SMALL)
 
 
@@ -174,7 +175,7 @@ def test_no_more_memory_than_is_kept(bad: Sequence[int], tmp_path: Path) -> None
         tracemalloc.stop()
     assert decoded.images.nbytes == (count - len(bad)) * 3 * 64 * 64
     assert kept < 1.1 * decoded.images.nbytes
-    assert peak < 1.1 * decoded.images.nbytes + decode.BLOCK * 3 * 64 * 64
+    assert peak < 1.1 * decoded.images.nbytes + BLOCK * 3 * 64 * 64
 
 
 def test_copies_are_told(tmp_path: Path) -> None:

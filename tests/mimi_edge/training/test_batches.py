@@ -21,6 +21,7 @@ from mimi_edge.training.batches import (
     DeviceImages,
     Place,
     PrefixTokens,
+    balanced_order,
     epoch_order,
     on_device,
     prefix_tokens,
@@ -68,6 +69,25 @@ def test_epochs_trainings_and_seeds_have_orders_of_their_own() -> None:
         epoch_order(50, seed, Place(number, epoch, 0)) for seed in (0, 1) for number in (0, 1) for epoch in (0, 1)
     ]
     assert len({tuple(order.tolist()) for order in orders}) == 8
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 2**40), st.integers(0, 5))
+def test_a_balanced_epoch_draws_every_class_alike(classes: list[int], seed: int, epoch: int) -> None:
+    labels = torch.tensor(classes)
+    order = balanced_order(labels, seed, Place(1, epoch, 0))
+    assert len(order) == len(labels)
+    assert torch.equal(order, balanced_order(labels, seed, Place(1, epoch, 9)))
+    drawn = [(labels[order] == label).sum().item() for label in labels.unique()]
+    assert max(drawn) - min(drawn) <= 1
+    for label in labels.unique():
+        times = torch.bincount(order, minlength=len(labels))[labels == label]
+        assert times.max() - times.min() <= 1
+
+
+def test_balanced_epochs_and_seeds_differ() -> None:
+    labels = torch.arange(50) % 7
+    orders = [balanced_order(labels, seed, Place(0, epoch, 0)) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
 
 
 def last_block_only(backbone: LoadedBackbone) -> EditedModel:

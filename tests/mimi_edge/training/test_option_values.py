@@ -45,6 +45,8 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     one_shot=True,
     target_accuracy=0.9,
     image_size=96,
+    images="mapped",
+    balance=True,
     data_columns="path=file",
     max_minutes=1.5,
     patience=4,

@@ -144,6 +144,7 @@ def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pic
         {"one_shot": True},
         {"augment": "flip+shift"},
         {**RECIPES[PAPER], "epochs": 2, "warm_up_epochs": 1, "batch_size": 8},
+        {"balance": True},
     ],
 )
 def test_what_is_drawn_or_gathered_does_not_depend_on_interruptions(

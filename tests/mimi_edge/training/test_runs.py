@@ -98,6 +98,11 @@ def test_a_test_split_that_was_trained_on_is_told(tmp_path: Path) -> None:
     )
     assert any("1 of 3 test images are train images too: test/red/again.png = train/red/" in text for text in said)
     assert report.per_class["test"].seen_in_training == 1
+    lines = (tmp_path / "run" / "leakage.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "split,image,earlier split,same image there,same class"
+    assert lines[1].startswith("test,test/red/again.png,train,train/red/")
+    assert lines[1].endswith(",yes")
+    assert len(lines) == 2
     assert "1 of the images were trained on" in report.per_class["test"].sentence()
 
 

@@ -1,0 +1,86 @@
+"""How much room there is for decoded images, and whether they are kept in memory or in a file of the cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mimi_edge.caches import CACHE_VARIABLE
+from mimi_edge.errors import ConfigError
+from mimi_edge.events import Listener, Note
+
+AUTO, MEMORY, MAPPED = "auto", "memory", "mapped"
+IMAGES = (AUTO, MEMORY, MAPPED)
+MEMORY_SHARE = 0.5
+"""Of the free memory, that images may take unasked: models, their activations and other programs want some, too."""
+WORTH_SAYING_BYTES = 1e9
+
+
+def is_small(needed_bytes: int) -> bool:
+    """Whether images are not worth a word, nor a look for where there is room."""
+    memory = free_memory_bytes()
+    return needed_bytes < WORTH_SAYING_BYTES and (memory is None or needed_bytes <= MEMORY_SHARE * memory)
+
+
+def is_mapped(images: str, needed_bytes: int, missing_bytes: int, cache: Path, listener: Listener) -> bool:
+    """Whether decoded images are kept in a file; a Note says what that costs.
+
+    Args:
+        images: one of IMAGES.
+        needed_bytes: of all images, decoded.
+        missing_bytes: of those, that are not in the cache yet.
+        cache: the folder that holds such files.
+        listener: hears the Note, of memory from 1 GB on.
+
+    Raises:
+        ConfigError: there is not enough memory, or room on the disk.
+    """
+    memory, disk = free_memory_bytes(), free_disk_bytes(cache)
+    fits_memory = memory is None or needed_bytes <= memory
+    fits_disk = missing_bytes <= disk
+    roomy = memory is None or needed_bytes <= MEMORY_SHARE * memory
+    mapped = images == MAPPED or (images == AUTO and not roomy and (fits_disk or not fits_memory))
+    if not (fits_disk if mapped else fits_memory):
+        raise ConfigError(_too_large(images, needed_bytes, memory, missing_bytes, disk, cache))
+    if mapped:
+        listener(
+            Note(
+                f"Decoded images are kept in {cache}: {_gb(needed_bytes)} GB, {_gb(missing_bytes)} GB of it new. "
+                "They are read as they are needed, and need not fit into memory."
+            )
+        )
+    elif needed_bytes >= WORTH_SAYING_BYTES:
+        listener(Note(f"Decoded images take {_gb(needed_bytes)} GB of memory."))
+    return mapped
+
+
+def _too_large(images: str, needed: int, memory: int | None, missing: int, disk: int, cache: Path) -> str:
+    in_memory = f"{_gb(needed)} GB of memory, of which {_gb(memory or 0)} GB are free"
+    on_disk = f"{_gb(missing)} GB in {cache}, where {_gb(disk)} GB are free"
+    advice = f"Use fewer images or a smaller --image-size, or set {CACHE_VARIABLE} to a folder with more room."
+    if images == MEMORY:
+        return f"Decoded, the images need {in_memory}. Keep them in a file: --images mapped. {advice}"
+    if images == MAPPED:
+        return f"Decoded, the images need {on_disk}. {advice}"
+    return f"Decoded, the images need {in_memory}; or {on_disk}. {advice}"
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f}"
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Bytes that can be written where a folder is, or will be."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def free_memory_bytes() -> int | None:
+    """Memory that can be had without swapping, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
