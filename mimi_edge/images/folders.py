@@ -10,9 +10,10 @@ from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.find_files import FoundImages, image_files, left_out_note, listed, sorted_out, visible_folders
-from mimi_edge.images.labels import TABLES, folders_from_table, table_of_labels
+from mimi_edge.images.labels import folders_from_table, table_of_labels
 from mimi_edge.images.mistakes import unpack_advice
 from mimi_edge.images.read_image import shown
+from mimi_edge.images.sources.names import TABLES
 
 EVERYTHING = "all"
 """Name of the only part of a folder that is not divided into splits."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from mimi_edge.images.find_files import sorted_out, visible_folders
 from mimi_edge.images.formats import suffix_of
 from mimi_edge.images.read_image import shown
+from mimi_edge.images.sources.names import TABLES
 
 DELIMITERS = ",;\t|"
-TABLES = (".csv", ".tsv")
 LABEL_NAMES = ("label", "labels", "class", "class_name", "classname", "category", "target", "species", "breed", "tag")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "usage", "fold")
 IMAGE_NAMES = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")

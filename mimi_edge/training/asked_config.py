@@ -9,8 +9,7 @@ from typing import Any
 from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.labels import TABLES
-from mimi_edge.images.sources.names import bare_name, is_named
+from mimi_edge.images.sources.names import TABLES, bare_name, is_named
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
 from mimi_edge.training.recipes import QUICK, with_recipe

@@ -18,10 +18,11 @@ from mimi_edge.events import Note
 from mimi_edge.images.faults import classes_of
 from mimi_edge.images.find_files import FoundImages, listed
 from mimi_edge.images.folders import EVERYTHING, SPLIT_NAMES, Tree
-from mimi_edge.images.labels import COLUMNS, DELIMITERS, TABLES, columns_in, folders_from_table, table_of_labels
+from mimi_edge.images.labels import COLUMNS, DELIMITERS, columns_in, folders_from_table, table_of_labels
 from mimi_edge.images.read_image import shown
 from mimi_edge.images.sources import folder
 from mimi_edge.images.sources.asked import Asked
+from mimi_edge.images.sources.names import TABLES
 from mimi_edge.images.splits import Dataset
 from mimi_edge.texts import excerpt, fault_list
 

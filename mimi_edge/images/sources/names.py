@@ -1,4 +1,4 @@
-"""Data that has a name and is no path."""
+"""What `--data` says, by its spelling alone: data that has a name and is no path, and tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from mimi_edge.builtin import DATA_PREFIX
 
 GENERATED_PREFIX = "generated:"
 """What the names of data sets begin with whose images are made by formula."""
+TABLES = (".csv", ".tsv")
+"""Endings of tables of images."""
 PREFIXES = (DATA_PREFIX, GENERATED_PREFIX)
 
 
