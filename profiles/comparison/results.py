@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.durations import duration
 from mimi_edge.files import MEGABYTE
-from mimi_edge.profiles.comparison.config import ComparisonConfig, comparison_document
+from mimi_edge.profiles.comparison.config import ComparisonConfig, comparison_document, entries_of
 from mimi_edge.profiles.comparison.trials import Trained
 from mimi_edge.profiles.rendering.readable import figure, megabytes, percent, ratio
 from mimi_edge.profiles.rendering.table import Table
@@ -126,10 +126,15 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
     said = [
         f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} "
         + ("seed" if config.seeds == 1 else "seeds")
-        + f". Learning rate: the best of {tries} on the validation split with the first seed, "
-        f"{tries} tries for every method. Passes over the images are equal: what MiMi takes in several trainings, the "
-        "others take in one.",
+        + (
+            f". Learning rate: the best of {tries} on the validation split with the first seed, as many for each method. "
+            if tries > 1
+            else ". Learning rate: one, the same for every method. "
+        )
+        + "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
     ]
+    if any(one.own_store and one.method.prunes for one in entries_of(config)):
+        said.append("Where a method that prunes keeps its weights in fewer bits, it prunes and trains less often.")
     if any(line.latency_ratio for line in lines):
         said.append(
             "Latency of the merged graph at batch 1 and memory of its process: ONNX Runtime on the CPU, in turns."
