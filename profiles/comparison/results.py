@@ -122,16 +122,12 @@ def comparison_table(config: ComparisonConfig, lines: Sequence[Line]) -> Table:
 
 
 def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
-    tries = len(config.learning_rates)
+    tries, seeds = len(config.learning_rates), "seed" if config.seeds == 1 else "seeds"
+    best = f"the best of {tries} on the validation split with the first seed, as many for each method"
     said = [
-        f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} "
-        + ("seed" if config.seeds == 1 else "seeds")
-        + (
-            f". Learning rate: the best of {tries} on the validation split with the first seed, as many for each method. "
-            if tries > 1
-            else ". Learning rate: one, the same for every method. "
-        )
-        + "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
+        f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} {seeds}.",
+        f"Learning rate: {best if tries > 1 else 'one, the same for every method'}.",
+        "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
     ]
     if any(one.own_store and one.method.prunes for one in entries_of(config)):
         said.append("Where a method that prunes keeps its weights in fewer bits, it prunes and trains less often.")
