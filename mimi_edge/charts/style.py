@@ -36,6 +36,7 @@ TIP = "tip: "
 """Begins the identity of what is named when a reader points at it."""
 FEWEST_TICKS = 3
 MANTISSAS = (1, 2, 5)
+CLOSE_MANTISSAS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)
 
 Entry = tuple[Any, str]
 """What a legend shows beside words: an artist, or several that stand for the same."""
@@ -183,7 +184,7 @@ def logarithmic(axes: Axes, which: str, values: Sequence[float], ticks: Sequence
         axes: that it is of.
         which: `x` or `y`.
         values: to hold.
-        ticks: to mark; else powers of ten, with 2 and 5 between them where there are few.
+        ticks: to mark; else powers of ten, with 2 and 5, or yet more, between them where there are few.
 
     Returns:
         Its ends.
@@ -203,7 +204,7 @@ def logarithmic(axes: Axes, which: str, values: Sequence[float], ticks: Sequence
 def _round_numbers(low: float, high: float) -> list[float]:
     found: list[float] = []
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1,), MANTISSAS):
+    for mantissas in ((1,), MANTISSAS, CLOSE_MANTISSAS):
         found = [m * 10.0**exponent for exponent in exponents for m in mantissas if low <= m * 10.0**exponent <= high]
         if len(found) >= FEWEST_TICKS:
             break

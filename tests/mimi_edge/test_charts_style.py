@@ -108,3 +108,11 @@ def test_without_matplotlib_it_is_said_what_to_install_and_why(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MimiEdgeError, match=r"matplotlib.*Install it: .*\[report\]"), house_style():
         pass
+
+
+@pytest.mark.parametrize(("values", "least"), [((0.0198, 0.02997), 3), ((30_000, 2_000_000), 3), ((1, 1e6), 3)])
+def test_a_logarithmic_axis_has_ticks_to_read_it_by(values: tuple[float, float], least: int) -> None:
+    with house_style():
+        axes = new_figure(4, 3, "t").subplots()
+        low, high = logarithmic(axes, "x", values)
+        assert sum(low <= tick <= high for tick in axes.get_xticks()) >= least
