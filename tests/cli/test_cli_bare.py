@@ -35,7 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    monkeypatch.setattr(from_runs, "_exported_backbone", lambda *_: (None, backbone))
+    monkeypatch.setattr(from_runs, "_loaded_backbone", lambda *_: None)
+    monkeypatch.setattr(from_runs, "_graph_folder", lambda *_: backbone)
+    monkeypatch.setattr("mimi_edge.training.references.reference_logits", lambda *_: None)
     _write_images(tmp_path / "images")
     return work
 
