@@ -19,9 +19,8 @@ from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
-from mimi_edge.images.sources.names import is_named
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.training.asked_config import absolute
+from mimi_edge.training.asked_config import absolute, data_wherever
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.recipes import QUICK, RECIPES, with_recipe
@@ -116,7 +115,7 @@ def command(
             budgets_mb=_numbers(budget_mb, "--budget-mb"),
             seeds=seeds,
             learning_rates=_numbers(lrs, "--lrs"),
-            data=data if is_named(data) else absolute(data),
+            data=data_wherever(data),
             backbone=chosen_backbone(backbone, data, weights),
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             image_size=image_size,

@@ -9,7 +9,8 @@ from typing import Any
 from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.sources.names import TABLES, bare_name, is_named
+from mimi_edge.images.sources.names import NAME_LIKE, PREFIXES, TABLES, bare_name, is_named
+from mimi_edge.texts import excerpt
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
 from mimi_edge.training.recipes import QUICK, with_recipe
@@ -60,7 +61,7 @@ def asked_config(
     try:
         config = TrainingConfig(
             budget=budget or Budget(size_bytes=1),
-            data=data if is_named(data) else absolute(data),
+            data=data_wherever(data),
             backbone=chosen,
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             name=name or default_name(data),
@@ -91,6 +92,20 @@ def faults_said(error: ConfigError) -> list[str]:
 def absolute(path: str) -> str:
     """The same path from wherever the run is gone on with later."""
     return str(Path(path).expanduser().absolute())
+
+
+def data_wherever(data: str) -> str:
+    """What names the data from wherever the run is gone on with later: its name, or its path.
+
+    Raises:
+        ConfigError: it is written like a name, and there is none such.
+    """
+    if not is_named(data) and NAME_LIKE.match(data) and not Path(data).expanduser().exists():
+        raise ConfigError(
+            f"--data {excerpt(data)} is neither there nor a name that is known; names begin with "
+            f"{', '.join(PREFIXES)}, as builtin:digits does. Give one of these, a folder or a table."
+        )
+    return data if is_named(data) else absolute(data)
 
 
 def default_name(data: str) -> str:

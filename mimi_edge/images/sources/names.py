@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from mimi_edge.builtin import DATA_PREFIX
 
 GENERATED_PREFIX = "generated:"
 """What the names of data sets begin with whose images are made by formula."""
 TABLES = (".csv", ".tsv")
 """Endings of tables of images."""
+NAME_LIKE = re.compile(r"[a-z_]{2,}:")
+"""How names of data begin, known or not; a drive of Windows has one letter."""
 PREFIXES = (DATA_PREFIX, GENERATED_PREFIX)
 
 

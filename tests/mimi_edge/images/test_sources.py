@@ -15,6 +15,7 @@ from mimi_edge.events import Event, Note
 from mimi_edge.images.dataset import load_dataset, split_document
 from mimi_edge.images.sources.names import is_named
 from mimi_edge.images.sources.sprites import COUNTS, ORIENTATIONS, POSITIONS, SHAPES, Sprite, draw, sprite_numbered
+from mimi_edge.training.asked_config import data_wherever
 
 MIDDLE = Sprite(shape=0, scale=5, orientation=0, x=16, y=16)
 
@@ -137,6 +138,15 @@ def test_sprites_are_the_same_for_everybody(name: str) -> None:
 def test_other_names_are_answered_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match="generated:sprites-location, generated:sprites-orientation"):
         load_dataset("generated:circles", seed=0)
+
+
+def test_a_name_that_nobody_knows_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="names begin with builtin:, generated:"):
+        data_wherever("hf:cifar10")
+    (tmp_path / "hf:cifar10").mkdir()
+    assert data_wherever("hf:cifar10") == str(tmp_path / "hf:cifar10")
+    assert data_wherever("generated:sprites-location") == "generated:sprites-location"
 
 
 def test_labels_are_what_is_seen() -> None:
