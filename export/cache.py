@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,8 @@ from pathlib import Path
 from mimi_edge.caches import CACHE_VARIABLE
 from mimi_edge.documents import json_value, read_bytes, typed
 from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.export.staging import SUFFIX, settle, staging_folder
-from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.export.staging import settle, staging_folder
+from mimi_edge.files import remove_folder, sha256_of, write_whole
 from mimi_edge.texts import json_text
 
 LARGEST_SEAL_BYTES = 1_000_000
@@ -97,17 +95,6 @@ def _publish(beside: Path, entry: Path) -> None:
                 raise
             if is_whole(entry):
                 return
-            _discard(entry)
+            remove_folder(entry, ignore_errors=True)  # a damaged one
         else:
             return
-
-
-def _discard(entry: Path) -> None:
-    """Takes a damaged entry away in one step, so that nobody finds half of it."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=SUFFIX, dir=entry.parent))
-    try:
-        entry.rename(aside)
-    except FileNotFoundError:
-        pass
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

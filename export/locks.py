@@ -6,7 +6,6 @@ locks, work goes on without: what is read is hashed anyway.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -16,14 +15,13 @@ from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note, silent
+from mimi_edge.file_locks import NO_LOCKS
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-NO_LOCKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
-"""What file systems answer that have no locks on folders."""
 PATIENT_SECONDS = 1.0
 """Waiting that long is nothing to talk about."""
 LOOKING_SECONDS = 0.02

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from mimi_edge.file_locks import try_lock
+from mimi_edge.files import remove_folder
 
 KINDS = {
     "images": "decoded images of training data",
@@ -106,18 +102,8 @@ def _removed(entry: CachedEntry) -> bool:
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
         else:
-            _remove_folder(path)
+            remove_folder(path)
     return True
-
-
-def _remove_folder(folder: Path) -> None:
-    """In one step, so that nobody finds half of it."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", dir=folder.parent))
-    try:
-        with suppress(FileNotFoundError):
-            folder.rename(aside)
-    finally:
-        shutil.rmtree(aside)
 
 
 @contextmanager
@@ -129,7 +115,7 @@ def _alone(path: Path) -> Iterator[bool]:
 
 
 def _locked(path: Path, stack: ExitStack) -> bool:
-    if fcntl is None or not _can_be_locked(path):
+    if not _can_be_locked(path):
         return True
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -137,12 +123,9 @@ def _locked(path: Path, stack: ExitStack) -> bool:
         return True
     stack.callback(os.close, descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor, exclusive=True)
     except OSError:
-        pass  # a file system without locks
-    return True
+        return True  # whatever else a file system says that has no locks
 
 
 def _can_be_locked(path: Path) -> bool:

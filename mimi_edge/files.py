@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -178,6 +179,24 @@ def copy_hashed(source: Path, target: Path) -> str:
         error.filename = error.filename or str(target)  # a full disk names no file
         raise
     return digest.hexdigest()
+
+
+def remove_folder(folder: Path, *, ignore_errors: bool = False) -> None:
+    """Takes a folder away in one step, so that nobody finds half of it; who has its files open keeps what they hold.
+
+    Args:
+        folder: that may be gone by now.
+        ignore_errors: leave what cannot be removed, under another name.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", suffix=PART, dir=folder.parent))
+    try:
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=ignore_errors)
 
 
 def sync(path: Path) -> None:

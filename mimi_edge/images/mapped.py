@@ -7,13 +7,11 @@ what a killed process left there is looked at, image by image, and gone on with.
 
 from __future__ import annotations
 
-import errno
 import json
 import mmap
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,16 +25,12 @@ from numpy.typing import NDArray
 
 from mimi_edge.caches import content_key
 from mimi_edge.events import Listener, Note
-from mimi_edge.files import sync
+from mimi_edge.file_locks import is_still_there, try_lock
+from mimi_edge.files import remove_folder, sync
 from mimi_edge.images.copies import DIGEST_BYTES, digest
 from mimi_edge.images.fitted import BLOCK, Fitted
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Split, spread
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 FOLDER = "images"
 """In the cache."""
@@ -46,7 +40,6 @@ UNFINISHED = ".unfinished"
 FORMAT = 1
 LOOKED_AT = 16
 """Images of a finished entry that are decoded again, to see that it is still that of the data."""
-NO_LOCKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL})
 PATIENT_SECONDS, LOOKING_SECONDS = 1.0, 0.05
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 """Python names it since 3.13 only."""
@@ -181,7 +174,7 @@ def _made(
         kept = _kept(entry, blocks, pixels)
         _publish(entry)
         # For as long as the images are mapped, so that nobody clears them away.
-        _try_lock(pixels, exclusive=False)
+        try_lock(pixels.fileno(), exclusive=False)
         return kept
 
 
@@ -192,13 +185,13 @@ def _whole(entry: Entry, again: Callable[[int], Outcome]) -> Kept | None:
     except FileNotFoundError:
         return None
     with pixels:
-        while not _try_lock(pixels, exclusive=False):
+        while not try_lock(pixels.fileno(), exclusive=False):
             time.sleep(LOOKING_SECONDS)
-        if not _is_there(entry.folder, pixels):
+        if not is_still_there(entry.folder / PIXELS, pixels.fileno()):
             return None
         blocks = [block for block, _ in _noted(entry.folder)]
         if not _is_of(entry, blocks, pixels) or not _is_still_so(blocks, again):
-            _discard(entry.folder)
+            remove_folder(entry.folder, ignore_errors=True)
             return None
         os.utime(entry.folder)  # when it was last used
         return _kept(entry, blocks, pixels)
@@ -244,14 +237,14 @@ def _unfinished(entry: Entry, listener: Listener) -> Iterator[BinaryIO | None]:
 def _locked_alone(folder: Path, pixels: BinaryIO, listener: Listener) -> bool:
     """Waits for the lock; False as soon as the file is in that folder no more."""
     began, said = time.monotonic(), False
-    while not _try_lock(pixels, exclusive=True):
-        if not _is_there(folder, pixels):
+    while not try_lock(pixels.fileno(), exclusive=True):
+        if not is_still_there(folder / PIXELS, pixels.fileno()):
             return False
         if not said and time.monotonic() - began > PATIENT_SECONDS:
             listener(Note("Waiting for another process that decodes the same images."))
             said = True
         time.sleep(LOOKING_SECONDS)
-    return _is_there(folder, pixels)
+    return is_still_there(folder / PIXELS, pixels.fileno())
 
 
 def _decode_the_rest(
@@ -368,35 +361,3 @@ def _publish(entry: Entry) -> None:
         sync(entry.unfinished / name)
     entry.unfinished.rename(entry.folder)
     sync(entry.folder.parent)
-
-
-def _discard(folder: Path) -> None:
-    """Takes an entry away in one step; who has it mapped keeps what it has."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        folder.rename(aside)
-    except FileNotFoundError:
-        pass
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _is_there(folder: Path, pixels: BinaryIO) -> bool:
-    try:
-        return os.path.samestat((folder / PIXELS).stat(), os.fstat(pixels.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _try_lock(file: BinaryIO, *, exclusive: bool) -> bool:
-    """Whether the lock could be had; where there are no locks it always can."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.file_locks import is_still_there
 from mimi_edge.files import remove_parts_of
 from mimi_edge.training.config import CONFIG_FILE, OPTIONS_FILE, SPLIT_FILE, run_files
 from mimi_edge.training.round_files import round_files
@@ -179,18 +180,11 @@ def _locked(path: Path) -> int | None:
                 raise
             path.unlink(missing_ok=True)
             return None
-        if _is_still_there(path, descriptor):
+        if is_still_there(path, descriptor):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             return descriptor
         os.close(descriptor)  # of a file that its owner removed in the meantime
-
-
-def _is_still_there(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager
