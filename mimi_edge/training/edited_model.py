@@ -94,9 +94,14 @@ class EditedModel(nn.Module):
         tensor = next(one for one in self.description.tensors if one.name == name)
         return self._first(replace(tensor, shape=shape), torch.Generator().manual_seed(seed))
 
-    def round_with(self, rounding: Rounding | None) -> None:
-        """From now on each pass takes matrices as a task file will keep them; None takes them as they are."""
+    @contextmanager
+    def rounding_with(self, rounding: Rounding | None) -> Iterator[None]:
+        """Meanwhile each pass takes matrices as a task file will keep them; None takes them as they are."""
         self._rounding = rounding
+        try:
+            yield
+        finally:
+            self._rounding = None
 
     def _in_use(self, name: str, parameter: Tensor) -> Tensor:
         return parameter if self._rounding is None else self._rounding(name, parameter)

@@ -1,19 +1,33 @@
-"""The curve and the confusion matrix of a run, as pictures and as a table, in its folder."""
+"""The neurons, the curve and the confusion matrix of a run, as pictures and as a table, in its folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.confusion import Confusion
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note
 from mimi_edge.files import write_whole
-from mimi_edge.training.config import CONFUSION_CHART_FILE, CONFUSION_FILE, CURVE_FILE, TrainingConfig
+from mimi_edge.sites import Neurons, Site
+from mimi_edge.training.config import CHART_FILE, CONFUSION_CHART_FILE, CONFUSION_FILE, CURVE_FILE, TrainingConfig
 from mimi_edge.training.round_files import RoundPoint
 
 SPLIT = "test"
 """Whose images are told apart pair by pair."""
+
+
+def draw_neurons(
+    neurons: Sequence[Neurons], sites: Sequence[Site], folder: Path, task: str, listener: Listener
+) -> None:
+    """Draws the neurons of each site, before the first pruning and after each.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    title = f"{task}: neurons per site"
+    _drawn("neurons", lambda: draw_neurons_per_site(neurons, sites, folder / CHART_FILE, title), listener)
 
 
 def write_confusion(matrix: Confusion, folder: Path, task: str, listener: Listener) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from mimi_edge.charts import draw_neurons_per_site
 from mimi_edge.confusion import Confusion, confusion
 from mimi_edge.documents import typed
 from mimi_edge.errors import ArtifactError, MimiEdgeError
@@ -37,7 +36,6 @@ from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
 from mimi_edge.training.config import (
     ANSWERS_FILE,
-    CHART_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
     CONFUSION_FILE,
@@ -79,7 +77,7 @@ from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positi
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
 from mimi_edge.training.round_files import RoundPoint, write_round
 from mimi_edge.training.rounded import straight_through
-from mimi_edge.training.run_pictures import SPLIT, draw_rounds, write_confusion
+from mimi_edge.training.run_pictures import SPLIT, draw_neurons, draw_rounds, write_confusion
 from mimi_edge.training.score_statistics import LossOfBatch
 from mimi_edge.training.sparsity import choose_places
 from mimi_edge.training.targets import holds
@@ -168,7 +166,6 @@ def train_claimed(
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
     write_whole(run.folder / OPTIONS_FILE, options_text(config).encode())
     _write_json(run.folder / CONFIG_FILE, config_document(config) | {"start": None if start is None else dict(start)})
-    _write_leakage(run)
     return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
@@ -197,7 +194,6 @@ def resume_training(
     with claimed_again(folder, config.name):
         prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
         run = _opened(folder, prepared, listener)
-        _write_leakage(run)
         return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
@@ -221,6 +217,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
 def _go_on(
     run: Run, started: float, should_stop: Callable[[], bool], checkpoint_seconds: float, clock: Clock
 ) -> TrainingReport:
+    _write_leakage(run)
     model, optimizer, progress = _state(run)
     _note_threads(run, progress)
     keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds, clock)
@@ -302,19 +299,19 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     try:
         while progress.place.round < trainings and _holds(run, progress):
             rounding = _rounding(run, progress.place.round, trainings)
-            model.round_with(rounding)
             inputs = _inputs(run, model, epochs)
             watch.round_begins()
-            train_round(model, optimizer, inputs, config, progress, hooks)
+            with model.rounding_with(rounding):
+                train_round(model, optimizer, inputs, config, progress, hooks)
             _measure_as_stored(run, model, optimizer, progress, keeper)
             _keep_round(run, model, progress)
-            model.round_with(rounding)  # what was measured was rounded already
             # Where time is short, trainings are left out.
             progress.place = replace(
                 progress.place, round=before_next(epochs_of(epochs, progress), progress.place.round)
             )
             if progress.place.round + 1 < trainings and _holds(run, progress):
-                _prune_once(run, model, optimizer, progress)
+                with model.rounding_with(rounding):
+                    _prune_once(run, model, optimizer, progress)
             progress.place = Place(progress.place.round + 1, 0, 0)
             keeper.save(model, optimizer, progress)
     finally:
@@ -362,7 +359,6 @@ def _measure_as_stored(
         return
     exact, header = model.weights(), run.prepared.costs.header
     model.load_weights(decode_tensors(model.tensors(header.store, header.head_store)))
-    model.round_with(None)
     progress.stored.append(evaluate(model, run.images["val"], evaluation_batch(run.prepared.config)))
     model.load_weights(exact)
     if _holds(run, progress):
@@ -476,11 +472,10 @@ def _recorded(run: Run, model: EditedModel, task_file: Path) -> RecordedAnswers:
 
 def _written_down(run: Run, report: TrainingReport, progress: Progress, matrix: Confusion) -> tuple[str, ...]:
     """Draws and writes what was made; says what of it cannot be written, for the task itself is safe by now."""
-    unwritten = []
+    config, unwritten = run.prepared.config, []
     try:
-        if method_named(run.prepared.config.method).prunes:
-            _draw(run, report.neurons)
-        config = run.prepared.config
+        if method_named(config.method).prunes:
+            draw_neurons(report.neurons, run.prepared.backbone.sites, run.folder, config.name, run.listener)
         draw_rounds(report.rounds, report.cost.size_bytes, run.folder, config, run.listener)
         write_confusion(matrix, run.folder, config.name, run.listener)
         mistakes = {"split": SPLIT, "file": CONFUSION_FILE, "most_confused": matrix.document()}
@@ -509,7 +504,6 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
-    model.round_with(None)
     answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
@@ -521,14 +515,6 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     }
     measured = replace(task, header=replace(header, accuracy=accuracy))
     return _Measured(measured, recalls, confusion(*pairs[SPLIT], header.classes))
-
-
-def _draw(run: Run, neurons: tuple[Neurons, ...]) -> None:
-    title = f"{run.prepared.config.name}: neurons per site"
-    try:
-        draw_neurons_per_site(neurons, run.prepared.backbone.sites, run.folder / CHART_FILE, title)
-    except MimiEdgeError as error:
-        run.listener(Note(f"No picture of the neurons: {error}"))
 
 
 def _look_for_matplotlib(listener: Listener) -> None:

@@ -22,7 +22,7 @@ from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_tensors
-from mimi_edge.training import runs
+from mimi_edge.training import run_pictures, runs
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.references import reference_logits
@@ -363,7 +363,7 @@ def test_what_cannot_be_written_at_the_end_takes_no_result_along(
     with monkeypatch.context() as disk:
         disk.setattr(runs, "write_whole", full_for_one)
         if name == "neurons.png":
-            disk.setattr(runs, "draw_neurons_per_site", lambda _neurons, _sites, path, _title: full(path))
+            disk.setattr(run_pictures, "draw_neurons_per_site", lambda _neurons, _sites, path, _title: full(path))
         report = resume_training(folder)
     assert report.accuracy == finished.accuracy
     (said,) = report.unwritten
