@@ -60,6 +60,25 @@ def command(
         ),
     ] = ",".join(f"{rate:g}" for rate in TRIED_RATES),
     data: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = DEFAULT_DATA,
+    data_columns: Annotated[str, typer.Option(help="As of train.", show_default=False, rich_help_panel="Task")] = "",
+    data_root: Annotated[
+        str, typer.Option(help="As of train.", show_default="this user's own", rich_help_panel="Task")
+    ] = "",
+    download: Annotated[bool, typer.Option("--download", help="As of train.", rich_help_panel="Task")] = False,
+    train_images: Annotated[
+        int | None, typer.Option(help="As of train.", show_default="all", rich_help_panel="Task")
+    ] = None,
+    val_images: Annotated[
+        int | None, typer.Option(help="As of train.", show_default="all", rich_help_panel="Task")
+    ] = None,
+    train_on_val: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-val",
+            help="Train once more on train and val with the learning rate that was chosen, and compare that.",
+            rich_help_panel="Task",
+        ),
+    ] = False,
     backbone: Annotated[
         str | None, typer.Option(help="As of train.", show_default="as of train", rich_help_panel="Task")
     ] = None,
@@ -116,6 +135,12 @@ def command(
             seeds=seeds,
             learning_rates=_numbers(lrs, "--lrs"),
             data=data_wherever(data),
+            data_columns=data_columns,
+            data_root=absolute(data_root) if data_root else "",
+            download=download,
+            train_images=train_images,
+            val_images=val_images,
+            train_on_val=train_on_val,
             backbone=chosen_backbone(backbone, data, weights),
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             image_size=image_size,

@@ -111,8 +111,8 @@ def training_config(
         str,
         typer.Option(
             help="A folder with a folder of images per class (optionally under train/ val/ test/), "
-            "a .csv or .tsv with the columns path, label and, if you like, split; or builtin:digits, builtin:fashion, "
-            "generated:sprites-location, generated:sprites-orientation.",
+            "a .csv, .tsv or .parquet with the columns path, label and, if you like, split; or a name: builtin:digits, "
+            "builtin:fashion, generated:sprites-location, generated:sprites-orientation, torchvision:NAME, hf:NAME.",
             rich_help_panel=DATA,
         ),
     ] = DEFAULTS["data"],
@@ -124,6 +124,29 @@ def training_config(
             rich_help_panel=DATA,
         ),
     ] = DEFAULTS["data_columns"],
+    data_root: Annotated[
+        str,
+        typer.Option(
+            help="Folder of torchvision's data sets, or of the hub's.",
+            show_default="this user's own",
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULTS["data_root"],
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch named data that is not there.", rich_help_panel=DATA)
+    ] = DEFAULTS["download"],
+    train_images: Annotated[
+        int | None,
+        typer.Option(help="So many to train with, such as VTAB's 800.", show_default="all", rich_help_panel=DATA),
+    ] = DEFAULTS["train_images"],
+    val_images: Annotated[
+        int | None,
+        typer.Option(help="So many for validation, such as 200.", show_default="all", rich_help_panel=DATA),
+    ] = DEFAULTS["val_images"],
+    train_on_val: Annotated[
+        bool,
+        typer.Option("--train-on-val", help="Learn from those, too, once all is chosen.", rich_help_panel=DATA),
+    ] = DEFAULTS["train_on_val"],
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -323,6 +346,11 @@ def training_config(
         flops_count=flops_count,
         data=data,
         data_columns=data_columns,
+        data_root=data_root,
+        download=download,
+        train_images=train_images,
+        val_images=val_images,
+        train_on_val=train_on_val,
         backbone=backbone,
         weights=weights,
         name=name,

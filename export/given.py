@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener
@@ -132,7 +132,7 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
     if where is None:
         return None
     task = given.task
-    if config is None and not is_named(where):
+    if config is None:
         # Before the images are shared out: a class that training left out may have too few for that.
         _require_its_classes(given, where, source_of(where).classes(Asked(where)), task)
     dataset = load_dataset(
@@ -141,10 +141,19 @@ def split_of(given: GivenTask, data: str | None, listener: Listener, *, split: s
         skip_bad_images=config is not None and config.skip_bad_images,
         listener=listener,
         columns=config.data_columns if config is not None else "",
-        split=None if given.run is None or is_named(where) else given.run.split,
+        root=config.data_root if config is not None else "",
+        split=_written_split(given, where),
+        limits=config.limits if config is not None else None,
     )
     _require_its_classes(given, where, dataset.classes, task)
     return dataset.splits[split]
+
+
+def _written_split(given: GivenTask, where: str) -> Mapping[str, Any] | None:
+    """How its run divided the images, if these are the run's; those of a path may have moved."""
+    if given.run is None or (is_named(where) and where != given.run.config.data):
+        return None
+    return given.run.split
 
 
 def _require_its_classes(given: GivenTask, where: str, found: Sequence[str], task: Task) -> None:

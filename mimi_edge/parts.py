@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CORE, TRAIN, CPU, GPU, TRT, RTX, JETSON, REPORT = "", "train", "cpu", "gpu", "trt", "rtx", "jetson", "report"
-HEIC, TENSORBOARD = "heic", "tensorboard"
+HEIC, TENSORBOARD, PARQUET, HUB = "heic", "tensorboard", "parquet", "hub"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ LIBRARIES = (
     Library("jtop", ("jetson-stats",), JETSON),
     Library("pillow_heif", ("pillow-heif",), HEIC, ("PIL",)),
     Library("tensorboard", ("tensorboard",), TENSORBOARD),
+    Library("pyarrow", ("pyarrow",), PARQUET),
+    Library("datasets", ("datasets",), HUB, ("numpy", "pyarrow")),
 )
 """Those of TensorRT are not here: `mimi_edge.export.engines.tensorrt.libraries` knows them."""
 

@@ -120,6 +120,8 @@ def _look_up(image: SeenImage, split: str, firsts: Mapping[str, Mapping[bytes, S
     if holder is None:
         return
     first = firsts[holder][image.digest]
+    if first.origin == image.origin:  # the same image, which two splits share on purpose
+        return
     pair = (image.origin, first.origin)
     (found.within.setdefault(split, []) if holder == split else found.across.setdefault((split, holder), [])).append(
         pair

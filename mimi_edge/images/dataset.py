@@ -8,6 +8,7 @@ from typing import Any
 
 from mimi_edge.events import Listener, silent
 from mimi_edge.images.decode import LabelledImages, copies_in, decode_dataset, decode_split
+from mimi_edge.images.limits import limited
 from mimi_edge.images.sources.asked import Asked
 from mimi_edge.images.sources.find import source_of
 from mimi_edge.images.splits import Dataset, Split
@@ -34,6 +35,9 @@ def load_dataset(
     listener: Listener = silent,
     split: Mapping[str, Any] | None = None,
     columns: str = "",
+    root: str = "",
+    download: bool = False,
+    limits: Mapping[str, int] | None = None,
 ) -> Dataset:
     """Finds the images of a dataset and their splits; no image is decoded yet.
 
@@ -52,9 +56,14 @@ def load_dataset(
         listener: hears in Notes how the folder was understood.
         split: a written split, as `split_document` made it, to use again instead of sharing out.
         columns: of a table, where its titles are not the usual ones: `path=TITLE,label=TITLE,split=TITLE`.
+        root: the folder of named data that has to be fetched once; this user's own if empty.
+        download: whether the network may be used for that.
+        limits: how many images of some splits are used at most; a written split has been limited already.
 
     Raises:
         ConfigError: the data cannot be used; every fault that was found is named.
     """
-    asked = Asked(str(spec), seed, skip_bad_images, min_images, listener, split, columns)
-    return source_of(asked.spec).load(asked)
+    limits = limits or {}
+    asked = Asked(str(spec), seed, skip_bad_images, min_images, listener, split, columns, root, download, limits)
+    dataset = source_of(asked.spec).load(asked)
+    return limited(dataset, limits, listener) if limits and split is None else dataset

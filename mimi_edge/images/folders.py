@@ -13,7 +13,6 @@ from mimi_edge.images.find_files import FoundImages, image_files, left_out_note,
 from mimi_edge.images.labels import folders_from_table, table_of_labels
 from mimi_edge.images.mistakes import unpack_advice
 from mimi_edge.images.read_image import shown
-from mimi_edge.images.sources.names import TABLES
 
 EVERYTHING = "all"
 """Name of the only part of a folder that is not divided into splits."""
@@ -107,7 +106,6 @@ def _root_folders(root: Path) -> list[Path]:
     if not root.exists():
         raise ConfigError(f"The data folder {shown(root)} does not exist. Check the path.")
     if not root.is_dir():
-        _require_no_table(root.parent, named=root)
         raise ConfigError(unpack_advice(root) or f"{shown(root)} is a file, not a folder. {LAYOUT_HELP}")
     try:
         folders = _visible_folders(root)
@@ -119,16 +117,9 @@ def _root_folders(root: Path) -> list[Path]:
     return folders
 
 
-def _require_no_table(folder: Path, named: Path | None = None) -> None:
-    """Refuses images whose classes are in a table beside them, and says how to make folders of it.
-
-    Args:
-        folder: that holds images and table.
-        named: the table that was given as the data itself; without it, one is looked for where there are no classes.
-    """
-    if named is not None and named.suffix.lower() not in TABLES:
-        return
-    if found := table_of_labels(folder, named):
+def _require_no_table(folder: Path) -> None:
+    """Refuses images whose classes are in a table beside them, and says how to make folders of it."""
+    if found := table_of_labels(folder):
         raise ConfigError(folders_from_table(found))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from mimi_edge.images.find_files import sorted_out, visible_folders
 from mimi_edge.images.formats import suffix_of
 from mimi_edge.images.read_image import shown
-from mimi_edge.images.sources.names import TABLES
+from mimi_edge.images.sources.names import TEXT_TABLES
 
 DELIMITERS = ",;\t|"
 LABEL_NAMES = ("label", "labels", "class", "class_name", "classname", "category", "target", "species", "breed", "tag")
@@ -68,7 +68,7 @@ def table_of_labels(folder: Path, named: Path | None = None) -> LabelTable | Non
         named: the only table that counts, if it was named.
     """
     try:
-        tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES and path.is_file())
+        tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TEXT_TABLES and path.is_file())
         found = (_read(table, [folder, *_places(folder)]) for table in tables if named in (None, table))
         return next((table for table in found if table), None)
     except OSError:  # What cannot be looked at gives no advice; that the folder cannot be opened is said elsewhere.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 Labels = NDArray[np.int64]
+HELD_OUT_SHARE = 0.15
+"""Of the images of each class, for each of val and test where the data does not bring its own."""
 UNEVEN = 5
 """Times that the largest class has the images of the smallest, from where a sentence says so."""
 
@@ -65,13 +68,45 @@ class Split:
 
     def some(self, count: int) -> Split:
         """So many of its images, spread evenly over the split; all where there are fewer."""
-        chosen = spread(len(self), count)
+        return self.taken(spread(len(self), count).tolist())
+
+    def taken(self, indices: Sequence[int]) -> Split:
+        """Those of its images."""
+        return self._of([(self, index) for index in indices])
+
+    def with_those_of(self, other: Split) -> Split:
+        """Its images, and those of another split behind them."""
+        return self._of([(part, index) for part in (self, other) for index in range(len(part))])
+
+    def _of(self, places: Sequence[tuple[Split, int]]) -> Split:
         return replace(
             self,
-            labels=self.labels[chosen],
-            origins=tuple(self.origins[index] for index in chosen),
-            read=lambda index: self.read(int(chosen[index])),
+            labels=np.array([part.labels[index] for part, index in places], np.int64),
+            origins=tuple(part.origins[index] for part, index in places),
+            read=ImagesOf(tuple(places)),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesOf:
+    """Reads images of other splits, by index.
+
+    Attributes:
+        places: the split of each, and its index there.
+    """
+
+    places: tuple[tuple[Split, int], ...]
+
+    def __call__(self, index: int) -> Image:
+        """The image, in mode RGB."""
+        part, at = self.places[index]
+        return part.image(at)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of the files they are in, where they are in files."""
+        found = ((getattr(part.read, "paths", ()), at) for part, at in self.places)
+        return tuple(paths[at] for paths, at in found if paths)
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
@@ -96,6 +131,19 @@ class Dataset:
     splits: Mapping[str, Split]
     seed: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def held_out_shares(missing: Sequence[str]) -> dict[str, float]:
+    """What train keeps and each split that the data does not bring is given, adding up to 1; as of `shared_out`."""
+    return {"train": 1 - HELD_OUT_SHARE * len(missing)} | dict.fromkeys(missing, HELD_OUT_SHARE)
+
+
+def sharing_note(missing: Sequence[str], origin: str, seed: int) -> str:
+    """That splits the data does not bring are taken from images it has."""
+    return (
+        f"No {' and no '.join(missing)} split is given: {HELD_OUT_SHARE:.0%} of {origin} of each class "
+        f"{'is' if len(missing) == 1 else 'are'} taken for {'it' if len(missing) == 1 else 'each'} (seed {seed})."
+    )
 
 
 def shared_out(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mimi_edge.documents import FaultyError, typed
@@ -38,19 +37,6 @@ def split_document(dataset: Dataset) -> dict[str, Any]:
             for name, split in dataset.splits.items()
         },
     }
-
-
-def require_its_own_split(spec: str, dataset: Dataset, written: Mapping[str, Any] | None) -> None:
-    """Checks that a written split, if there is one, is that of a data set whose splits are fixed.
-
-    Raises:
-        ConfigError: it is another's.
-    """
-    if written is not None and written != split_document(dataset):
-        raise ConfigError(
-            f"The written split is not that of {spec}, whose splits are fixed. "
-            "Name the data that the split was made of, or start a new run."
-        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,12 @@ def written_split(document: Mapping[str, Any]) -> WrittenSplit:
 
 
 def written_assignment(
-    written: WrittenSplit, images: Mapping[str, Path], *, skip_missing: bool, listener: Listener
+    written: WrittenSplit,
+    images: Mapping[str, object],
+    *,
+    skip_missing: bool,
+    listener: Listener,
+    tells_new: bool = True,
 ) -> Assignment:
     """The images of each split as they were written down.
 
@@ -106,6 +97,7 @@ def written_assignment(
         images: what there is now, by origin.
         skip_missing: go on without images that are gone.
         listener: hears of images that are gone, or new.
+        tells_new: whether new ones are worth a word; not where the split left some out on purpose.
 
     Raises:
         ConfigError: images are gone.
@@ -120,6 +112,6 @@ def written_assignment(
         )
     if gone:
         listener(Note(f"Left out {len(gone)} images of the written split that are gone: {listed(gone)}."))
-    if new := len(images.keys() - known):
+    if (new := len(images.keys() - known)) and tells_new:
         listener(Note(f"{new} images are not in the written split: left out. A new run would use them."))
     return {split: [(origin, label) for origin, label in splits[split] if origin in images] for split in SPLITS}

@@ -9,8 +9,7 @@ from typing import Any
 from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.sources.names import NAME_LIKE, PREFIXES, TABLES, bare_name, is_named
-from mimi_edge.texts import excerpt
+from mimi_edge.images.sources.names import TABLES, bare_name, is_named, require_known
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
 from mimi_edge.training.recipes import QUICK, with_recipe
@@ -28,6 +27,7 @@ def asked_config(
     weights: str = PRETRAINED,
     name: str | None = None,
     target_accuracy: float | None = None,
+    data_root: str = "",
     recipe: str = QUICK,
     **settings: Any,
 ) -> TrainingConfig:
@@ -41,6 +41,7 @@ def asked_config(
         weights: of the backbone.
         name: of the task; that of the data if None.
         target_accuracy: that ends the run instead of a budget, or as well as one.
+        data_root: folder of named data; as of `TrainingConfig`.
         recipe: that decides the entries of its own which are None, or missing, in settings.
         settings: everything else in a `TrainingConfig`.
 
@@ -66,6 +67,7 @@ def asked_config(
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             name=name or default_name(data),
             target_accuracy=target_accuracy,
+            data_root=absolute(data_root) if data_root else "",
             **with_recipe(recipe, settings),
         )
     except ConfigError as error:
@@ -100,17 +102,13 @@ def data_wherever(data: str) -> str:
     Raises:
         ConfigError: it is written like a name, and there is none such.
     """
-    if not is_named(data) and NAME_LIKE.match(data) and not Path(data).expanduser().exists():
-        raise ConfigError(
-            f"--data {excerpt(data)} is neither there nor a name that is known; names begin with "
-            f"{', '.join(PREFIXES)}, as builtin:digits does. Give one of these, a folder or a table."
-        )
+    require_known(data)
     return data if is_named(data) else absolute(data)
 
 
 def default_name(data: str) -> str:
     """What a task is called after its data: a folder's name, a table's without its ending, or that of named data."""
     if is_named(data):
-        return bare_name(data)
+        return bare_name(data).rpartition("/")[2]
     path = Path(data).expanduser().resolve()
     return (path.stem if path.suffix.lower() in TABLES else path.name) or "task"

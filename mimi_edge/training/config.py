@@ -83,7 +83,7 @@ LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
-_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds", "images")
+_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds", "images", "data_root", "download")
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,11 @@ class TrainingConfig:
         tensorboard: write files for TensorBoard, too.
         keep_rounds: keep the task after each training, of methods that prune.
         images: one of IMAGES: where decoded images are kept.
+        data_root: the folder that named data lies in which has to be fetched once; this user's own if empty.
+        download: whether the network may be used to fetch it.
+        train_images: how many images are trained with at most.
+        val_images: how many are for validation at most.
+        train_on_val: learn from the images for validation, too, once all is chosen.
         balance: draw as many training images of each class in an epoch, however many it has.
     """
 
@@ -184,11 +189,22 @@ class TrainingConfig:
     cutmix: float = 0.0
     images: str = AUTO
     balance: bool = False
+    data_root: str = ""
+    download: bool = False
+    train_images: int | None = None
+    val_images: int | None = None
+    train_on_val: bool = False
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
             listed = "\n".join(f"  - {fault}" for fault in faults)
             raise ConfigError(f"These options do not make sense:\n{listed}")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """How many images of some splits are used at most."""
+        asked = {"train": self.train_images, "val": self.val_images}
+        return {split: most for split, most in asked.items() if most is not None}
 
     @property
     def sha256(self) -> str:
@@ -206,6 +222,7 @@ _RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "d
 _LATER = (
     *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
     *("patience", "data_columns", "images", "balance", *_RECIPES),
+    *("data_root", "download", "train_images", "val_images", "train_on_val"),
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
@@ -333,7 +350,7 @@ def _faults(config: TrainingConfig) -> list[str]:
             f"Unicode, and none of {', '.join(sorted(TAKEN_NAMES))}; got {excerpt(config.name)}"
         )
     faults += [*_faults_of_recipe(config), *faults_of_size(config.image_size)]
-    faults += [*_faults_of_endings(config), *_faults_of_pruning(config)]
+    faults += [*_faults_of_images(config), *_faults_of_endings(config), *_faults_of_pruning(config)]
     try:
         method_settings(config)
     except ConfigError as error:
@@ -359,6 +376,19 @@ def faults_of_size(image_size: int | None) -> Iterator[str]:
     """What is wrong with a size of images, before it is known what the backbone makes of it."""
     if image_size is not None and not 1 <= image_size <= LARGEST_SIDE:
         yield f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {image_size}"
+
+
+def _faults_of_images(config: TrainingConfig) -> Iterator[str]:
+    """What is wrong with how many images are used for what."""
+    for split, most in config.limits.items():
+        if most < 1:
+            yield f"--{split}-images must be at least 1, got {most}"
+    decided = {"--target-accuracy": config.target_accuracy, "--patience": config.patience}
+    if config.train_on_val and (given := [option for option, value in decided.items() if value is not None]):
+        yield (
+            f"--train-on-val leaves no images that are not trained on for {' and '.join(given)} to decide by; "
+            "give one or the other"
+        )
 
 
 def _faults_of_endings(config: TrainingConfig) -> Iterator[str]:

@@ -30,8 +30,10 @@ from mimi_edge.training.drop_path import drop_path_rates
 from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.version import __version__
 
-MEASURED_SPLITS = ("val", "test")
-"""Splits whose accuracy a task file states."""
+
+def measured_splits(config: TrainingConfig) -> tuple[str, ...]:
+    """Splits whose accuracy a task file states: those that are not trained on."""
+    return ("test",) if config.train_on_val else ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def prepare(
             )
         )
     dataset, backbone = _loaded(config, split, listener)
-    counts = {name: len(dataset.splits[name]) for name in MEASURED_SPLITS}
+    counts = {name: len(dataset.splits[name]) for name in measured_splits(config)}
     flops = count_flops(backbone.module, backbone.preprocessing.size, FlopsCount(config.flops_count))
     costs = _costs(config, backbone.network, lambda choice: _header(config, dataset, backbone, counts, choice), flops)
     if start is not None:
@@ -164,6 +166,9 @@ def _loaded(
             listener=remarks.append,
             split=split,
             columns=config.data_columns,
+            root=config.data_root,
+            download=config.download,
+            limits=config.limits,
         )
         backbone = load_backbone(config.backbone, config.weights, seed=config.seed, image_size=config.image_size)
         if config.drop_path > 0:

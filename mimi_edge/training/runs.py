@@ -24,6 +24,7 @@ from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.copies import Copies, leakage_csv
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
+from mimi_edge.images.limits import learning_from_val
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
@@ -71,7 +72,7 @@ from mimi_edge.training.loop import (
 )
 from mimi_edge.training.option_values import options_text
 from mimi_edge.training.outcomes import Prunings, epochs_in_time, neurons_by_round, next_neuron, outcome, validation
-from mimi_edge.training.prepared_run import MEASURED_SPLITS, Prepared, prepare, with_image_counts
+from mimi_edge.training.prepared_run import Prepared, measured_splits, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
 from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
@@ -201,16 +202,20 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     """A run with its images on the device."""
     config = prepared.config
     device = chosen_device(config.device)
+    dataset = prepared.dataset
+    if config.train_on_val:
+        listener(Note("The images for validation are trained on, too: accuracy on them, as said here, means little."))
+        dataset = learning_from_val(dataset)
     decoded = decode_dataset(
-        prepared.dataset,
+        dataset,
         prepared.backbone.preprocessing,
         skip_bad_images=config.skip_bad_images,
         listener=listener,
         images=config.images,
     )
-    prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in MEASURED_SPLITS})
+    prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in measured_splits(config)})
     prepared.backbone.module.to(device)
-    copies = copies_in(prepared.dataset, decoded)
+    copies = copies_in(dataset, decoded)
     return Run(folder, prepared, _images_on_device(decoded, prepared, device), copies, device, listener)
 
 
@@ -504,7 +509,7 @@ def _measured_task(run: Run, model: EditedModel) -> _Measured:
     header, batch = run.prepared.costs.header, evaluation_batch(run.prepared.config)
     task = Task(header, model.tensors(header.store, header.head_store))
     model.load_tensors(task.tensors)
-    answered = {split: answers(model, run.images[split], batch) for split in MEASURED_SPLITS}
+    answered = {split: answers(model, run.images[split], batch) for split in measured_splits(run.prepared.config)}
     accuracy = {
         split: SplitAccuracy(share_right(given, run.images[split]), len(given)) for split, given in answered.items()
     }

@@ -51,6 +51,12 @@ class ComparisonConfig:
         rounds: samples of latency for each merged graph; 0 measures none.
         score: importance score of the methods that are pruned.
         scope: whether their sites compete: `global` or `local`.
+        data_columns: of the data; this and the others as of `TrainingConfig`.
+        data_root: folder of named data.
+        download: whether named data may be fetched.
+        train_images: how many are trained with at most.
+        val_images: how many learning rates are chosen by at most.
+        train_on_val: train once more on both, with the learning rate that was chosen, and compare that.
     """
 
     methods: tuple[str, ...] = COMPARED_METHODS
@@ -68,6 +74,12 @@ class ComparisonConfig:
     scope: Scope = Scope.GLOBAL
     image_size: int | None = None
     recipe: str = QUICK
+    data_columns: str = ""
+    data_root: str = ""
+    download: bool = False
+    train_images: int | None = None
+    val_images: int | None = None
+    train_on_val: bool = False
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
@@ -80,10 +92,15 @@ def comparison_document(config: ComparisonConfig) -> dict[str, Any]:
     return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
 
 
+MAY_GROW = ("methods", "seeds", "learning_rates", "rounds", "download")
+"""What a comparison that was begun may be asked for later: it changes nothing about what was trained."""
+
+
 def differences(ours: ComparisonConfig, theirs: ComparisonConfig) -> list[str]:
-    """In what two comparisons differ, a line each."""
+    """In what two comparisons differ such that neither can go on with the other, a line each."""
     left, right = comparison_document(ours), comparison_document(theirs)
-    return [f"{name}: {right[name]} there, {left[name]} here" for name in left if left[name] != right[name]]
+    fixed = [name for name in left if name not in MAY_GROW]
+    return [f"{name}: {right[name]} there, {left[name]} here" for name in fixed if left[name] != right[name]]
 
 
 @dataclass(frozen=True)

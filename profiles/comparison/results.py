@@ -96,7 +96,7 @@ def _line(one: Trained, artefact: MeasuredArtefact | None) -> Line:
         gflops=first.cost.flops / 1e9,
         learning_rate=one.learning_rate,
         tried={f"{rate:g}": accuracy for rate, accuracy in (one.tried or {}).items()},
-        validation=tuple(report.accuracy["val"].accuracy for report in one.reports),
+        validation=tuple(report.accuracy["val"].accuracy for report in one.reports if "val" in report.accuracy),
         test=tuple(report.accuracy["test"].accuracy for report in one.reports),
         latency_ratio=None if ratio is None else (ratio.value, ratio.low, ratio.high),
         memory_bytes=None if artefact is None or artefact.memory is None else artefact.memory.host_bytes,
@@ -127,6 +127,7 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
     said = [
         f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} {seeds}.",
         f"Learning rate: {best if tries > 1 else 'one, the same for every method'}.",
+        *(["With it, each method was trained once more, on the images for validation, too."] * config.train_on_val),
         "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
     ]
     if any(one.own_store and one.method.prunes for one in entries_of(config)):

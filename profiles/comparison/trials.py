@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
     if not path.exists():
         if any(folder.glob("[!.]*")):
             raise ConfigError(f"{folder} holds something else. Give a new folder as --output.")
-        write_whole(path, (json_text(comparison_document(config)) + "\n").encode())
+        _write(config, path)
         return
     document = raw_document(document_bytes(path, KIND), path, KIND)
     if differing := differences(config, typed_document(document, path, KIND, ComparisonConfig)):
@@ -90,6 +90,11 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
         raise ConfigError(
             f"{folder} holds another comparison:\n{listed}\nGive the same options to go on, or another --output."
         )
+    _write(config, path)
+
+
+def _write(config: ComparisonConfig, path: Path) -> None:
+    write_whole(path, (json_text(comparison_document(config)) + "\n").encode())
 
 
 def train_all(
@@ -108,7 +113,8 @@ def train_all(
         StoppedError: it was asked to stop; everything that was trained is kept.
     """
     entries = entries_of(config)
-    total = len(entries) * (len(config.learning_rates) + config.seeds - 1)
+    finals = config.seeds if config.train_on_val else config.seeds - 1
+    total = len(entries) * (len(config.learning_rates) + finals)
     trained = []
     for number, entry in enumerate(entries):
         listener(Advance(STAGE, number * total // len(entries), total, {"training": entry.name}))
@@ -126,16 +132,21 @@ def _train_entry(
 ) -> Trained:
     epochs = config.epochs if entry.method.prunes else config.epochs * passes(config, entry)
 
-    def run(rate: float, seed: int) -> TrainingReport:
-        listener(Note(f"Training {entry.name}, learning rate {rate:g}, seed {seed}."))
+    def run(rate: float, seed: int, *, on_val: bool = False) -> TrainingReport:
+        both = ", on validation images, too" if on_val else ""
+        listener(Note(f"Training {entry.name}, learning rate {rate:g}, seed {seed}{both}."))
         trial = training_config(config, entry, epochs=epochs, rate=rate, seed=seed)
-        return train(trial, folder / RUNS / f"{entry.name}-lr{rate:g}-seed{seed}")
+        where = folder / RUNS / f"{entry.name}-lr{rate:g}-seed{seed}"
+        return train(replace(trial, train_on_val=on_val), where.with_name(where.name + "-both") if on_val else where)
 
     first = {rate: run(rate, 0) for rate in config.learning_rates}
     tried = {rate: report.accuracy["val"].accuracy for rate, report in first.items()}
     # Of two that are equally good on the validation split, the smaller.
     chosen = max(sorted(tried), key=lambda rate: tried[rate])
-    reports = (first[chosen], *(run(chosen, seed) for seed in range(1, config.seeds)))
+    if config.train_on_val:
+        reports = tuple(run(chosen, seed, on_val=True) for seed in range(config.seeds))
+    else:
+        reports = (first[chosen], *(run(chosen, seed) for seed in range(1, config.seeds)))
     return Trained(entry, chosen, tried, reports)
 
 
@@ -149,6 +160,11 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
         backbone=config.backbone,
         weights=config.weights,
         image_size=config.image_size,
+        data_columns=config.data_columns,
+        data_root=config.data_root,
+        download=config.download,
+        train_images=config.train_images,
+        val_images=config.val_images,
         name=entry.name,
         store=entry.own_store or config.store,
         seed=seed,

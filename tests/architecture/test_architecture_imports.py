@@ -98,9 +98,12 @@ def upward(found: list[Import]) -> list[str]:
     ]
 
 
+USE_TORCH = {Path("export/backbone_graph.py"), Path("mimi_edge/images/sources/torchvision_sets.py")}
+
+
 def may_use_torch(file: Path) -> bool:
-    """Training, and the export of a backbone, are the only places."""
-    return file.parts[:2] == ("mimi_edge", "training") or file == Path("export/backbone_graph.py")
+    """Training, the export of a backbone, and torchvision's data sets are the only places."""
+    return file.parts[:2] == ("mimi_edge", "training") or file in USE_TORCH
 
 
 def unpickling(source: str, file: Path) -> list[str]:

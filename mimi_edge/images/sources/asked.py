@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from mimi_edge.events import Listener, silent
@@ -22,6 +23,9 @@ class Asked:
         listener: hears in Notes how the data was understood.
         split: a written split, as `split_document` made it, to use again.
         columns: of a table, where its titles are not the usual ones, such as `path=file,label=class`.
+        root: the folder that data lies in which has to be fetched once; this user's own if empty.
+        download: whether the network may be used for that.
+        limits: how many images of a split are used at most; of splits that are not here, all.
     """
 
     spec: str
@@ -31,6 +35,21 @@ class Asked:
     listener: Listener = silent
     split: Mapping[str, Any] | None = None
     columns: str = ""
+    root: str = ""
+    download: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def root_of(self, kind: str) -> Path:
+        """The folder in which named data lies that has to be fetched once: the one that was named, or this user's.
+
+        Args:
+            kind: whose data it is, a folder of its own.
+        """
+        if self.root:
+            return Path(self.root).expanduser().absolute()
+        from platformdirs import user_data_dir
+
+        return Path(user_data_dir("mimi-edge")) / kind
 
 
 class Source(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,9 @@ from PIL import Image
 from mimi_edge.builtin import DATA_PREFIX
 from mimi_edge.builtin.data import CLASSES, load_builtin
 from mimi_edge.images.sources.asked import Asked
+from mimi_edge.images.sources.divided import dataset_of
 from mimi_edge.images.sources.names import bare_name
 from mimi_edge.images.splits import Dataset, Split
-from mimi_edge.images.written import require_its_own_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +59,4 @@ def load(asked: Asked) -> Dataset:
         )
         for split, part in arrays.items()
     }
-    dataset = Dataset(name, classes, MappingProxyType(splits))
-    require_its_own_split(asked.spec, dataset, asked.split)
-    return dataset
+    return dataset_of(name, classes, splits, asked)

@@ -17,11 +17,8 @@ from mimi_edge.images.find_files import listed
 from mimi_edge.images.folders import EVERYTHING, Part, Tree, find_images, images_of, without_classes
 from mimi_edge.images.read_image import read_rgb, shown
 from mimi_edge.images.sources.asked import Asked
-from mimi_edge.images.splits import SPLITS, Dataset, Split, shared_out
+from mimi_edge.images.splits import SPLITS, Dataset, Split, held_out_shares, shared_out, sharing_note
 from mimi_edge.images.written import Assignment, written_assignment, written_split
-
-HELD_OUT_SHARE = 0.15
-"""Of the images of each class, for each of val and test where the data does not bring its own."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,9 @@ def dataset_of(tree: Tree, root: Path, asked: Asked) -> Dataset:
         written = written_split(asked.split)
         left_out, names, seed = dict(written.left_out), written.classes, written.seed
         images = images_of(without_classes(tree, left_out))
-        assignment = written_assignment(written, images, skip_missing=asked.skip_bad_images, listener=listener)
+        assignment = written_assignment(
+            written, images, skip_missing=asked.skip_bad_images, listener=listener, tells_new=not asked.limits
+        )
         _require_filled(assignment, names)
     images = images_of(tree)
     splits = {name: _file_split(name, names, entries, images) for name, entries in assignment.items()}
@@ -120,26 +119,18 @@ def _assignment(tree: Tree, seed: int, listener: Listener) -> Assignment:
     """Which image is in which split: those that are given are kept, the others taken from the first part."""
     missing = [split for split in SPLITS[1:] if split not in tree.parts]
     if missing:
-        listener(Note(_sharing_note(missing, tree, seed)))
+        taken_from = "the images" if tree.source == EVERYTHING else tree.place(tree.source)
+        listener(Note(sharing_note(missing, taken_from, seed)))
     assignment: Assignment = {split: _entries(tree.parts.get(split, {})) for split in SPLITS[1:]}
     assignment = {"train": []} | assignment
-    shares = {"train": 1 - HELD_OUT_SHARE * len(missing)} | dict.fromkeys(missing, HELD_OUT_SHARE)
     for label, found in tree.parts[tree.source].items():
-        for split, origins in shared_out(list(found.images), shares, seed).items():
+        for split, origins in shared_out(list(found.images), held_out_shares(missing), seed).items():
             assignment[split] += [(origin, label) for origin in origins]
     return assignment
 
 
 def _entries(part: Part) -> list[tuple[str, str]]:
     return [(origin, label) for label, found in part.items() for origin in found.images]
-
-
-def _sharing_note(missing: list[str], tree: Tree, seed: int) -> str:
-    origin = "the images" if tree.source == EVERYTHING else tree.place(tree.source)
-    return (
-        f"No {' and no '.join(missing)} split is given: {HELD_OUT_SHARE:.0%} of {origin} of each class "
-        f"{'is' if len(missing) == 1 else 'are'} taken for {'it' if len(missing) == 1 else 'each'} (seed {seed})."
-    )
 
 
 def _require_filled(assignment: Assignment, classes: tuple[str, ...]) -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.sources.asked import Asked
+from mimi_edge.images.sources.divided import dataset_of
 from mimi_edge.images.sources.names import GENERATED_PREFIX, bare_name
 from mimi_edge.images.sources.sprites import COUNTS, ORIENTATIONS, POSITIONS, Sprite, draw, sprite_numbered
 from mimi_edge.images.splits import Dataset, Split
-from mimi_edge.images.written import require_its_own_split
 from mimi_edge.texts import excerpt
 
 IMAGES: Mapping[str, int] = MappingProxyType({"train": 800, "val": 200, "test": 2_000})
@@ -81,9 +81,7 @@ def load(asked: Asked) -> Dataset:
         split: _split(split, numbers, LABELS[name])
         for split, numbers in zip(IMAGES, np.split(drawn.astype(np.int64), ends), strict=True)
     }
-    dataset = Dataset(name, splits["train"].classes, MappingProxyType(splits))
-    require_its_own_split(asked.spec, dataset, asked.split)
-    return dataset
+    return dataset_of(name, splits["train"].classes, splits, asked)
 
 
 def _split(name: str, numbers: NDArray[np.int64], label_of: Callable[[Sprite], int]) -> Split:

@@ -1,48 +1,45 @@
-"""A table that names images, their classes and, if it likes, their splits: `--data labels.csv`.
+"""A table that names images, their classes and, if it likes, their splits: `--data labels.csv`, or `labels.parquet`.
 
-Its first row has titles. Paths are relative to the table's folder. What the table says becomes the same tree that
+Its columns have titles. Paths are relative to the table's folder. What the table says becomes the same tree that
 folders of classes make, so checks, sharing out and written splits are theirs.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimi_edge.documents import read_bytes
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Note
 from mimi_edge.images.faults import classes_of
 from mimi_edge.images.find_files import FoundImages, listed
 from mimi_edge.images.folders import EVERYTHING, SPLIT_NAMES, Tree
-from mimi_edge.images.labels import COLUMNS, DELIMITERS, columns_in, folders_from_table, table_of_labels
+from mimi_edge.images.labels import COLUMNS, columns_in, folders_from_table, table_of_labels
 from mimi_edge.images.read_image import shown
 from mimi_edge.images.sources import folder
 from mimi_edge.images.sources.asked import Asked
+from mimi_edge.images.sources.columns import asked_columns
 from mimi_edge.images.sources.names import TABLES
+from mimi_edge.images.sources.tables import Row, titles_and_rows
 from mimi_edge.images.splits import Dataset
 from mimi_edge.texts import excerpt, fault_list
 
-LARGEST_BYTES = 500_000_000
 MOST_FAULTS = 20
-MISSING = "there is no file {}"
 
 
 @dataclass(frozen=True)
 class _Row:
     """A row that names an image."""
 
-    line: int
+    place: str
     path: str
     label: str
     split: str | None
 
 
 def takes(spec: str) -> bool:
-    """Whether it is a table, by its ending, and has the titles of one; else a folder's advice is worth more."""
+    """Whether it is a file with the ending of a table."""
     path = Path(spec).expanduser()
     return path.suffix.lower() in TABLES and path.is_file()
 
@@ -63,8 +60,8 @@ def classes(asked: Asked) -> tuple[str, ...]:
 
 
 def _tree(path: Path, asked: Asked) -> Tree:
-    rows = list(_rows(path, _asked_columns(asked.columns)))
-    faults = [f"line {row.line}: {fault}" for row, fault in _faults(rows)]
+    rows = list(_rows(path, asked_columns(asked.columns)))
+    faults = [f"{row.place}: {fault}" for row, fault in _faults(rows)]
     splits = {SPLIT_NAMES.get(row.split.lower()) for row in rows if row.split is not None}
     if splits and "train" not in splits:
         faults.append("no image is of the split train")
@@ -74,15 +71,15 @@ def _tree(path: Path, asked: Asked) -> Tree:
             Note(f"Left out {len(missing)} images that are not there: {listed([row.path for row in missing])}.")
         )
     else:
-        faults += [f"line {row.line}: {MISSING.format(excerpt(row.path))}" for row in missing]
+        faults += [f"{row.place}: there is no file {excerpt(row.path)}" for row in missing]
     if faults:
         more = f"\n  - and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
         raise ConfigError(
             f"{shown(path)} cannot be used:\n{fault_list(faults[:MOST_FAULTS])}{more}\nCorrect this and try again."
             + (" To go on without images that are not there: --skip-bad-images" if missing else "")
         )
-    gone = {row.line for row in missing}
-    return Tree(_parts(path, [row for row in rows if row.line not in gone]), (), (), of_folders=False)
+    gone = {row.place for row in missing}
+    return Tree(_parts(path, [row for row in rows if row.place not in gone]), (), (), of_folders=False)
 
 
 def _parts(path: Path, rows: Sequence[_Row]) -> Mapping[str, Mapping[str, FoundImages]]:
@@ -97,72 +94,43 @@ def _parts(path: Path, rows: Sequence[_Row]) -> Mapping[str, Mapping[str, FoundI
 
 
 def _faults(rows: Sequence[_Row]) -> Iterator[tuple[_Row, str]]:
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for row in rows:
         if not row.path:
             yield row, "names no image"
-        elif (before := seen.setdefault(row.path, row.line)) != row.line:
-            yield row, f"{excerpt(row.path)} is in line {before}, too"
+        elif (before := seen.setdefault(row.path, row.place)) != row.place:
+            yield row, f"{excerpt(row.path)} is in {before}, too"
         if not row.label:
             yield row, "names no class"
         if row.split is not None and row.split.lower() not in SPLIT_NAMES:
             yield row, f"expected a split, one of {', '.join(SPLIT_NAMES)}, got {excerpt(row.split)}"
 
 
-def _asked_columns(asked: str) -> dict[str, str]:
-    """Titles by what they stand for, out of `path=file,label=class`.
-
-    Raises:
-        ConfigError: it is not written so.
-    """
-    pairs = [part.partition("=") for part in asked.split(",") if part.strip()]
-    for part, _, title in pairs:
-        if part.strip() not in COLUMNS or not title.strip():
-            raise ConfigError(
-                "--data-columns takes titles of a table, such as path=file,label=class,split=fold; got "
-                f"{excerpt(part)}."
-            )
-    return {part.strip(): title.strip() for part, _, title in pairs}
-
-
 def _rows(path: Path, asked: Mapping[str, str]) -> Iterator[_Row]:
-    """All rows below the titles but empty ones.
+    """All rows but empty ones.
 
     Raises:
         ConfigError: the table cannot be read, or has no titles that say where paths and classes are.
     """
-    try:
-        text = read_bytes(path, LARGEST_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{shown(path)} cannot be read as a table: {getattr(error, 'strerror', None) or error}."
-        ) from error
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=first.count))
-    try:
-        titles = next(reader, [])
-        at = columns_in(titles, asked)
-        if missing := [part for part in (*COLUMNS[:2], *asked) if part not in at]:
-            raise ConfigError(_no_titles(path, titles, missing))
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield _row(reader.line_num, cells, at)
-    except csv.Error as error:
-        raise ConfigError(f"{shown(path)} is no table that can be read (line {reader.line_num}: {error}).") from error
+    titles, rows = titles_and_rows(path)
+    at = columns_in(titles, asked)
+    if missing := [part for part in (*COLUMNS[:2], *asked) if part not in at]:
+        raise ConfigError(_no_titles(path, titles, missing))
+    return (_row(row, at) for row in rows)
 
 
-def _row(line: int, cells: Sequence[str], at: Mapping[str, int]) -> _Row:
+def _row(row: Row, at: Mapping[str, int]) -> _Row:
     def cell(part: str) -> str:
-        return cells[at[part]].strip() if at[part] < len(cells) else ""
+        return row.cells[at[part]] if at[part] < len(row.cells) else ""
 
-    return _Row(line, cell("path"), cell("label"), cell("split") if "split" in at else None)
+    return _Row(row.place, cell("path"), cell("label"), cell("split") if "split" in at else None)
 
 
 def _no_titles(path: Path, titles: Sequence[str], missing: Sequence[str]) -> str:
     found = table_of_labels(path.parent, path)
     return (
-        f"{shown(path)} has no column for {' and '.join(dict.fromkeys(missing))}; its first row has the titles "
-        f"{listed([excerpt(title) for title in titles]) or 'of none'}. Expected path and label, and split if there are "
+        f"{shown(path)} has no column for {' and '.join(dict.fromkeys(missing))}; its titles are "
+        f"{listed([excerpt(title) for title in titles]) or 'none'}. Expected path and label, and split if there are "
         "any; other titles are named by --data-columns path=TITLE,label=TITLE,split=TITLE"
         + (f"\n\nOr: {folders_from_table(found)}" if found else "")
     )

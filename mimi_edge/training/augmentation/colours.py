@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional
 
 
 def jittered(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:

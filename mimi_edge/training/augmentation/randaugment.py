@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional
 
 OPERATIONS_EACH = 2
 """N: how many operations an image goes through."""

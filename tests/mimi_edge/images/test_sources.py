@@ -131,8 +131,8 @@ def test_sprites_are_the_same_for_everybody(name: str) -> None:
     for split in dataset.splits.values():
         assert set(split.labels.tolist()) == set(range(16))
     assert load_dataset(f"generated:{name}", seed=0, split=split_document(dataset)).classes == dataset.classes
-    with pytest.raises(ConfigError, match="splits are fixed"):
-        load_dataset(f"generated:{name}", seed=0, split={**split_document(dataset), "seed": 1})
+    with pytest.raises(ConfigError, match="not that of generated:sprites"):
+        load_dataset(f"generated:{name}", seed=0, split=split_document(load_dataset("builtin:digits", seed=0)))
 
 
 def test_other_names_are_answered_with_those_there_are() -> None:
@@ -142,11 +142,44 @@ def test_other_names_are_answered_with_those_there_are() -> None:
 
 def test_a_name_that_nobody_knows_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="names begin with builtin:, generated:"):
-        data_wherever("hf:cifar10")
-    (tmp_path / "hf:cifar10").mkdir()
-    assert data_wherever("hf:cifar10") == str(tmp_path / "hf:cifar10")
+    for look in (data_wherever, lambda data: load_dataset(data, seed=0)):
+        with pytest.raises(ConfigError, match="names begin with builtin:, generated:, torchvision:, hf:, as"):
+            look("kaggle:cifar10")
+    (tmp_path / "kaggle:cifar10").mkdir()
+    assert data_wherever("kaggle:cifar10") == str(tmp_path / "kaggle:cifar10")
     assert data_wherever("generated:sprites-location") == "generated:sprites-location"
+
+
+def test_a_parquet_table_is_a_table(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = pictures(tmp_path, 24)
+    columns = {
+        "id": list(range(24)),
+        "file": names,
+        "species": pa.array(["cat" if index % 2 else "dog" for index in range(24)]).dictionary_encode(),
+        "split": [("train", "val", "test")[index % 3] for index in range(24)],
+        "bytes": [b"\xff\xd8"] * 24,
+    }
+    path = tmp_path / "labels.parquet"
+    parquet.write_table(pa.table(columns), path)
+    dataset = load_dataset(path, seed=0)
+    assert (dataset.classes, {name: len(part) for name, part in dataset.splits.items()}) == (
+        ("cat", "dog"),
+        dict.fromkeys(("train", "val", "test"), 8),
+    )
+    val = dataset.splits["val"]
+    assert [val.classes[label] for label in val.labels] == [
+        columns["species"][names.index(o)].as_py() for o in val.origins
+    ]
+    columns["file"] = [*names[:-1], None]
+    parquet.write_table(pa.table(columns), path)
+    with pytest.raises(ConfigError, match="row 24: names no image"):
+        load_dataset(path, seed=0)
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(ConfigError, match="cannot be read as a Parquet table"):
+        load_dataset(path, seed=0)
 
 
 def test_labels_are_what_is_seen() -> None:

@@ -61,6 +61,10 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     drop_path=0.1,
     mixup=0.8,
     cutmix=1.0,
+    data_root="/data",
+    download=True,
+    train_images=800,
+    val_images=200,
 )
 
 
@@ -85,9 +89,10 @@ def read_again(config: TrainingConfig, folder: Path) -> TrainingConfig:
     [
         OTHER_THAN_DEFAULT,
         TrainingConfig(budget=Budget(1)),
+        TrainingConfig(budget=Budget(1), train_on_val=True),
         TrainingConfig(budget=Budget(500_000), method="lora", settings={"rank": 4, "alpha": 16.0}),
     ],
-    ids=["everything", "nothing", "a method's settings"],
+    ids=["everything", "nothing", "no validation", "a method's settings"],
 )
 def test_the_options_of_a_run_give_its_configuration(config: TrainingConfig, tmp_path: Path) -> None:
     assert read_again(config, tmp_path) == config
@@ -95,7 +100,7 @@ def test_the_options_of_a_run_give_its_configuration(config: TrainingConfig, tmp
 
 def test_everything_that_can_be_asked_for_is_tried_above() -> None:
     same = {one.name for one in fields(TrainingConfig) if getattr(OTHER_THAN_DEFAULT, one.name) == one.default}
-    assert same <= {"method", "settings"}
+    assert same <= {"method", "settings", "train_on_val"}
 
 
 @given(size=st.integers(1, 10**14), flops=st.integers(1, 10**15))

@@ -139,11 +139,34 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(tmp_path: Path) -> Non
 
 def test_other_options_are_refused_with_what_differs(tmp_path: Path) -> None:
     Laboratory().compare(tmp_path / "out")
-    other = ComparisonConfig(methods=("mimi",), budgets_mb=SMALL.budgets_mb, seeds=2, learning_rates=(0.1, 0.01))
     with pytest.raises(ConfigError, match="another comparison") as refused:
-        Laboratory().compare(tmp_path / "out", other)
-    assert "methods" in str(refused.value)
-    assert "seeds" not in str(refused.value)
+        Laboratory().compare(tmp_path / "out", replace(SMALL, budgets_mb=(0.5,), methods=("mimi",)))
+    assert "budgets_mb: " in str(refused.value)
+    assert "methods" not in str(refused.value)
+
+
+def test_more_seeds_methods_and_rates_go_on_with_what_is_trained(tmp_path: Path) -> None:
+    first, second = Laboratory(), Laboratory()
+    first.compare(tmp_path / "out", replace(SMALL, methods=("mimi",), seeds=1))
+    found = second.compare(tmp_path / "out", replace(SMALL, learning_rates=(0.1, 0.01, 0.001)))
+    assert not set(first.begun) & set(second.begun)
+    assert [line.tried for line in found.lines] == [{"0.1": 0.5, "0.01": 0.9, "0.001": 0.9}] * 5
+    assert Laboratory(patience=0).compare(tmp_path / "out", replace(SMALL, learning_rates=(0.1, 0.01, 0.001))) == found
+
+
+def test_once_more_on_both_is_what_is_compared(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    asked = replace(SMALL, methods=("lora",), budgets_mb=(0.1,), train_images=800, val_images=200, train_on_val=True)
+    (line,) = laboratory.compare(tmp_path / "out", asked).lines
+    assert laboratory.begun == [
+        "lora-0.1mb-lr0.1-seed0",
+        "lora-0.1mb-lr0.01-seed0",
+        "lora-0.1mb-lr0.01-seed0-both",
+        "lora-0.1mb-lr0.01-seed1-both",
+    ]
+    assert [laboratory.configs[name].train_on_val for name in laboratory.begun] == [False, False, True, True]
+    assert {(one.train_images, one.val_images) for one in laboratory.configs.values()} == {(800, 200)}
+    assert (line.tried, len(line.test)) == ({"0.1": 0.5, "0.01": 0.9}, 2)
 
 
 def test_a_folder_with_something_else_and_one_that_is_worked_in_are_refused(tmp_path: Path) -> None:
