@@ -16,6 +16,7 @@ import typer
 
 from mimi_edge.cli.failures import FAILED, INTERRUPTED, Failure, failure_of
 from mimi_edge.texts import json_text, safe
+from mimi_edge.training.torchrun import require_alone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -177,6 +178,10 @@ def _plain(value: object) -> Text:
     return Text(safe(value))
 
 
+SHARED = frozenset({"mimi_edge.cli.train"})
+"""Commands that several processes can do together."""
+
+
 def explained(command: Callable[P, R]) -> Callable[P, R]:
     """Turns what can go wrong into a message on stderr and an exit code, and under `--json` into JSON on stdout too."""
     options = signature(command).parameters
@@ -185,6 +190,8 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
     def explaining(*args: P.args, **kwargs: P.kwargs) -> R:
         owed = _JSON_OWED.set(bool(kwargs.get("as_json")))
         try:
+            if command.__module__ not in SHARED:
+                require_alone(command.__module__.rpartition(".")[2].replace("_", "-"))
             return command(*args, **kwargs)
         except BrokenPipeError:
             _abandon_stdout()

@@ -11,20 +11,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.cli.defaults import RUNS, say_next
+from mimi_edge.cli.failures import INTERRUPTED
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
-from mimi_edge.errors import ConfigError, MimiEdgeError
-from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.errors import ConfigError, LostRankError, MimiEdgeError, StoppedError
+from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.training.claims import claimed_free, claimed_new
-from mimi_edge.training.config import CONFIG_FILE, ROUNDS_FOLDER, TrainingConfig, read_config
+from mimi_edge.training.config import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    KEPT_FILE,
+    ROUNDS_FOLDER,
+    SPLIT_FILE,
+    TrainingConfig,
+    read_config,
+)
+from mimi_edge.training.torchrun import this_rank
 
 if TYPE_CHECKING:
     from mimi_edge.training.reports import TrainingReport
+
+HANDED_OUT = (CONFIG_FILE, SPLIT_FILE, CHECKPOINT_FILE, KEPT_FILE)
+"""Files of a run that is gone on with, which all processes need."""
 
 
 @explained
@@ -45,6 +58,9 @@ def command(
 
     Without --data and --backbone this is the built-in demonstration: mimi-edge train --budget-mb 0.5
     """
+    if not this_rank().is_first:
+        _train_along(asked, resume, threads)
+        return
     config = _config(asked, run, resume)
     with watching() as heard, stop_requests(heard) as should_stop:
         listener = outliving_the_terminal(heard)
@@ -67,25 +83,70 @@ def _begun(
     claiming = claimed_free(RUNS / config.name) if run is None else claimed_new(run)
     with claiming as claim, _saying_how_to_go_on(claim.folder, listener):
         _load_torch(threads, listener)
+        from mimi_edge.training.ranks import any_says, clock, joined
         from mimi_edge.training.runs import train_claimed
 
-        return train_claimed(config, claim, listener=listener, should_stop=should_stop)
+        with joined():
+            return train_claimed(
+                config, claim, listener=listener, should_stop=lambda: any_says(should_stop()), clock=clock
+            )
 
 
 def _gone_on_with(
     folder: Path, task: str, threads: int | None, listener: Listener, should_stop: Callable[[], bool]
 ) -> TrainingReport:
-    """Goes on with an interrupted run; one that is finished needs no torch to say so."""
+    """Goes on with an interrupted run; one that is finished needs no torch to say so, unless others wait."""
     from mimi_edge.training.reports import finished_report
 
-    if (report := finished_report(folder, task)) is not None:
+    report = finished_report(folder, task)
+    if report is not None:
         listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
+    if report is not None and this_rank().is_alone:
         return report
     with _saying_how_to_go_on(folder, listener):
         _load_torch(threads, listener)
+        from mimi_edge.training.ranks import agreed, any_says, clock, hand_out, joined
         from mimi_edge.training.runs import resume_training
 
-        return resume_training(folder, listener=listener, should_stop=should_stop)
+        with joined():
+            if not agreed(report is None) and report is not None:
+                return report
+            hand_out(folder, HANDED_OUT)
+            return resume_training(folder, listener=listener, should_stop=lambda: any_says(should_stop()), clock=clock)
+
+
+def _train_along(asked: AskedConfig, resume: Path | None, threads: int | None) -> None:
+    """What all processes do but the first, where torchrun started several: the same, in silence, and nothing stays.
+
+    Only what goes wrong here alone is said.
+    """
+    with _leaving_the_word_to_the_first(), stop_requests(silent) as should_stop:
+        config = asked.config() if resume is None else None
+        _load_torch(threads, silent)
+        from mimi_edge.training.ranks import agreed, any_says, clock, folder_of_its_own, hand_out, joined
+        from mimi_edge.training.runs import resume_training, run_training
+
+        def stops() -> bool:
+            return any_says(should_stop())
+
+        with joined(), folder_of_its_own() as folder:
+            if config is not None:
+                run_training(config, folder, should_stop=stops, clock=clock)
+            elif agreed(True):
+                hand_out(folder, HANDED_OUT)
+                resume_training(folder, should_stop=stops, clock=clock)
+
+
+@contextmanager
+def _leaving_the_word_to_the_first() -> Iterator[None]:
+    from mimi_edge.training.ranks import FirstFailedError
+
+    try:
+        yield
+    except (StoppedError, LostRankError, FirstFailedError) as error:
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _load_torch(threads: int | None, listener: Listener) -> None:
@@ -111,6 +172,11 @@ def _saying_how_to_go_on(folder: Path, listener: Listener) -> Iterator[None]:
     """After a second Ctrl-C or a full disk; a run that stopped as it was asked to says it by itself."""
     try:
         yield
+    except LostRankError as error:
+        raise LostRankError(
+            f"{error} What was saved last is kept; go on, with as many processes or others: torchrun ... -m mimi_edge "
+            f"train --resume {shlex.quote(str(folder))}"
+        ) from error
     except (KeyboardInterrupt, OSError):
         if (folder / CONFIG_FILE).is_file():
             listener(Note(f"Go on from where it was saved: mimi-edge train --resume {shlex.quote(str(folder))}"))

@@ -45,6 +45,10 @@ class EngineBuildError(MimiEdgeError):
     """A runtime refused to build an engine."""
 
 
+class LostRankError(MimiEdgeError):
+    """One of several processes that trained together has ended; the message says how to go on."""
+
+
 class StoppedError(MimiEdgeError):
     """Somebody asked the work to stop, and it did so cleanly; the message says how to go on."""
 

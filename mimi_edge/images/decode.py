@@ -104,6 +104,7 @@ def decode_dataset(
     skip_bad_images: bool = False,
     listener: Listener = silent,
     images: str = MEMORY,
+    copies: int = 1,
 ) -> dict[str, LabelledImages]:
     """Decodes all splits; bad images of all of them come in one error, and images that are the same in Notes.
 
@@ -113,11 +114,12 @@ def decode_dataset(
         skip_bad_images: as of `decode_split`.
         listener: hears of the progress.
         images: one of `mimi_edge.images.free_room.IMAGES`: where they are kept.
+        copies: processes on this machine that want them; a file is for all, memory for each.
 
     Raises:
         ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
-    entries = _entries(dataset, preprocessing, images, listener)
+    entries = _entries(dataset, preprocessing, images, copies, listener)
     decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
@@ -156,15 +158,17 @@ def _decoded_or_fault(
         return str(error)
 
 
-def _entries(dataset: Dataset, preprocessing: Preprocessing, images: str, listener: Listener) -> dict[str, Entry]:
+def _entries(
+    dataset: Dataset, preprocessing: Preprocessing, images: str, copies: int, listener: Listener
+) -> dict[str, Entry]:
     """Entries of the cache to keep the splits in; none where memory does."""
     needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size**2 * 3
-    if images != MAPPED and is_small(needed):
+    if images != MAPPED and is_small(needed * copies):
         return {}
     cache, kept = default_cache() / FOLDER, {} if images == MEMORY else dataset.splits
     entries = {name: entry_of(split, preprocessing, cache) for name, split in kept.items()}
     missing = sum(entry.missing_bytes for entry in entries.values())
-    return entries if is_mapped(images, needed, missing, cache, listener) else {}
+    return entries if is_mapped(images, needed, missing, cache, listener, copies=copies) else {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,9 @@ def is_small(needed_bytes: int) -> bool:
     return needed_bytes < WORTH_SAYING_BYTES and (memory is None or needed_bytes <= MEMORY_SHARE * memory)
 
 
-def is_mapped(images: str, needed_bytes: int, missing_bytes: int, cache: Path, listener: Listener) -> bool:
+def is_mapped(
+    images: str, needed_bytes: int, missing_bytes: int, cache: Path, listener: Listener, *, copies: int = 1
+) -> bool:
     """Whether decoded images are kept in a file; a Note says what that costs.
 
     Args:
@@ -31,17 +33,19 @@ def is_mapped(images: str, needed_bytes: int, missing_bytes: int, cache: Path, l
         missing_bytes: of those, that are not in the cache yet.
         cache: the folder that holds such files.
         listener: hears the Note, of memory from 1 GB on.
+        copies: that would lie in memory, one for each process; a file is one for all.
 
     Raises:
         ConfigError: there is not enough memory, or room on the disk.
     """
     memory, disk = free_memory_bytes(), free_disk_bytes(cache)
-    fits_memory = memory is None or needed_bytes <= memory
+    in_memory = needed_bytes * copies
+    fits_memory = memory is None or in_memory <= memory
     fits_disk = missing_bytes <= disk
-    roomy = memory is None or needed_bytes <= MEMORY_SHARE * memory
+    roomy = memory is None or in_memory <= MEMORY_SHARE * memory
     mapped = images == MAPPED or (images == AUTO and not roomy and (fits_disk or not fits_memory))
     if not (fits_disk if mapped else fits_memory):
-        raise ConfigError(_too_large(images, needed_bytes, memory, missing_bytes, disk, cache))
+        raise ConfigError(_too_large(images, in_memory, memory, missing_bytes, disk, cache))
     if mapped:
         listener(
             Note(
@@ -49,8 +53,8 @@ def is_mapped(images: str, needed_bytes: int, missing_bytes: int, cache: Path, l
                 "They are read as they are needed, and need not fit into memory."
             )
         )
-    elif needed_bytes >= WORTH_SAYING_BYTES:
-        listener(Note(f"Decoded images take {_gb(needed_bytes)} GB of memory."))
+    elif in_memory >= WORTH_SAYING_BYTES:
+        listener(Note(f"Decoded images take {_gb(in_memory)} GB of memory."))
     return mapped
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.ranks import agreed, rows_of, summed
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,12 @@ def prefix_tokens(
         with autocast:
             return model.run_before(images.normalised(images.images[first : first + batch_size]), start)
 
-    batch = run(0)
-    if batch.element_size() * batch[0].numel() * len(images) > limit_bytes:
+    some = run(0)
+    if not agreed(some.element_size() * some[0].numel() * len(images) <= limit_bytes):
         return None
-    tokens = batch.new_empty((len(images), *batch.shape[1:]))
-    tokens[:batch_size] = batch
-    for first in range(batch_size, len(images), batch_size):
-        tokens[first : first + batch_size] = run(first)
+    tokens, rows = some.new_zeros((len(images), *some.shape[1:])), rows_of(len(images))
+    for first in range(rows.start, rows.stop, batch_size):
+        own = slice(first, min(first + batch_size, rows.stop))
+        tokens[own] = (run(first) if first else some)[: own.stop - first]
+    summed(tokens.view(torch.uint8))  # what others computed is added to zeros
     return PrefixTokens(tokens, start)

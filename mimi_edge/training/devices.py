@@ -7,6 +7,7 @@ import os
 import torch
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.training.ranks import rank
 
 CACHE_SHARE = 6
 """Tokens of a split behind the frozen prefix may take a sixth of the memory, free or not: a resumed run must decide
@@ -20,7 +21,9 @@ def chosen_device(name: str) -> torch.device:
         ConfigError: there is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")  # the current one of several
+    if ":" in name and not rank().is_alone:
+        raise ConfigError(f"--device {name} is one for all {rank().size} processes; leave the number out.")
     try:
         device = torch.device("cuda" + name.removeprefix("gpu") if name.startswith("gpu") else name)
     except RuntimeError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.batches import Place, generator_for
+from mimi_edge.training.ranks import Share
 
 MODULE = "drop_path"
 """What timm calls the module behind a branch, with a number where a block has several."""
@@ -32,7 +33,9 @@ def drop_path_rates(backbone: nn.Module, rate: float) -> dict[str, float]:
 
 
 @contextmanager
-def dropping_paths(backbone: nn.Module, rate: float, seed: int, place: Place) -> Iterator[None]:
+def dropping_paths(
+    backbone: nn.Module, rate: float, seed: int, place: Place, share: Share | None = None
+) -> Iterator[None]:
     """Meanwhile a forward pass drops paths; which ones, seed and place alone decide.
 
     Args:
@@ -40,6 +43,7 @@ def dropping_paths(backbone: nn.Module, rate: float, seed: int, place: Place) ->
         rate: of the last block; 0 changes nothing.
         seed: of the run.
         place: of the step.
+        share: of the batch that passes see, where they do not see all of it: chance is that of the batch.
 
     Raises:
         ConfigError: the backbone has none.
@@ -51,7 +55,7 @@ def dropping_paths(backbone: nn.Module, rate: float, seed: int, place: Place) ->
     with ExitStack() as hooks:
         for name, probability in drop_path_rates(backbone, rate).items():
             module = backbone.get_submodule(name)
-            hooks.callback(module.register_forward_hook(partial(_dropped, probability, generator)).remove)
+            hooks.callback(module.register_forward_hook(partial(_dropped, probability, generator, share)).remove)
         yield
 
 
@@ -59,7 +63,17 @@ def _is_place(name: str) -> bool:
     return name.rpartition(".")[2].rstrip("0123456789") == MODULE
 
 
-def _dropped(rate: float, generator: torch.Generator, _: nn.Module, __: Any, branch: Tensor) -> Tensor:
+def _dropped(
+    rate: float, generator: torch.Generator, share: Share | None, _: nn.Module, __: Any, branch: Tensor
+) -> Tensor:
     """A branch [B, ...] without some images' rows; the others are the larger for it."""
-    kept = (torch.rand(len(branch), generator=generator) >= rate).to(branch.dtype) / (1 - rate)
+    chances = torch.rand(len(branch), generator=generator) if share is None else _own(share, len(branch), generator)
+    kept = (chances >= rate).to(branch.dtype) / (1 - rate)
     return branch * kept.to(branch.device).reshape(-1, *(1 for _ in branch.shape[1:]))
+
+
+def _own(share: Share, rows: int, generator: torch.Generator) -> Tensor:
+    """A chance for each row [rows] of what a pass sees, of those drawn for the whole batch; images may have several."""
+    begin, end, _ = share.rows.indices(share.of)
+    each = rows // (end - begin)
+    return torch.rand(share.of * each, generator=generator)[begin * each : end * each]

@@ -193,6 +193,11 @@ class EditedModel(nn.Module):
         named = {_name(key): parameter for key, parameter in self.stored.items()}
         return named | {HEAD_WEIGHT: self.head.weight, HEAD_BIAS: self.head.bias}
 
+    @property
+    def trained_bytes(self) -> int:
+        """Of everything that is trained, and of its gradients."""
+        return sum(one.numel() * one.element_size() for one in self.trained_parameters().values())
+
     def weights(self) -> dict[str, Floats]:
         """The trained weights as fp32 arrays, by the name they have in a task file."""
         return {

@@ -22,6 +22,7 @@ from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.drop_path import dropping_paths
 from mimi_edge.training.early_end import is_out_of_patience
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.ranks import LossOf, Share, adding_gradients_of, rank, rows_of, share_of, summed
 
 WARM_UP_SHARE = 0.05
 REPORT_SECONDS = 0.5
@@ -140,16 +141,31 @@ def training_step(
     index: Tensor,
     config: TrainingConfig,
     place: Place,
+    passes: Callable[[LossOf], Tensor] = lambda loss_of: loss_of(),
 ) -> Tensor:
-    """Takes one step on the images with these numbers; gives the loss, still on the device."""
-    with dropping_paths(model.backbone, config.drop_path, config.seed, place):
-        loss = batch_loss(model, inputs, index, config, place)
+    """Takes one step on the images with these numbers, shared among all processes; gives the loss of all of them.
+
+    Args:
+        model: that learns.
+        optimizer: of its parameters.
+        inputs: images, and the precision.
+        index: int64 [B] of the images.
+        config: how to learn.
+        place: of the step.
+        passes: computes the loss, as of `adding_gradients_of`.
+
+    Returns:
+        The loss, still on the device.
+    """
+    share = share_of(len(index))
+    with dropping_paths(model.backbone, config.drop_path, config.seed, place, share):
+        loss = passes(lambda: batch_loss(model, inputs, index, config, place, share))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.trained_parameters().values(), config.clip_norm)
     optimizer.step()
-    return loss.detach()
+    return loss.detach() if share.factor is None else summed(loss.detach().clone()) / rank().size
 
 
 def sees_images(config: TrainingConfig) -> bool:
@@ -157,17 +173,29 @@ def sees_images(config: TrainingConfig) -> bool:
     return config.augment != NONE or bool(_mixing(config)) or config.drop_path > 0
 
 
-def batch_loss(model: EditedModel, inputs: RoundInputs, index: Tensor, config: TrainingConfig, place: Place) -> Tensor:
-    """Cross-entropy of one batch."""
+def batch_loss(
+    model: EditedModel,
+    inputs: RoundInputs,
+    index: Tensor,
+    config: TrainingConfig,
+    place: Place,
+    share: Share | None = None,
+) -> Tensor:
+    """Cross-entropy of one batch, or of a share of it, which then counts as much as it is large."""
+    rows = slice(None) if share is None else share.rows
     if inputs.prefix is not None:
+        index = index[rows]
         with inputs.autocast:
             logits = model.run_from(inputs.prefix.tokens[index], inputs.prefix.start)
         targets = inputs.train.labels[index]
     else:
+        # All of the batch, wherever it is shared: images are mixed with others, and chance is that of the batch.
         pixels, targets = _varied(inputs.train, index, config, place, model.head.out_features)
         with inputs.autocast:
-            logits = model(inputs.train.normalised(pixels))
-    return functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+            logits = model(inputs.train.normalised(pixels[rows]))
+        targets = targets[rows]
+    loss = functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+    return loss if share is None or share.factor is None else loss * share.factor
 
 
 def _varied(
@@ -198,6 +226,7 @@ def train_round(
         MimiEdgeError: the loss is no longer a number.
     """
     batches = math.ceil(len(inputs.train) / config.batch_size)
+    passes = adding_gradients_of(model.trained_parameters().values())
     meter = _Meter(inputs, config, hooks.listener, batches)
     device = inputs.train.labels.device
     while not _is_over(inputs, config, progress):
@@ -209,7 +238,7 @@ def train_round(
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
             _set_rate(optimizer, learning_rate(config, here.epoch * batches + step, epochs * batches, epochs))
-            progress.loss.sum += training_step(model, optimizer, inputs, index, config, here)
+            progress.loss.sum += training_step(model, optimizer, inputs, index, config, here, passes)
             progress.loss.steps += 1
             if step + 1 < batches and not hooks.is_time_up():
                 progress.place = Place(here.round, here.epoch, step + 1)
@@ -249,7 +278,9 @@ def _end_epoch(model: EditedModel, inputs: RoundInputs, config: TrainingConfig, 
         )
     with inputs.autocast:
         accuracy = evaluate(model, inputs.val, evaluation_batch(config), inputs.val_prefix)
-    progress.history.append({"round": place.round, "epoch": place.epoch, "loss": loss, "val_accuracy": accuracy})
+    shared = {} if rank().is_alone else {"processes": rank().size, "gradient_bytes": model.trained_bytes}
+    ended = {"round": place.round, "epoch": place.epoch, "loss": loss, "val_accuracy": accuracy}
+    progress.history.append(ended | shared)
     progress.place = Place(place.round, place.epoch + 1, 0)
 
 
@@ -278,15 +309,16 @@ def answers(model: EditedModel, images: DeviceImages, batch_size: int, prefix: P
         batch_size: images at once.
         prefix: their tokens behind the frozen prefix, if they were computed.
     """
-    answered = torch.empty_like(images.labels)
-    for start in range(0, len(images), batch_size):
-        chosen = slice(start, start + batch_size)
+    answered = torch.zeros_like(images.labels)
+    rows = rows_of(len(images))
+    for start in range(rows.start, rows.stop, batch_size):
+        chosen = slice(start, min(start + batch_size, rows.stop))
         if prefix is not None:
             logits = model.run_from(prefix.tokens[chosen], prefix.start)
         else:
             logits = model(images.normalised(images.images[chosen]))
         answered[chosen] = logits.argmax(1)
-    return answered
+    return summed(answered)
 
 
 class _Meter:

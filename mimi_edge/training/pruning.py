@@ -13,6 +13,7 @@ from mimi_edge.selection import Selection, Stages, ranking, select
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.ranks import as_on_the_first
 from mimi_edge.training.score_statistics import LossOfBatch, gather
 from mimi_edge.training.strip import strip
 
@@ -56,7 +57,7 @@ def neuron_scores(model: EditedModel, config: TrainingConfig, loss_of_batch: Los
         def both(values: Mapping[str, Floats]) -> Matrices | None:
             return Matrices(values[down], values[up]) if values else None
 
-        return score.of(
+        scores = score.of(
             ScoredAdapter(
                 site=axis.name,
                 weights=Matrices(weights[down], weights[up]),
@@ -66,6 +67,7 @@ def neuron_scores(model: EditedModel, config: TrainingConfig, loss_of_batch: Los
                 activation=gathered.activation.get(down),
             )
         )
+        return as_on_the_first(scores)
 
     return {axis.name: scored(axis) for axis in model.description.axes}
 

@@ -74,6 +74,7 @@ from mimi_edge.training.option_values import options_text
 from mimi_edge.training.outcomes import Prunings, epochs_in_time, neurons_by_round, next_neuron, outcome, validation
 from mimi_edge.training.prepared_run import Prepared, measured_splits, prepare, with_image_counts
 from mimi_edge.training.pruning import prune
+from mimi_edge.training.ranks import first_before_others, rank
 from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions, pixels_sha256, write_answers
 from mimi_edge.training.reports import TrainingReport, finished_report, report_document
 from mimi_edge.training.round_files import RoundPoint, write_round
@@ -162,7 +163,8 @@ def train_claimed(
     if config.tensorboard:
         check_tensorboard()
     _look_for_matplotlib(listener)
-    run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
+    with first_before_others():
+        run = _opened(claim.folder, prepare(config, start=start, listener=listener), listener)
     # Only now: what cannot be used, or was interrupted before there is anything to go on with, leaves no folder.
     _write_json(run.folder / SPLIT_FILE, split_document(run.prepared.dataset))
     write_whole(run.folder / OPTIONS_FILE, options_text(config).encode())
@@ -193,8 +195,9 @@ def resume_training(
         listener(Note(f"{folder} is finished: nothing is left to train, and nothing was changed."))
         return report
     with claimed_again(folder, config.name):
-        prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
-        run = _opened(folder, prepared, listener)
+        with first_before_others():
+            prepared = prepare(config, split=read_split(folder), start=start, listener=listener)
+            run = _opened(folder, prepared, listener)
         return _go_on(run, started, should_stop, checkpoint_seconds, clock)
 
 
@@ -212,6 +215,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
         skip_bad_images=config.skip_bad_images,
         listener=listener,
         images=config.images,
+        copies=rank().here,
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in measured_splits(config)})
     prepared.backbone.module.to(device)
@@ -306,6 +310,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
             rounding = _rounding(run, progress.place.round, trainings)
             inputs = _inputs(run, model, epochs)
             watch.round_begins()
+            _note_ranks(run, model)
             with model.rounding_with(rounding):
                 train_round(model, optimizer, inputs, config, progress, hooks)
             _measure_as_stored(run, model, optimizer, progress, keeper)
@@ -354,6 +359,12 @@ def _rounding(run: Run, training: int, trainings: int) -> Rounding | None:
     if run.prepared.config.round_from == "last" and training + 1 < trainings:
         return None
     return lambda name, weight: straight_through(name, weight, header.store_of(name))
+
+
+def _note_ranks(run: Run, model: EditedModel) -> None:
+    if not rank().is_alone:
+        added = f"gradients that are added up: {model.trained_bytes:,} bytes a step"
+        run.listener(Note(f"{rank().size} processes share each batch; {added}."))
 
 
 def _measure_as_stored(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mimi_edge.methods.description import Places, StoredTensor
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.ranks import as_on_the_first
 from mimi_edge.training.score_statistics import BATCHES, LossOfBatch
 
 
@@ -49,8 +50,7 @@ def _scores(places: Places, weights: nn.Parameter, loss_of_batch: LossOfBatch, s
             scores = weights.detach().abs()
         case _:
             scores = (weights * _gradient(weights, loss_of_batch)).detach().abs()
-    values: Floats = scores.reshape(-1).float().cpu().numpy()
-    return values
+    return as_on_the_first(scores.reshape(-1).float().cpu().numpy())
 
 
 def _gradient(weights: nn.Parameter, loss_of_batch: LossOfBatch) -> Tensor:

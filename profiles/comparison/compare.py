@@ -14,12 +14,12 @@ from mimi_edge.profiles.comparison.chart import draw_pareto
 from mimi_edge.profiles.comparison.config import ComparisonConfig
 from mimi_edge.profiles.comparison.results import Line, comparison_result, comparison_table, lines_of
 from mimi_edge.profiles.comparison.trials import (
-    Passes,
     Train,
     Trained,
+    Trainings,
     comparison_folder,
+    planned_trainings,
     train_all,
-    trainings_of_mimi,
 )
 from mimi_edge.profiles.rendering.comma_separated import written
 from mimi_edge.profiles.rendering.markdown import table_text
@@ -61,7 +61,7 @@ def compare(
     measure: Measure,
     listener: Listener = silent,
     *,
-    passes: Passes = trainings_of_mimi,
+    trainings: Trainings = planned_trainings,
 ) -> Comparison:
     """Compares methods in a folder; the same call again goes on where it was interrupted.
 
@@ -71,14 +71,14 @@ def compare(
         train: as of `train_all`.
         measure: of what was trained; gives None where nothing is measured.
         listener: hears how far it is.
-        passes: as of `train_all`.
+        trainings: as of `train_all`.
 
     Raises:
         ConfigError: the folder is of another comparison, or another process works there.
         StoppedError: it was asked to stop.
     """
     with comparison_folder(config, folder):
-        trained = train_all(config, folder, train, passes, listener)
+        trained = train_all(config, folder, train, trainings, listener)
         measured = measure(trained)
         lines = tuple(lines_of(trained, measured))
         comparison = Comparison(folder, config, lines, comparison_result(config, lines, measured))

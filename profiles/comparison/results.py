@@ -131,7 +131,7 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
         "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
     ]
     if any(one.own_store and one.method.prunes for one in entries_of(config)):
-        said.append("Where a method that prunes keeps its weights in fewer bits, it prunes and trains less often.")
+        said.append("What prunes less often, as it keeps weights in fewer bits, has the rest in its last training.")
     if any(line.latency_ratio for line in lines):
         said.append(
             "Latency of the merged graph at batch 1 and memory of its process: ONNX Runtime on the CPU, in turns."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from mimi_edge.profiles.comparison.config import (
     entries_of,
 )
 from mimi_edge.texts import json_text
-from mimi_edge.training.config import CONFIG_FILE, TrainingConfig
+from mimi_edge.training.config import CONFIG_FILE, MIMI, TrainingConfig
 from mimi_edge.training.recipes import with_recipe
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ ANY_SIZE = 10**15
 """Bytes that no task has: the budget of a method that has the size it has."""
 
 Train = Callable[[TrainingConfig, Path], "TrainingReport"]
-Passes = Callable[[ComparisonConfig, Entry], int]
-"""How often MiMi trains on its way to a line's budget."""
+Trainings = Callable[[ComparisonConfig, Entry], int]
+"""How often a method that prunes trains on its way to a line's budget."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _write(config: ComparisonConfig, path: Path) -> None:
 
 
 def train_all(
-    config: ComparisonConfig, folder: Path, train: Train, passes: Passes, listener: Listener = silent
+    config: ComparisonConfig, folder: Path, train: Train, trainings: Trainings, listener: Listener = silent
 ) -> list[Trained]:
     """Trains whatever is not trained yet.
 
@@ -106,7 +106,7 @@ def train_all(
         config: what to compare.
         folder: of the comparison.
         train: trains in a run folder, or goes on there, or reports what is finished.
-        passes: how often MiMi trains; others get as many epochs in one training.
+        trainings: how often a method that prunes trains.
         listener: hears how far it is.
 
     Raises:
@@ -119,7 +119,7 @@ def train_all(
     for number, entry in enumerate(entries):
         listener(Advance(STAGE, number * total // len(entries), total, {"training": entry.name}))
         try:
-            trained.append(_train_entry(config, entry, folder, train, passes, listener))
+            trained.append(_train_entry(config, entry, folder, train, trainings, listener))
         except (ConfigError, BudgetInfeasibleError) as error:
             listener(Note(f"{entry.name} is left out: {error}"))
             trained.append(Trained(entry, why_not=str(error)))
@@ -128,9 +128,9 @@ def train_all(
 
 
 def _train_entry(
-    config: ComparisonConfig, entry: Entry, folder: Path, train: Train, passes: Passes, listener: Listener
+    config: ComparisonConfig, entry: Entry, folder: Path, train: Train, trainings: Trainings, listener: Listener
 ) -> Trained:
-    epochs = config.epochs if entry.method.prunes else config.epochs * passes(config, entry)
+    epochs = _epochs(config, entry, trainings)
 
     def run(rate: float, seed: int, *, on_val: bool = False) -> TrainingReport:
         both = ", on validation images, too" if on_val else ""
@@ -150,47 +150,60 @@ def _train_entry(
     return Trained(entry, chosen, tried, reports)
 
 
-def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate: float, seed: int) -> TrainingConfig:
+def _epochs(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> dict[str, int]:
+    """Of an entry's trainings, such that all take as many passes over the images as MiMi does, as the paper demands.
+
+    What trains once has all in one; what prunes less often than MiMi has those that are left over in its last training.
+    A method that has the size it has gets the passes of the smallest budget, which are the most.
+    """
+    budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
+    total = trainings(config, Entry(method_named(MIMI), budget))
+    if not entry.method.prunes:
+        return {"epochs": config.epochs * total}
+    own = trainings(config, entry)
+    if own >= total:
+        return {"epochs": config.epochs}
+    return {"pruning_epochs": config.epochs, "epochs": config.epochs * (total - own + 1)}
+
+
+def training_config(
+    config: ComparisonConfig, entry: Entry, *, epochs: Mapping[str, int], rate: float, seed: int
+) -> TrainingConfig:
     """One training of a comparison."""
     budget = Budget(size_bytes=ANY_SIZE) if entry.budget_mb is None else budget_from_units(entry.budget_mb, None)
     pruning: dict[str, Any] = {"score": config.score, "scope": config.scope} if entry.method.prunes else {}
+    # A recipe's warm-up is a share of the shortest training.
+    asked = {"epochs": min(epochs.values()), "batch_size": config.batch_size, "learning_rate": rate}
     return TrainingConfig(
         budget=budget,
         data=config.data,
-        backbone=config.backbone,
-        weights=config.weights,
-        image_size=config.image_size,
         data_columns=config.data_columns,
         data_root=config.data_root,
         download=config.download,
         train_images=config.train_images,
         val_images=config.val_images,
+        backbone=config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
         name=entry.name,
         store=entry.own_store or config.store,
         seed=seed,
         method=entry.method.name,
         keep_rounds=False,
         **pruning,
-        **with_recipe(config.recipe, {"epochs": epochs, "batch_size": config.batch_size, "learning_rate": rate}),
+        **(with_recipe(config.recipe, asked) | dict(epochs)),
     )
 
 
-def trainings_of_mimi(config: ComparisonConfig, entry: Entry) -> int:
-    """How often MiMi trains on its way to a line's budget: what others may train in one go, as the paper demands.
-
-    A method that has the size it has gets the passes of the smallest budget, which are the most.
-    """
+def planned_trainings(config: ComparisonConfig, entry: Entry) -> int:
+    """How often a method that prunes trains on its way to a line's budget; once where nothing can meet it."""
     from mimi_edge.training.prepared_run import prepare
 
-    budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
-    mimi = Entry(method_named("mimi"), budget)
-    trial = training_config(config, mimi, epochs=config.epochs, rate=config.learning_rates[0], seed=0)
+    trial = training_config(config, entry, epochs={"epochs": config.epochs}, rate=config.learning_rates[0], seed=0)
     try:
         return prepare(trial).schedule.trainings
     except BudgetInfeasibleError:
-        if entry.budget_mb is None:
-            return 1
-        raise
+        return 1
 
 
 def train_or_go_on(listener: Listener = silent, should_stop: Callable[[], bool] = lambda: False) -> Train:

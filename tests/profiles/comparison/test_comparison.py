@@ -69,7 +69,9 @@ class Laboratory:
         )
 
     def compare(self, folder: Path, config: ComparisonConfig = SMALL) -> Comparison:
-        return compare(config, folder, self.train, lambda _: None, passes=lambda _, __: 4)
+        return compare(
+            config, folder, self.train, lambda _: None, trainings=lambda _, entry: 2 if entry.own_store else 4
+        )
 
 
 def test_the_validation_split_chooses_the_learning_rate_and_the_test_split_is_only_reported(tmp_path: Path) -> None:
@@ -121,6 +123,8 @@ def test_a_method_may_keep_its_weights_in_another_way(tmp_path: Path) -> None:
     laboratory = Laboratory()
     found = laboratory.compare(tmp_path / "out", replace(SMALL, methods=("mimi", "mimi@int1"), budgets_mb=(0.1,)))
     assert [(line.method, line.title) for line in found.lines] == [("mimi", "MiMi"), ("mimi@int1", "MiMi, int1")]
+    epochs = {config.name: (config.pruning_epochs, config.epochs) for config in laboratory.configs.values()}
+    assert epochs == {"mimi-0.1mb": (None, 12), "mimi-int1-0.1mb": (12, 36)}  # 4 x 12 = 12 + 36
     stores = {config.name: config.store for config in laboratory.configs.values()}
     assert stores == {"mimi-0.1mb": Store.FP16, "mimi-int1-0.1mb": Store.INT1}
     with pytest.raises(ConfigError, match=r"mimi@int3.*expected one of fp32"):
@@ -188,7 +192,7 @@ def test_what_cannot_be_trained_is_a_line_with_the_reason(tmp_path: Path, error:
             raise error
         return laboratory.train(config, folder)
 
-    found = compare(SMALL, tmp_path / "out", train, lambda _: None, passes=lambda _, __: 1)
+    found = compare(SMALL, tmp_path / "out", train, lambda _: None, trainings=lambda _, __: 1)
     assert [line.why_not for line in found.lines if line.method == "lora"] == [str(error)] * 2
     assert all(line.why_not is None for line in found.lines if line.method != "lora")
     assert str(error) in (tmp_path / "out" / MARKDOWN_FILE).read_text()
