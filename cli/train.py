@@ -25,6 +25,7 @@ from mimi_edge.training.claims import claimed_free, claimed_new
 from mimi_edge.training.config import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
+    CURVE_FILE,
     KEPT_FILE,
     ROUNDS_FOLDER,
     SPLIT_FILE,
@@ -187,6 +188,8 @@ def _show(report: TrainingReport) -> None:
     pruned = len(report.neurons) > 1
     if pruned:
         _show_neurons(report)
+    if report.rounds:
+        _show_rounds(report)
     show_facts(f"Task {report.task_file.stem}", _facts(report, pruned=pruned))
 
 
@@ -197,6 +200,23 @@ def _show_neurons(report: TrainingReport) -> None:
     trainings = [str(number + 1) for number in numbers[: len(report.neurons)]]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table(Table.of("Neurons per site, by training", ("site", *trainings), [*rows, totals]))
+
+
+def _show_rounds(report: TrainingReport) -> None:
+    """Accuracy against bytes, of which a user may take another point."""
+    splits = list(report.rounds[0].accuracy)
+    columns = ("training", "neurons", "bytes", *(f"{split} accuracy" for split in splits), "task file")
+    rows = [
+        (
+            point.round,
+            point.neurons,
+            f"{point.size_bytes:,}",
+            *(f"{point.accuracy[split]:.2%}" for split in splits),
+            point.file,
+        )
+        for point in report.rounds
+    ]
+    show_table(Table.of("Accuracy against bytes, by training", columns, rows))
 
 
 def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
@@ -231,6 +251,8 @@ def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
         facts["empty sites"] = f"{sum(not count for count in report.neurons[-1].values())} of {len(report.neurons[-1])}"
     if report.rounds:
         facts["tasks on the way"] = f"{len(report.rounds)}, in {report.task_file.parent / ROUNDS_FOLDER}"
+    if (curve := report.task_file.with_name(CURVE_FILE)).exists():
+        facts["accuracy against bytes"] = str(curve)
     facts["blocks before anything trained"] = str(report.frozen_blocks)
     facts["took"] = duration(report.seconds)
     return facts
