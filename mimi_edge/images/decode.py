@@ -14,8 +14,9 @@ from mimi_edge.events import Advance, Listener, Note, silent
 from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
 from mimi_edge.images.fitted import Fitted, fitted_image, fitted_images, usable_threads
-from mimi_edge.images.free_room import MAPPED, MEMORY, free_memory_bytes, is_mapped, is_small
+from mimi_edge.images.free_room import AUTO, FILES, MAPPED, MEMORY, free_memory_bytes, is_small, place_for
 from mimi_edge.images.mapped import FOLDER, Entry, Kept, entry_of, kept_on_disk
+from mimi_edge.images.on_demand import OnDemand
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Dataset, Labels, Split
 from mimi_edge.tasks.task import SplitAccuracy
@@ -28,7 +29,8 @@ class LabelledImages:
     """Images of a split in memory, with their classes: what is trained on, compared, proved and measured.
 
     Attributes:
-        images: [n, S, S, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them.
+        images: [n, S, S, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them;
+            none where they are decoded on demand.
         labels: [n] indices into the dataset's classes.
         skipped: origins of the images that could not be used, in order.
         digests: what stands for the pixels of each image; empty where nobody asked what they are.
@@ -36,6 +38,7 @@ class LabelledImages:
         classes: names of what labels stand for; empty where they are not known.
         source: where they were read; None where that is not known.
         expected: the accuracy that a task file states for this split; None where it states none.
+        on_demand: decodes them when they are wanted, where they are kept nowhere.
     """
 
     images: NDArray[np.uint8]
@@ -46,6 +49,7 @@ class LabelledImages:
     classes: tuple[str, ...] = ()
     source: Split | None = None
     expected: SplitAccuracy | None = None
+    on_demand: OnDemand | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +63,7 @@ def decode_split(
     listener: Listener = silent,
     workers: int | None = None,
     entry: Entry | None = None,
+    on_demand: bool = False,
 ) -> LabelledImages:
     """Reads every image of a split and makes it the backbone's size, in the order of the split.
 
@@ -69,13 +74,16 @@ def decode_split(
         listener: hears of the progress.
         workers: threads; as many as there are processors, up to eight, if None.
         entry: of the split in the cache, to keep the images in; they are kept in memory if None.
+        on_demand: keep none of them, look at each, and decode it again when it is wanted.
 
     Raises:
         ConfigError: images cannot be used (all are counted, the first ten named); no image of a class is left; or
             the split needs more memory than there is.
     """
     outcomes = _Outcomes(split, preprocessing, workers or usable_threads(), listener)
-    if entry is None:
+    if on_demand:
+        kept = _looked_at(outcomes)
+    elif entry is None:
         _require_memory(split, preprocessing)
         kept = _kept_in_memory(outcomes)
     else:
@@ -94,6 +102,7 @@ def decode_split(
         name=split.name,
         classes=split.classes,
         source=split,
+        on_demand=OnDemand(split, preprocessing, tuple(good)) if on_demand else None,
     )
 
 
@@ -119,11 +128,12 @@ def decode_dataset(
     Raises:
         ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
-    entries = _entries(dataset, preprocessing, images, copies, listener)
+    place = _place(dataset, preprocessing, images, copies, listener)
+    entries = _entries(dataset, preprocessing) if place == MAPPED else {}
     decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
-        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener, entries.get(name))
+        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener, entries.get(name), place == FILES)
         if isinstance(outcome, str):
             faults.append(outcome)
         else:
@@ -150,25 +160,37 @@ def _seen(split: Split, decoded: LabelledImages) -> list[SeenImage]:
 
 
 def _decoded_or_fault(
-    split: Split, preprocessing: Preprocessing, skip_bad_images: bool, listener: Listener, entry: Entry | None
+    split: Split,
+    preprocessing: Preprocessing,
+    skip_bad_images: bool,
+    listener: Listener,
+    entry: Entry | None,
+    on_demand: bool,
 ) -> LabelledImages | str:
     try:
-        return decode_split(split, preprocessing, skip_bad_images=skip_bad_images, listener=listener, entry=entry)
+        return decode_split(
+            split,
+            preprocessing,
+            skip_bad_images=skip_bad_images,
+            listener=listener,
+            entry=entry,
+            on_demand=on_demand,
+        )
     except ConfigError as error:
         return str(error)
 
 
-def _entries(
-    dataset: Dataset, preprocessing: Preprocessing, images: str, copies: int, listener: Listener
-) -> dict[str, Entry]:
-    """Entries of the cache to keep the splits in; none where memory does."""
+def _place(dataset: Dataset, preprocessing: Preprocessing, images: str, copies: int, listener: Listener) -> str:
+    """Where images are kept; small data is not worth a look for where there is room."""
     needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size**2 * 3
-    if images != MAPPED and is_small(needed * copies):
-        return {}
-    cache, kept = default_cache() / FOLDER, {} if images == MEMORY else dataset.splits
-    entries = {name: entry_of(split, preprocessing, cache) for name, split in kept.items()}
-    missing = sum(entry.missing_bytes for entry in entries.values())
-    return entries if is_mapped(images, needed, missing, cache, listener, copies=copies) else {}
+    if images in (MEMORY, AUTO) and is_small(needed * copies):
+        return MEMORY
+    missing = sum(entry.missing_bytes for entry in _entries(dataset, preprocessing).values())
+    return place_for(images, needed, missing, default_cache() / FOLDER, listener, copies=copies)
+
+
+def _entries(dataset: Dataset, preprocessing: Preprocessing) -> dict[str, Entry]:
+    return {name: entry_of(split, preprocessing, default_cache() / FOLDER) for name, split in dataset.splits.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +220,17 @@ def _kept_in_memory(outcomes: _Outcomes) -> Kept:
             kept.digests.append(outcome.digest)
             kept.good.append(index)
     return replace(kept, images=kept.images[: len(kept.good)])
+
+
+def _looked_at(outcomes: _Outcomes) -> Kept:
+    kept = Kept(_room(0, outcomes.preprocessing.size))
+    for index, outcome in outcomes(0):
+        if isinstance(outcome, str):
+            kept.bad[index] = outcome
+        else:
+            kept.digests.append(outcome.digest)
+            kept.good.append(index)
+    return kept
 
 
 def _room(count: int, size: int) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ from mimi_edge.caches import CACHE_VARIABLE
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
 
-AUTO, MEMORY, MAPPED = "auto", "memory", "mapped"
-IMAGES = (AUTO, MEMORY, MAPPED)
+AUTO, MEMORY, MAPPED, FILES = "auto", "memory", "mapped", "files"
+IMAGES = (AUTO, MEMORY, MAPPED, FILES)
 MEMORY_SHARE = 0.5
 """Of the free memory, that images may take unasked: models, their activations and other programs want some, too."""
 WORTH_SAYING_BYTES = 1e9
@@ -22,10 +22,10 @@ def is_small(needed_bytes: int) -> bool:
     return needed_bytes < WORTH_SAYING_BYTES and (memory is None or needed_bytes <= MEMORY_SHARE * memory)
 
 
-def is_mapped(
+def place_for(
     images: str, needed_bytes: int, missing_bytes: int, cache: Path, listener: Listener, *, copies: int = 1
-) -> bool:
-    """Whether decoded images are kept in a file; a Note says what that costs.
+) -> str:
+    """Where decoded images are kept, MEMORY or MAPPED, or that they are not, FILES; a Note says what that costs.
 
     Args:
         images: one of IMAGES.
@@ -36,37 +36,39 @@ def is_mapped(
         copies: that would lie in memory, one for each process; a file is one for all.
 
     Raises:
-        ConfigError: there is not enough memory, or room on the disk.
+        ConfigError: there is not enough memory, or room on the disk, where that was asked for.
     """
-    memory, disk = free_memory_bytes(), free_disk_bytes(cache)
-    in_memory = needed_bytes * copies
-    fits_memory = memory is None or in_memory <= memory
-    fits_disk = missing_bytes <= disk
+    memory, disk, in_memory = free_memory_bytes(), free_disk_bytes(cache), needed_bytes * copies
+    fits = {MEMORY: memory is None or in_memory <= memory, MAPPED: missing_bytes <= disk, FILES: True}
     roomy = memory is None or in_memory <= MEMORY_SHARE * memory
-    mapped = images == MAPPED or (images == AUTO and not roomy and (fits_disk or not fits_memory))
-    if not (fits_disk if mapped else fits_memory):
-        raise ConfigError(_too_large(images, in_memory, memory, missing_bytes, disk, cache))
-    if mapped:
-        listener(
-            Note(
-                f"Decoded images are kept in {cache}: {_gb(needed_bytes)} GB, {_gb(missing_bytes)} GB of it new. "
-                "They are read as they are needed, and need not fit into memory."
-            )
+    wished = (MEMORY, MAPPED, FILES) if roomy else (MAPPED, MEMORY, FILES)
+    place = next(one for one in wished if fits[one]) if images == AUTO else images
+    if not fits[place]:
+        raise ConfigError(_too_large(place, in_memory, memory, missing_bytes, disk, cache))
+    if place == MAPPED:
+        said = (
+            f"Decoded images are kept in {cache}: {_gb(needed_bytes)} GB, {_gb(missing_bytes)} GB of it new. "
+            "They are read as they are needed, and need not fit into memory."
         )
+        listener(Note(said))
+    elif place == FILES:
+        why = "" if images == FILES else f" There is no room for {_gb(needed_bytes)} GB in memory or in {cache}."
+        listener(Note(f"Images are decoded anew whenever they are needed, which takes time in every epoch.{why}"))
     elif in_memory >= WORTH_SAYING_BYTES:
         listener(Note(f"Decoded images take {_gb(in_memory)} GB of memory."))
-    return mapped
+    return place
 
 
-def _too_large(images: str, needed: int, memory: int | None, missing: int, disk: int, cache: Path) -> str:
-    in_memory = f"{_gb(needed)} GB of memory, of which {_gb(memory or 0)} GB are free"
-    on_disk = f"{_gb(missing)} GB in {cache}, where {_gb(disk)} GB are free"
-    advice = f"Use fewer images or a smaller --image-size, or set {CACHE_VARIABLE} to a folder with more room."
-    if images == MEMORY:
-        return f"Decoded, the images need {in_memory}. Keep them in a file: --images mapped. {advice}"
-    if images == MAPPED:
-        return f"Decoded, the images need {on_disk}. {advice}"
-    return f"Decoded, the images need {in_memory}; or {on_disk}. {advice}"
+def _too_large(place: str, needed: int, memory: int | None, missing: int, disk: int, cache: Path) -> str:
+    advice = (
+        "Use fewer images or a smaller --image-size, or decode them whenever they are needed, which is slower: "
+        "--images files."
+    )
+    if place == MEMORY:
+        room = f"{_gb(needed)} GB of memory, of which {_gb(memory or 0)} GB are free"
+        return f"Decoded, the images need {room}. Keep them in a file: --images mapped. {advice}"
+    room = f"{_gb(missing)} GB in {cache}, where {_gb(disk)} GB are free"
+    return f"Decoded, the images need {room}. Set {CACHE_VARIABLE} to a folder with more room. {advice}"
 
 
 def _gb(count: int) -> str:

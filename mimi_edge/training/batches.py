@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,10 @@ from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.ranks import agreed, rows_of, summed
+from mimi_edge.training.read_ahead import Index, ReadAhead
+
+GPU_SHARE = 0.4
+"""Of a GPU's free memory, that the images of a split may take; what needs more is brought there batch by batch."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +30,16 @@ class Place:
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """One split on the device.
+    """One split on the device, or on its way there batch by batch.
 
     Attributes:
-        images: uint8 [n, 3, S, S].
+        images: uint8 [n, 3, S, S], to be asked for by index.
         labels: int64 [n].
         mean: float32 [3, 1, 1], of values in 0..255.
         std: float32 [3, 1, 1], likewise.
     """
 
-    images: Tensor
+    images: Tensor | ReadAhead
     labels: Tensor
     mean: Tensor
     std: Tensor
@@ -42,20 +47,35 @@ class DeviceImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def will_give(self, batches: Iterable[Index]) -> None:
+        """Says which images will be asked for next, in which order."""
+        if isinstance(self.images, ReadAhead):
+            self.images.coming(batches)
+
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the backbone wants, float32 [B, 3, S, S], of uint8 pixels of that shape."""
         return (pixels.float() - self.mean) / self.std
 
 
 def on_device(split: LabelledImages, preprocessing: Preprocessing, device: torch.device) -> DeviceImages:
-    """Brings a decoded split to the device, once; on a CPU the images stay where they were decoded."""
+    """Brings a decoded split to the device, once, where it has room; on a CPU images stay where they were decoded."""
     channels = (3, 1, 1)
     return DeviceImages(
-        images=torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous().to(device),
+        images=_pixels(split, device),
         labels=torch.from_numpy(split.labels).to(device),
         mean=torch.tensor(preprocessing.mean, device=device).reshape(channels) * 255,
         std=torch.tensor(preprocessing.std, device=device).reshape(channels) * 255,
     )
+
+
+def _pixels(split: LabelledImages, device: torch.device) -> Tensor | ReadAhead:
+    if split.on_demand is not None:
+        decoded = split.on_demand.decoded
+        return ReadAhead(lambda positions: torch.from_numpy(decoded(positions)), len(split), device)
+    images = torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()
+    if device.type == "cuda" and images.numel() > torch.cuda.mem_get_info(device)[0] * GPU_SHARE:
+        return ReadAhead(lambda positions: images[torch.tensor(positions)], len(split), device)
+    return images.to(device)
 
 
 def seed_for(seed: int, *place: int | str) -> int:
@@ -142,7 +162,9 @@ def prefix_tokens(
     if not agreed(some.element_size() * some[0].numel() * len(images) <= limit_bytes):
         return None
     tokens, rows = some.new_zeros((len(images), *some.shape[1:])), rows_of(len(images))
-    for first in range(rows.start, rows.stop, batch_size):
+    firsts = range(rows.start, rows.stop, batch_size)
+    images.will_give(slice(first, first + batch_size) for first in firsts if first)
+    for first in firsts:
         own = slice(first, min(first + batch_size, rows.stop))
         tokens[own] = (run(first) if first else some)[: own.stop - first]
     summed(tokens.view(torch.uint8))  # what others computed is added to zeros

@@ -234,6 +234,8 @@ def train_round(
         if begin.step == 0:
             progress.loss = EpochLoss(torch.zeros((), device=device))
         order = training_order(inputs.train, config.seed, begin, balance=config.balance).to(device)
+        if inputs.prefix is None:
+            inputs.train.will_give(order.split(config.batch_size)[begin.step :])
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
@@ -311,8 +313,10 @@ def answers(model: EditedModel, images: DeviceImages, batch_size: int, prefix: P
     """
     answered = torch.zeros_like(images.labels)
     rows = rows_of(len(images))
-    for start in range(rows.start, rows.stop, batch_size):
-        chosen = slice(start, min(start + batch_size, rows.stop))
+    batches = [slice(start, min(start + batch_size, rows.stop)) for start in rows[::batch_size]]
+    if prefix is None:
+        images.will_give(batches)
+    for chosen in batches:
         if prefix is not None:
             logits = model.run_from(prefix.tokens[chosen], prefix.start)
         else:

@@ -282,9 +282,8 @@ def test_images_go_where_there_is_room(
 @pytest.mark.parametrize(
     ("images", "memory", "disk", "told"),
     [
-        ("auto", NEEDED - 1, NEEDED - 1, "0.0 GB of memory, of which 0.0 GB are free; or 0.0 GB in "),
-        ("memory", NEEDED - 1, NEEDED, "--images mapped"),
-        ("mapped", NEEDED, NEEDED - 1, "0.0 GB in "),
+        ("memory", NEEDED - 1, NEEDED, "Keep them in a file: --images mapped"),
+        ("mapped", NEEDED, NEEDED - 1, f"Set {CACHE_VARIABLE} to a folder with more room"),
     ],
 )
 def test_too_little_room_is_said_before(
@@ -294,7 +293,24 @@ def test_too_little_room_is_said_before(
     with pytest.raises(ConfigError) as caught:
         decode_dataset(Dataset("data", ("cat", "dog"), {"train": split_of(data)}), SMALL, images=images)
     assert told in str(caught.value)
-    assert CACHE_VARIABLE in str(caught.value)
+    assert "--images files" in str(caught.value)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(("images", "why"), [("auto", True), ("files", False)])
+def test_where_there_is_no_room_images_are_decoded_whenever_they_are_needed(
+    images: str, why: bool, data: Path, cache: Path, room: dict[str, int]
+) -> None:
+    room.update(memory=NEEDED - 1, disk=NEEDED - 1)
+    heard: list[Event] = []
+    dataset = Dataset("data", ("cat", "dog"), {"train": split_of(data)})
+    decoded = decode_dataset(dataset, SMALL, images=images, listener=heard.append)["train"]
+    kept = decode_split(split_of(data), SMALL)
+    assert (decoded.digests, decoded.labels.tolist(), len(decoded.images)) == (kept.digests, kept.labels.tolist(), 0)
+    assert decoded.on_demand.decoded([3, 0]).tolist() == kept.images[[3, 0]].transpose(0, 3, 1, 2).tolist()
+    (said,) = [event.text for event in heard if isinstance(event, Note)]
+    assert said.startswith("Images are decoded anew whenever they are needed")
+    assert ("There is no room for" in said) is why
     assert not cache.exists()
 
 
