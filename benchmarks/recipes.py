@@ -73,6 +73,8 @@ SETTINGS = {
     "all alike, rate 1e-2": Setting(options={"learning_rate": 1e-2}),
     "two prunings, last four times, rate 1e-2": Setting((1, 4), {"rho": 0.82, "learning_rate": 1e-2}),
     "adapters, passes of 'all alike', rate 1e-2": Setting(options=ADAPTERS | {"learning_rate": 1e-2}, once=True),
+    "all alike, local": Setting(options={"scope": Scope.LOCAL}),
+    "all alike, score l1": Setting(options={"score": "l1"}),
     "one shot": Setting(options={"one_shot": True}),
     "two prunings, last four times": Setting((1, 4), {"rho": 0.82}),
     "adapters, passes of 'all alike'": Setting(options=ADAPTERS, once=True),
