@@ -4,9 +4,10 @@ Swin-T at 224 px and the built-in backbone at 32 px, each with a task of 0.5 MB,
 how long a dense network takes does not depend on them. A fifth of the sites has no neurons and the others have
 log-normal shares, much as global pruning leaves them; how many exactly is in the table.
 
-The same weights are stored as fp16 and, decoded, as fp32: whoever folds the casts when loading takes the same time for
-both. In a third graph the adapters are `Gemm` on flattened tokens. Graphs are loaded several times, because where
-weights happen to lie in memory changes the time of a graph; the row of the same graph loaded twice shows by how much.
+The same weights are stored as fp16 and, decoded, as fp32: whoever folds the casts when loading takes the same time
+for both; so it is with one bit, of as many neurons. In another graph adapters are `Gemm` on flattened tokens. Graphs
+are loaded several times, because where weights happen to lie in memory changes the time of a graph; the row of the
+same graph loaded twice shows by how much.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from common import Row, compared, neurons_note, parser, sampled, show
 from forms import two_dimensional_adapters
 from graphs import exported, with_task
 
-from mimi_edge.choices import Backend
+from mimi_edge.choices import Backend, own_head_store
 from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import BackboneGraph, load_graph
 from mimi_edge.export.merge import merge
@@ -34,10 +35,17 @@ from mimi_edge.profiles.latency import Runnable
 from mimi_edge.runtimes import PROVIDERS
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats, Store
-from mimi_edge.tasks.task import Task, decode_adapters, decode_head, encode_weights
+from mimi_edge.tasks.task import Task, decode_tensors, encode_tensors
 
 BACKBONES = {"Swin-T": "swin_tiny_patch4_window7_224", "built-in": "builtin"}
-BARE, FP16, FP32, GEMM, AGAIN = "bare", "fp16", "fp32", "fp16, Gemm on flat tokens", "fp16, loaded a second time"
+BARE, FP16, FP32, INT1, GEMM, AGAIN = (
+    "bare",
+    "fp16",
+    "fp32",
+    "int1",
+    "fp16, Gemm on flat tokens",
+    "fp16, loaded a second time",
+)
 
 
 def main() -> None:
@@ -68,7 +76,8 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         task, merged = with_task(backbone, options.seed)
         note = neurons_note(task, backbone.info.sites, Path(name, "random.safetensors").stat().st_size)
         graphs = {BARE: backbone.path, FP16: merged.path, AGAIN: merged.path}
-        graphs |= {FP32: in_fp32(backbone, task), GEMM: flattened(merged.path)}
+        graphs |= {FP32: stored_as(Store.FP32, backbone, task), INT1: stored_as(Store.INT1, backbone, task)}
+        graphs[GEMM] = flattened(merged.path)
         for batch in options.batches:
             print(f"{label}, batch {batch}", file=sys.stderr)
             size = backbone.info.input_size
@@ -78,7 +87,7 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
             bare, fp16 = f"{label}, batch {batch}, {BARE}", f"{label}, batch {batch}, {FP16}"
             yield compared(fp16, bare, named, note)
             yield from (compared(f"{label}, batch {batch}, {key}", bare, named) for key in (FP32, GEMM))
-            yield compared(f"{label}, batch {batch}, {AGAIN}", fp16, named)
+            yield from (compared(f"{label}, batch {batch}, {key}", fp16, named) for key in (INT1, AGAIN))
 
 
 def loaded(graph: Path, images: Floats, threads: int | None) -> Runnable:
@@ -86,13 +95,14 @@ def loaded(graph: Path, images: Floats, threads: int | None) -> Runnable:
     return partial(open_graph(graph, threads=threads).run, images)
 
 
-def in_fp32(backbone: BackboneGraph, task: Task) -> Path:
-    """The graph of a task with the same weights, stored as fp32."""
-    header = replace(task.header, name="fp32", store=Store.FP32)
-    same = Task(header, encode_weights(decode_adapters(task), decode_head(task), Store.FP32))
-    task_file = backbone.folder / "fp32.safetensors"
+def stored_as(store: Store, backbone: BackboneGraph, task: Task) -> Path:
+    """The graph of a task with the same weights, as a store keeps them."""
+    of_head = own_head_store(store, None)
+    header = replace(task.header, name=store.value, store=store, head_store=of_head)
+    same = Task(header, encode_tensors(decode_tensors(task.tensors), store, of_head))
+    task_file = backbone.folder / f"{store.value}.safetensors"
     write_task(same, task_file)
-    return merge(backbone.path, task_file, backbone.folder / "fp32.onnx").path
+    return merge(backbone.path, task_file, backbone.folder / f"{store.value}.onnx").path
 
 
 def flattened(merged: Path) -> Path:
