@@ -26,6 +26,7 @@ from mimi_edge.training.config import (
     ROUND_FROM,
     TrainingConfig,
 )
+from mimi_edge.training.mimi_plus import MIMI_PLUS
 from mimi_edge.training.recipes import QUICK, RECIPES
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainingConfig)}
@@ -83,8 +84,13 @@ def training_config(
         ),
     ] = DEFAULTS["target_accuracy"],
     store: Annotated[
-        Store, typer.Option(help="How weights are kept in the task file.", rich_help_panel=BUDGET)
-    ] = DEFAULTS["store"],
+        Store | None,
+        typer.Option(
+            help="How weights are kept in the task file.",
+            show_default=f"fp16; int1 with {MIMI_PLUS}",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
     store_head: Annotated[
         Store | None,
         typer.Option(
@@ -192,8 +198,9 @@ def training_config(
     method: Annotated[
         str,
         typer.Option(
-            help=f"How the backbone is adapted: {', '.join(METHODS)}.",
-            autocompletion=_among(lambda: METHODS),
+            help=f"How the backbone is adapted: {', '.join(METHODS)}; or {MIMI_PLUS}, MiMi in one bit with the passes "
+            "over the images that it takes in sixteen.",
+            autocompletion=_among(lambda: (MIMI_PLUS, *METHODS)),
             rich_help_panel=METHOD,
         ),
     ] = DEFAULTS["method"],
@@ -273,6 +280,14 @@ def training_config(
             rich_help_panel=METHOD,
         ),
     ] = "",
+    passes_of: Annotated[
+        Store | None,
+        typer.Option(
+            help="As many passes over the images as with this store: what prunes less often trains longest at the end.",
+            show_default="as many as it takes",
+            rich_help_panel=METHOD,
+        ),
+    ] = DEFAULTS["passes_of"],
     one_shot: Annotated[
         bool,
         typer.Option("--one-shot", help="Prune once, with as many epochs in total.", rich_help_panel=METHOD),
@@ -377,6 +392,7 @@ def training_config(
         score=score,
         scope=scope,
         stage_shares=_shares(stage_shares),
+        passes_of=passes_of,
         one_shot=one_shot,
         target_accuracy=target_accuracy,
         activation=activation,

@@ -49,6 +49,10 @@ class Schedule:
         """A single pruning that goes to the budget, with as many epochs in total: all later ones follow it."""
         return Schedule(self.limits[-1:], max(1, len(self.limits)))
 
+    def as_long_as(self, other: Schedule) -> Schedule:
+        """The same prunings, with a last training as long as those of another schedule that this one lacks."""
+        return Schedule(self.limits, self.last_passes + max(0, other.trainings - self.trainings))
+
 
 def prunings(start: float, target: float, rho: float) -> int:
     """K: how often the share rho must be taken from `start` to come down to `target`."""

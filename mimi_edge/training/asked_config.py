@@ -12,6 +12,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.images.sources.names import TABLES, bare_name, is_named, require_known
 from mimi_edge.training.backbone_choice import chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM, TrainingConfig
+from mimi_edge.training.mimi_plus import as_mimi
 from mimi_edge.training.recipes import QUICK, with_recipe
 
 FAULT = "  - "
@@ -68,7 +69,7 @@ def asked_config(
             name=name or default_name(data),
             target_accuracy=target_accuracy,
             data_root=absolute(data_root) if data_root else "",
-            **with_recipe(recipe, settings),
+            **with_recipe(recipe, as_mimi(settings)),
         )
     except ConfigError as error:
         errors.append(error)

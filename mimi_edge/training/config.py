@@ -141,6 +141,9 @@ class TrainingConfig:
         train_images: how many images are trained with at most.
         val_images: how many are for validation at most.
         train_on_val: learn from the images for validation, too, once all is chosen.
+        passes_of: the store with which a run would take as many passes over the images as this one is to take: what is
+            pruned less often, because its weights are kept in fewer bits, has the rest in its last training. None for
+            as many as it takes.
         balance: draw as many training images of each class in an epoch, however many it has.
     """
 
@@ -194,6 +197,7 @@ class TrainingConfig:
     train_images: int | None = None
     val_images: int | None = None
     train_on_val: bool = False
+    passes_of: Store | None = None
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -222,14 +226,19 @@ _RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "d
 _LATER = (
     *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
     *("patience", "data_columns", "images", "balance", *_RECIPES),
-    *("data_root", "download", "train_images", "val_images", "train_on_val"),
+    *("data_root", "download", "train_images", "val_images", "train_on_val", "passes_of"),
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 
 
 def config_document(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    named = {"store": config.store, "scope": config.scope, "head_store": config.head_store}
+    named = {
+        "store": config.store,
+        "scope": config.scope,
+        "head_store": config.head_store,
+        "passes_of": config.passes_of,
+    }
     return asdict(config) | {name: None if chosen is None else chosen.value for name, chosen in named.items()}
 
 
@@ -429,6 +438,7 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         "--scope": config.scope is not TrainingConfig.scope,
         "--rho": config.rho != TrainingConfig.rho,
         "--pruning-epochs": config.pruning_epochs is not None,
+        "--passes-of": config.passes_of is not None,
     }
     pruned = [method.name for method in METHODS.values() if method.prunes]
     if any(given.values()) and config.method in METHODS and config.method not in pruned:
@@ -450,6 +460,8 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         )
     if config.budget.is_open and config.target_accuracy is None:
         yield f"{NO_BUDGET} To stop by accuracy alone: --target-accuracy"
+    if config.one_shot and config.passes_of is not None:
+        yield "--passes-of adds to the last of several trainings; leave it out with --one-shot"
     if config.budget.is_open and config.one_shot:
         yield "--one-shot goes straight to a budget; give --budget-mb, --budget-gflops or both"
 

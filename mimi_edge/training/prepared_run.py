@@ -11,7 +11,7 @@ import timm
 
 from mimi_edge.budgets import Budget, Cost, CostModel, largest_that_fits, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
-from mimi_edge.choices import Scope, own_head_store
+from mimi_edge.choices import Scope, Store, own_head_store
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.images.sources.names import is_named
@@ -207,7 +207,13 @@ def _schedule(config: TrainingConfig, costs: CostModel) -> Schedule:
     # Where accuracy alone ends a run, it may go as far down as there is something to prune.
     budget = Budget(size_bytes=least.size_bytes) if config.budget.is_open else config.budget
     planned = schedule(budget, costs.cost(costs.description.sizes), least, cheapest, config.rho)
+    if config.passes_of is not None:
+        return planned.as_long_as(_schedule(replace(config, passes_of=None), _kept_as(config.passes_of, costs)))
     return planned.in_one_shot if config.one_shot else planned
+
+
+def _kept_as(store: Store, costs: CostModel) -> CostModel:
+    return replace(costs, header=replace(costs.header, store=store, head_store=own_head_store(store)))
 
 
 def _header(

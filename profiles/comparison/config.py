@@ -14,7 +14,8 @@ from mimi_edge.files import MEGABYTE
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
-from mimi_edge.training.config import PRETRAINED, faults_of_size
+from mimi_edge.training.config import MIMI, PRETRAINED, faults_of_size
+from mimi_edge.training.mimi_plus import MIMI_PLUS
 from mimi_edge.training.recipes import QUICK, RECIPES
 
 KIND = DocumentKind(
@@ -36,7 +37,8 @@ class ComparisonConfig:
     """All that decides what a comparison finds.
 
     Attributes:
-        methods: names, in the order of the table; `NAME@STORE` keeps weights in another way than the others.
+        methods: names, in the order of the table; `NAME@STORE` keeps weights in another way than the others,
+            and `mimi+` is `mimi@int1`.
         budgets_mb: for each method that can be made to fit, in MB of 1000^2 bytes.
         seeds: how many; 0, 1, ...
         learning_rates: the same few for every method, of which the validation split chooses.
@@ -151,6 +153,8 @@ def _method_and_store(asked: str) -> tuple[Method, Store | None]:
     Raises:
         ConfigError: there is no such method or store.
     """
+    if asked == MIMI_PLUS:
+        return method_named(MIMI), Store.INT1
     name, at, store = asked.partition(AT)
     if at and store not in [one.value for one in Store]:
         raise ConfigError(f"{excerpt(asked)}: behind {AT} expected one of {', '.join(one.value for one in Store)}")

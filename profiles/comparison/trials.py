@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,30 +150,25 @@ def _train_entry(
     return Trained(entry, chosen, tried, reports)
 
 
-def _epochs(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> dict[str, int]:
+def _epochs(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> int:
     """Of an entry's trainings, such that all take as many passes over the images as MiMi does, as the paper demands.
 
-    What trains once has all in one; what prunes less often than MiMi has those that are left over in its last training.
-    A method that has the size it has gets the passes of the smallest budget, which are the most.
+    What trains once has all in one. A method that has the size it has gets the passes of the smallest budget, which are
+    the most.
     """
+    if entry.method.prunes:
+        return config.epochs
     budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
-    total = trainings(config, Entry(method_named(MIMI), budget))
-    if not entry.method.prunes:
-        return {"epochs": config.epochs * total}
-    own = trainings(config, entry)
-    if own >= total:
-        return {"epochs": config.epochs}
-    return {"pruning_epochs": config.epochs, "epochs": config.epochs * (total - own + 1)}
+    return config.epochs * trainings(config, Entry(method_named(MIMI), budget))
 
 
-def training_config(
-    config: ComparisonConfig, entry: Entry, *, epochs: Mapping[str, int], rate: float, seed: int
-) -> TrainingConfig:
+def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate: float, seed: int) -> TrainingConfig:
     """One training of a comparison."""
     budget = Budget(size_bytes=ANY_SIZE) if entry.budget_mb is None else budget_from_units(entry.budget_mb, None)
     pruning: dict[str, Any] = {"score": config.score, "scope": config.scope} if entry.method.prunes else {}
-    # A recipe's warm-up is a share of the shortest training.
-    asked = {"epochs": min(epochs.values()), "batch_size": config.batch_size, "learning_rate": rate}
+    if entry.method.prunes and entry.own_store is not None:
+        pruning["passes_of"] = config.store
+    asked = {"epochs": epochs, "batch_size": config.batch_size, "learning_rate": rate}
     return TrainingConfig(
         budget=budget,
         data=config.data,
@@ -191,7 +186,7 @@ def training_config(
         method=entry.method.name,
         keep_rounds=False,
         **pruning,
-        **(with_recipe(config.recipe, asked) | dict(epochs)),
+        **with_recipe(config.recipe, asked),
     )
 
 
@@ -199,7 +194,7 @@ def planned_trainings(config: ComparisonConfig, entry: Entry) -> int:
     """How often a method that prunes trains on its way to a line's budget; once where nothing can meet it."""
     from mimi_edge.training.prepared_run import prepare
 
-    trial = training_config(config, entry, epochs={"epochs": config.epochs}, rate=config.learning_rates[0], seed=0)
+    trial = training_config(config, entry, epochs=config.epochs, rate=config.learning_rates[0], seed=0)
     try:
         return prepare(trial).schedule.trainings
     except BudgetInfeasibleError:

@@ -69,9 +69,7 @@ class Laboratory:
         )
 
     def compare(self, folder: Path, config: ComparisonConfig = SMALL) -> Comparison:
-        return compare(
-            config, folder, self.train, lambda _: None, trainings=lambda _, entry: 2 if entry.own_store else 4
-        )
+        return compare(config, folder, self.train, lambda _: None, trainings=lambda _, __: 4)
 
 
 def test_the_validation_split_chooses_the_learning_rate_and_the_test_split_is_only_reported(tmp_path: Path) -> None:
@@ -123,8 +121,10 @@ def test_a_method_may_keep_its_weights_in_another_way(tmp_path: Path) -> None:
     laboratory = Laboratory()
     found = laboratory.compare(tmp_path / "out", replace(SMALL, methods=("mimi", "mimi@int1"), budgets_mb=(0.1,)))
     assert [(line.method, line.title) for line in found.lines] == [("mimi", "MiMi"), ("mimi@int1", "MiMi, int1")]
-    epochs = {config.name: (config.pruning_epochs, config.epochs) for config in laboratory.configs.values()}
-    assert epochs == {"mimi-0.1mb": (None, 12), "mimi-int1-0.1mb": (12, 36)}  # 4 x 12 = 12 + 36
+    assert {config.epochs for config in laboratory.configs.values()} == {SMALL.epochs}
+    passes = {config.name: config.passes_of for config in laboratory.configs.values()}
+    assert passes == {"mimi-0.1mb": None, "mimi-int1-0.1mb": Store.FP16}
+    assert entries_of(replace(SMALL, methods=("mimi+",))) == entries_of(replace(SMALL, methods=("mimi@int1",)))
     stores = {config.name: config.store for config in laboratory.configs.values()}
     assert stores == {"mimi-0.1mb": Store.FP16, "mimi-int1-0.1mb": Store.INT1}
     with pytest.raises(ConfigError, match=r"mimi@int3.*expected one of fp32"):
