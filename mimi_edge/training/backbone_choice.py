@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.sources.names import is_named
+from mimi_edge.images.sources.names import is_at_hand, is_named
 from mimi_edge.training.config import PRETRAINED
 
 SUITED = {
@@ -41,7 +41,7 @@ def chosen_backbone(asked: str | None, data: str, weights: str = PRETRAINED) -> 
     if asked is not None:
         return _without_prefixes(asked)
     # What is not there is no reason to talk about backbones: whoever reads the data will say so.
-    if is_named(data) or not Path(data).expanduser().exists():
+    if is_at_hand(data) or not (is_named(data) or Path(data).expanduser().exists()):
         return BACKBONE_NAME
     if weights == PRETRAINED and (found := _at_hand()) is not None:
         return found

@@ -14,7 +14,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope, Store, own_head_store
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
-from mimi_edge.images.sources.names import is_named
+from mimi_edge.images.sources.names import is_at_hand
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
@@ -186,7 +186,7 @@ def backbone_in_words(config: TrainingConfig, backbone: LoadedBackbone) -> str:
     said = f"Backbone: {config.backbone}, which sees {side} x {side} pixels; weights: {config.weights}."
     if config.weights == RANDOM:
         said += " Random weights know nothing of images; they are for trying out."
-    elif config.backbone == BACKBONE_NAME and not is_named(config.data):
+    elif config.backbone == BACKBONE_NAME and not is_at_hand(config.data):
         said += f" It is for trying out; photographs want a larger one, such as --backbone {next(iter(SUITED))}."
     return said
 

@@ -29,6 +29,11 @@ def is_named(spec: str) -> bool:
     return spec.startswith(PREFIXES)
 
 
+def is_at_hand(spec: str) -> bool:
+    """Whether data is named and comes with mimi-edge, for trying out; else it is somebody's own, or a benchmark's."""
+    return spec.startswith((DATA_PREFIX, GENERATED_PREFIX))
+
+
 def bare_name(spec: str) -> str:
     """Of named data, without what says where it is from."""
     return spec.partition(":")[2]

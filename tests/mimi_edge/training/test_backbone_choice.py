@@ -43,6 +43,13 @@ def fetched(cache: Path, repository: str) -> None:
     (place / "snapshots" / ("c" * 40) / WEIGHTS_FILE).write_bytes(b"weights")
 
 
+@pytest.mark.parametrize("data", ["torchvision:DTD", "hf:owner/name"])
+def test_photographs_that_have_a_name_want_a_backbone_for_photographs(data: str, cache: Path) -> None:
+    with pytest.raises(ConfigError, match=f"No backbone is named for {data}"):
+        chosen_backbone(None, data)
+    assert chosen_backbone(None, "generated:sprites-location") == "builtin"
+
+
 def test_data_of_ones_own_is_refused_with_both_choices(cache: Path, tmp_path: Path) -> None:
     for weights in ("pretrained", "random", "mine.safetensors"):
         with pytest.raises(ConfigError) as refused:
