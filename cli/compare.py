@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimi_edge.builtin import DEFAULT_DATA
-from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
+from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, SUITE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.cli.option_files import LIST, OptionFile, takes_option_file
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, say, show_table
@@ -19,14 +19,17 @@ from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
+from mimi_edge.files import write_whole
 from mimi_edge.methods.catalogue import METHODS
+from mimi_edge.texts import excerpt
 from mimi_edge.training.asked_config import absolute, data_wherever
-from mimi_edge.training.backbone_choice import chosen_backbone
+from mimi_edge.training.backbone_choice import SUITED, chosen_backbone
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.recipes import QUICK, RECIPES, with_recipe
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.comparison.compare import Comparison
+    from mimi_edge.profiles.comparison.config import ComparisonConfig
 
 ALL = "all"
 
@@ -60,6 +63,14 @@ def command(
         ),
     ] = ",".join(f"{rate:g}" for rate in TRIED_RATES),
     data: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = DEFAULT_DATA,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The paper's data sets, a folder each, instead of --data: {', '.join(SUITE_NAMES)}.",
+            show_default=False,
+            rich_help_panel="Task",
+        ),
+    ] = None,
     data_columns: Annotated[str, typer.Option(help="As of train.", show_default=False, rich_help_panel="Task")] = "",
     data_root: Annotated[
         str, typer.Option(help="As of train.", show_default="this user's own", rich_help_panel="Task")
@@ -127,6 +138,8 @@ def command(
     """
     from mimi_edge.profiles.comparison.config import ComparisonConfig
 
+    if suite is not None and suite not in SUITE_NAMES:
+        raise ConfigError(f"--suite must be one of {', '.join(SUITE_NAMES)}, got {excerpt(suite)}.")
     with file.checked():
         chosen = with_recipe(recipe, {"epochs": epochs, "batch_size": batch_size})
         config = ComparisonConfig(
@@ -141,7 +154,7 @@ def command(
             train_images=train_images,
             val_images=val_images,
             train_on_val=train_on_val,
-            backbone=chosen_backbone(backbone, data, weights),
+            backbone=chosen_backbone(backbone, data, weights) if suite is None else backbone or next(iter(SUITED)),
             weights=weights if weights in (PRETRAINED, RANDOM) else absolute(weights),
             image_size=image_size,
             store=store,
@@ -160,10 +173,37 @@ def command(
         from mimi_edge.training.devices import use_threads
 
         use_threads(threads)
+        train = train_or_go_on(listener, should_stop)
+
+        def compared(asked: ComparisonConfig, folder: Path) -> Comparison:
+            return compare(asked, folder, train, measured_with_profile(folder, asked, listener), listener)
+
         with _saying_how_to_go_on(output, listener):
-            train = train_or_go_on(listener, should_stop)
-            found = compare(config, output, train, measured_with_profile(output, config, listener), listener)
+            if suite is not None:
+                _compare_suite(suite, config, output, compared, listener, as_json=as_json)
+                return
+            found = compared(config, output)
     document_or(as_json, found.document, lambda: _show(found))
+
+
+def _compare_suite(
+    name: str,
+    config: ComparisonConfig,
+    output: Path,
+    compared: Callable[[ComparisonConfig, Path], Comparison],
+    listener: Listener,
+    *,
+    as_json: bool,
+) -> None:
+    from mimi_edge.profiles.comparison.suites import SUITES, compare_suite, suite_table
+    from mimi_edge.profiles.rendering.markdown import table_text
+
+    suite = SUITES[name]
+    found = compare_suite(suite, config, output, compared, listener)
+    table = suite_table(suite, found)
+    write_whole(output / f"{name}.md", table_text(table).encode())
+    document = {"suite": name, "data": {one: comparison.document for one, comparison in found.items()}}
+    document_or(as_json, document, lambda: show_table(table))
 
 
 def _names(text: str) -> tuple[str, ...]:

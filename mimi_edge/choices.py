@@ -95,6 +95,8 @@ ACTIVATION_NAMES = ("gelu", "relu")
 COMPARED_METHODS = ("mimi", "adapters", "adaptformer", "lora", "bitfit", "linear")
 """Of the methods in `mimi_edge.methods.catalogue`, those that `compare` takes by itself."""
 
+SUITE_NAMES = ("multitask", "domainnet", "vtab")
+"""Of `mimi_edge.profiles.comparison.suites`."""
 TRIED_RATES = (1e-3, 3e-3)
 """Learning rates that `compare` tries by itself."""
 

@@ -158,6 +158,8 @@ def _fetched(kind: Any, root: Path, arguments: Arguments, asked: Asked) -> Any:
 
 def _not_there(kind: Any, root: Path, asked: Asked, error: Exception) -> str:
     said = str(error).splitlines()[0].rstrip(".")
+    if "install" in said:  # a library of a set's own
+        return f"{asked.spec} cannot be read: {said}"
     if asked.download or kind.__name__ == "ImageNet":
         return (
             f"{asked.spec} cannot be read in {shown(root)}: {said}. Remove what is damaged there and try again, or put "

@@ -1,0 +1,148 @@
+"""The benchmarks of arXiv 2311.03873: several data sets, compared one after the other, and one table of all.
+
+A set that neither comes with mimi-edge nor is known to torchvision is looked for as a folder of `--data-root`; what is not
+there is left out and named. Of the paper's own figures only some are known here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.events import Listener, Note, silent
+from mimi_edge.images.sources.names import is_named
+from mimi_edge.profiles.comparison.compare import Comparison
+from mimi_edge.profiles.comparison.config import ComparisonConfig
+from mimi_edge.profiles.comparison.results import Line
+from mimi_edge.profiles.rendering.readable import percent
+from mimi_edge.profiles.rendering.table import Table
+from mimi_edge.texts import excerpt
+
+
+@dataclass(frozen=True)
+class Member:
+    """A data set of a suite.
+
+    Attributes:
+        name: in the table, and of its folder.
+        data: as of `--data`; of what is no name, a folder in `--data-root`.
+        paper: accuracy that the paper prints, by method, where it is known.
+    """
+
+    name: str
+    data: str
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Several data sets under one protocol.
+
+    Attributes:
+        title: above its table.
+        members: in their order.
+        protocol: entries of `ComparisonConfig` that it fixes.
+    """
+
+    title: str
+    members: tuple[Member, ...]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _torchvision(**names: str) -> tuple[Member, ...]:
+    return tuple(Member(name, f"torchvision:{theirs}") for name, theirs in names.items())
+
+
+def _folders(*names: str) -> tuple[Member, ...]:
+    return tuple(Member(name, name) for name in names)
+
+
+SUITES: Mapping[str, Suite] = MappingProxyType(
+    {
+        "multitask": Suite(
+            "Multi-task", _torchvision(cifar10="CIFAR10", cifar100="CIFAR100", flowers="Flowers102", svhn="SVHN")
+        ),
+        "domainnet": Suite("DomainNet", _folders("clipart", "infograph", "painting", "quickdraw", "real", "sketch")),
+        "vtab": Suite(
+            "VTAB-1k",
+            (
+                *_torchvision(caltech101="Caltech101", cifar100="CIFAR100", dtd="DTD", flowers="Flowers102"),
+                *_torchvision(pets="OxfordIIITPet", svhn="SVHN", sun397="SUN397", camelyon="PCAM", eurosat="EuroSAT"),
+                *_folders("resisc45", "retinopathy"),
+                *_torchvision(**{"clevr-count": "CLEVRClassification"}),
+                *_folders("clevr-distance", "dmlab", "kitti-distance"),
+                Member("dsprites-location", "generated:sprites-location", {"linear": 0.125, "full": 0.575}),
+                Member("dsprites-orientation", "generated:sprites-orientation", {"linear": 0.2, "full": 0.467}),
+                *_folders("smallnorb-azimuth", "smallnorb-elevation"),
+            ),
+            {"train_images": 800, "val_images": 200, "train_on_val": True},
+        ),
+    }
+)
+"""By name."""
+
+
+def compare_suite(
+    suite: Suite,
+    config: ComparisonConfig,
+    folder: Path,
+    compared: Callable[[ComparisonConfig, Path], Comparison],
+    listener: Listener = silent,
+) -> dict[str, Comparison]:
+    """Compares methods on every data set of a suite that is there, each in a folder of its own.
+
+    Args:
+        suite: whose protocol goes before what the configuration says.
+        config: what to compare, but for the data.
+        folder: of all.
+        compared: makes one comparison in a folder.
+        listener: hears which sets are left out.
+
+    Raises:
+        ConfigError: none of the sets is there.
+        StoppedError: it was asked to stop.
+    """
+    found, missing = {}, []
+    for member in suite.members:
+        data = member.data if is_named(member.data) else str(Path(config.data_root) / member.data)
+        if not is_named(data) and not (config.data_root and Path(data).is_dir()):
+            missing.append(f"{member.name} (no folder {excerpt(data)} in --data-root)")
+            continue
+        listener(Note(f"{suite.title}: {member.name}."))
+        made = compared(replace(config, data=data, **suite.protocol), folder / member.name)
+        if all(line.mean is None for line in made.lines):
+            missing.append(f"{member.name} ({made.lines[0].why_not})")
+        else:
+            found[member.name] = made
+    if missing:
+        listener(Note("Left out:\n" + "\n".join(f"  - {one}" for one in missing)))
+    if not found:
+        raise ConfigError(f"No data set of {suite.title} is there. To fetch what torchvision knows: --download")
+    return found
+
+
+def suite_table(suite: Suite, found: Mapping[str, Comparison]) -> Table:
+    """Mean test accuracy of each method on each set, their mean, and what the paper prints where that is known."""
+    columns = ("method", "budget, MB", *found, "mean")
+    lines = [one.lines for one in found.values()]
+    rows = [_row(same) for same in zip(*lines, strict=True)]
+    papers = {method for member in suite.members if member.name in found for method in member.paper}
+    known = {member.name: member.paper for member in suite.members}
+    rows += [
+        (f"{method}, the paper", "", *(percent(known[name].get(method)) for name in found), "")
+        for method in sorted(papers)
+    ]
+    note = "Mean over seeds of the test accuracy of stored weights; the last column is the mean of all that are there."
+    return Table(suite.title, columns, tuple(rows), note)
+
+
+def _row(lines: Sequence[Line]) -> tuple[str, ...]:
+    first, means = lines[0], [line.mean for line in lines]
+    whole = None if None in means else statistics.fmean(mean for mean in means if mean is not None)
+    budget = "" if first.budget_bytes is None else f"{first.budget_bytes / 1e6:g}"
+    return (first.title, budget, *(percent(mean) for mean in means), percent(whole))
