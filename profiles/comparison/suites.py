@@ -1,7 +1,7 @@
 """The benchmarks of arXiv 2311.03873: several data sets, compared one after the other, and one table of all.
 
-A set that neither comes with mimi-edge nor is known to torchvision is looked for as a folder of `--data-root`; what is not
-there is left out and named. Of the paper's own figures only some are known here.
+Sets that neither come with mimi-edge nor are known to torchvision are looked for as folders of `--data-root`; what is
+not there is left out and named. Of the paper's own figures only some are known here.
 """
 
 from __future__ import annotations
