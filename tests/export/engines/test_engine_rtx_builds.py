@@ -147,7 +147,7 @@ def smallest_of_each_family() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("MIMI_EDGE_FULL_SIZE" not in os.environ, reason="an hour for all: MIMI_EDGE_FULL_SIZE=1")
+@pytest.mark.skipif("FULL_SIZE_ENGINES" not in os.environ, reason="an hour for all: FULL_SIZE_ENGINES=1")
 @pytest.mark.parametrize("family", sorted(smallest_of_each_family()))
 def test_an_engine_of_full_size_of_every_family(rtx, workplace_of, family):
     check(
