@@ -17,13 +17,25 @@ alike."""
 def chosen_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU when there is one, and `gpu` is what torch calls `cuda`.
 
+    Of several processes that train together each has the GPU that it took when it joined them.
+
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: there is no such device here, or there are more processes than GPUs.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")  # the current one of several
     if ":" in name and not rank().is_alone:
         raise ConfigError(f"--device {name} is one for all {rank().size} processes; leave the number out.")
+    device = _device(name)
+    if device.type == "cuda" and rank().here > torch.cuda.device_count():
+        raise ConfigError(
+            f"{rank().here} processes on this machine, and {torch.cuda.device_count()} GPUs: give torchrun as many "
+            "processes as there are GPUs, or train with --device cpu."
+        )
+    return device
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device("cuda" + name.removeprefix("gpu") if name.startswith("gpu") else name)
     except RuntimeError as error:

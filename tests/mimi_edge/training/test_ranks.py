@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ranks_script import TRAININGS, config_of
 
 import mimi_edge
 from mimi_edge.errors import ConfigError
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import decode_tensors
-from mimi_edge.training import ranks
+from mimi_edge.training import devices, ranks
 from mimi_edge.training.runs import run_training
 from mimi_edge.training.torchrun import Rank, require_alone, this_rank
 
@@ -109,3 +110,16 @@ def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "second")
     with pytest.raises(ConfigError, match="RANK=second"):
         this_rank()
+
+
+def test_each_process_has_a_gpu_of_its_own_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "rank", lambda: Rank(1, 4, 1, 2))
+    with pytest.raises(ConfigError, match="cuda:1 is one for all 4 processes"):
+        devices.chosen_device("cuda:1")
+    assert devices.chosen_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="2 processes on this machine, and 1 GPUs"):
+        devices.chosen_device("auto")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.chosen_device("auto").type == "cuda"
