@@ -11,7 +11,7 @@ DEMO_PROFILE := mimi-edge profile $(DEMO_FOLDER)/package --run $(DEMO_RUN)
 
 # The parts each target needs. One file of exact versions holds for all.
 RUN_PARTS := train,cpu
-TEST_PARTS := train,cpu,report,rtx,heic,tensorboard,hub,test
+TEST_PARTS := train,cpu,report,rtx,heic,tensorboard,hub,cvt,test
 
 # Processes that the tests are spread over, a file of tests to one of them.
 WORKERS ?= 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CORE, TRAIN, CPU, GPU, TRT, RTX, JETSON, REPORT = "", "train", "cpu", "gpu", "trt", "rtx", "jetson", "report"
-HEIC, TENSORBOARD, PARQUET, HUB = "heic", "tensorboard", "parquet", "hub"
+HEIC, TENSORBOARD, PARQUET, HUB, CVT = "heic", "tensorboard", "parquet", "hub", "cvt"
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ LIBRARIES = (
     Library("pillow_heif", ("pillow-heif",), HEIC, ("PIL",)),
     Library("tensorboard", ("tensorboard",), TENSORBOARD),
     Library("pyarrow", ("pyarrow",), PARQUET),
+    Library("transformers", ("transformers",), CVT, ("numpy", "torch", "yaml", "safetensors")),
     Library("datasets", ("datasets",), HUB, ("numpy", "pyarrow")),
 )
 """Those of TensorRT are not here: `mimi_edge.export.engines.tensorrt.libraries` knows them."""

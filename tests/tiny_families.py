@@ -14,6 +14,7 @@ from timm.models.mvitv2 import MultiScaleVitCfg
 from torch import nn
 
 from mimi_edge.training.backbones import LoadedBackbone, described
+from mimi_edge.training.cvt import make_cvt
 
 NEEDED = {"crop_pct": 1.0, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
@@ -34,7 +35,9 @@ class Tiny:
 
     def make(self) -> nn.Module:
         kind, _, name = self.model.partition(".")
-        if name:
+        if kind == "mimi_edge":
+            module = make_cvt(**self.arguments)
+        elif name:
             module = getattr(importlib.import_module(f"timm.models.{kind}"), name)(num_classes=0, **self.arguments)
             module.pretrained_cfg = dict(NEEDED)
         else:
@@ -154,6 +157,11 @@ TINY = {
     ),
     "metaformer": with_dims("metaformer.MetaFormer", depths=(1,) * 4, dims=WIDTHS),
     "visformer": Tiny("visformer_tiny", {"img_size": 64, "depth": (1, 1, 1), "embed_dim": 32, "init_channels": 8}),
+    "cvt": Tiny(
+        "mimi_edge.training.cvt.make_cvt",
+        {"depth": [1, 2, 3], "embed_dim": [16, 16, 32], "num_heads": [1, 1, 2], "mlp_ratio": [2.0, 2.0, 2.0]},
+        64,
+    ),
     "swin": Tiny(
         "swin_tiny_patch4_window7_224",
         {"img_size": 32, "window_size": 4, "embed_dim": 24, "depths": (2, 1), "num_heads": (2, 4)},

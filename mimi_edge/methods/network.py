@@ -114,10 +114,15 @@ class Network:
         """Its transformer blocks, in the order in which they run: each attention and the MLP behind it."""
         pairs = zip(self.sites[::2], self.sites[1::2], strict=False)
         return tuple(
-            Block(_block(attention), _stage(_block(attention)), attention, mlp)
+            Block(_parent(attention), _stage(_parent(attention)), attention, mlp)
             for attention, mlp in pairs
-            if _block(attention) == _block(mlp)
+            if mlp.name.startswith(f"{_parent(attention)}.")
         )
+
+    def _block(self, site: Site) -> str:
+        """The block that a site is in, whose MLP may be a part of a part of it."""
+        mlps = {block.mlp.name: block.name for block in self.blocks}
+        return mlps.get(site.name, _parent(site))
 
     def stages(self, count: int) -> dict[str, int]:
         """The stage of each site, by name: that of its block, numbered from 0.
@@ -127,7 +132,7 @@ class Network:
         Raises:
             ConfigError: it has another number of stages, or fewer blocks than that.
         """
-        blocks = list(dict.fromkeys(_block(site) for site in self.sites))
+        blocks = list(dict.fromkeys(self._block(site) for site in self.sites))
         own = list(dict.fromkeys(map(_stage, blocks)))
         if len(own) == 1 and count <= len(blocks):
             stages = {block: index * count // len(blocks) for index, block in enumerate(blocks)}
@@ -139,7 +144,7 @@ class Network:
                 f"--stage-shares has {count} shares, and the backbone has {has}. Give a share for each stage; where "
                 "there is one stage, for each of so many equal parts of its blocks."
             )
-        return {site.name: stages[_block(site)] for site in self.sites}
+        return {site.name: stages[self._block(site)] for site in self.sites}
 
     def layers(self, inside: str) -> tuple[Layer, ...]:
         """Linear layers of a module, in their order: those with a weight [outputs, inputs] that can be replaced."""
@@ -152,12 +157,13 @@ class Network:
     def queries_and_values(self, attention: str) -> tuple[Rows, ...]:
         """The rows that give an attention's queries and its values, as far as it computes both.
 
-        They are told by the layers' names, which timm's models share: `qkv`, or `q`, `kv`, `qk`, `v`, `q_proj`, ...
+        They are told by the layers' names, which models share: `qkv`, or `q`, `kv`, `qk`, `v`, `q_proj`,
+        `projection_query`, ...
 
         Raises:
             ConfigError: there are no such layers, or their rows are head by head.
         """
-        layers = {layer.name.rpartition(".")[2].removesuffix("_proj"): layer for layer in self.layers(attention)}
+        layers = {_short(layer.name): layer for layer in self.layers(attention)}
         behind = self.layers(attention)[-1:]
         found: list[Rows] = []
         if attention not in self.by_head:
@@ -172,9 +178,10 @@ class Network:
         return tuple(found)
 
     def reads_alone(self, place: str) -> bool:
-        """Whether the first thing in a module is a linear layer, so that what the module reads is what that reads."""
+        """Whether the first thing in a module is a linear layer of tokens, so that the module reads what that reads."""
         first = next(iter(self.parameters_of((place,))), None)
-        return any(first == layer.weight for layer in self.layers(place)[:1])
+        width = next((site.width for site in self.sites if site.name == place), None)
+        return any(first == layer.weight and width in (None, layer.inputs) for layer in self.layers(place)[:1])
 
     @property
     def looks_at_windows(self) -> bool:
@@ -202,7 +209,13 @@ class Network:
         return {name: shape for name, shape in self.parameters.items() if name.startswith(inside)}
 
 
-def _block(site: Site) -> str:
+def _short(layer: str) -> str:
+    """`q`, `k`, `v` and the like, of a layer's name."""
+    own = layer.rpartition(".")[2].removesuffix("_proj").removeprefix("projection_")
+    return own[0] if own in ("query", "key", "value") else own
+
+
+def _parent(site: Site) -> str:
     return site.name.rpartition(".")[0]
 
 
@@ -233,4 +246,4 @@ def _queries_and_values(name: str, layer: Layer, width: int) -> tuple[Rows, ...]
 def _stage(block: str) -> int:
     """`layers.2.blocks.1` is in stage 2, `blocks.7` in the only one."""
     parts = block.split(".")
-    return int(parts[1]) if len(parts) > 2 else 0
+    return next(int(part) for part in parts if part.isdigit()) if len(parts) > 2 else 0

@@ -25,6 +25,7 @@ from mimi_edge.sites import Site
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
+from mimi_edge.training.cvt import DEPTHS, cvt
 from mimi_edge.training.families import Family, TimmModel, block_names, family_of, names_like, sub_layer_names
 from mimi_edge.training.image_sizes import at_size
 from mimi_edge.training.networks import network_of
@@ -87,7 +88,7 @@ def load_backbone(name: str, weights: str, *, seed: int = 0, image_size: int | N
         ArtifactError: the weights do not fit the model.
         MimiEdgeError: pretrained weights are neither here nor to be had from the network.
     """
-    build = _builtin if name == BACKBONE_NAME else partial(_timm_model, name)
+    build = _builtin if name == BACKBONE_NAME else partial(cvt if name in DEPTHS else _timm_model, name)
     module = build(weights, seed, image_size)
     module.eval().requires_grad_(False)
     return described(module, name)

@@ -24,6 +24,8 @@ def drop_path_rates(backbone: nn.Module, rate: float) -> dict[str, float]:
     Raises:
         ConfigError: the backbone has no such place.
     """
+    if getattr(backbone, "drops_whole_blocks", False):
+        raise ConfigError("--drop-path: this backbone would leave out whole blocks, not branches; leave it out.")
     places = [name for name, _ in backbone.named_modules() if _is_place(name)]
     blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in places))
     if not places:

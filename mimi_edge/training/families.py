@@ -7,6 +7,7 @@ a frozen prefix be computed once, is worked out by watching it (`mimi_edge.train
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class Family:
 
     Attributes:
         name: as its authors call it.
-        models: their classes, `module.Class` in `timm.models`.
+        models: their classes, `module.Class` in `timm.models`, or elsewhere.
         blocks: names of the modules that have the sub-layers, a star for each number.
         sub_layers: names inside a block of an attention and of the MLP behind it, in turns, in the order they run.
         channels_first: whether what has four dimensions is [B, M, H, W], not [B, H, W, M].
@@ -125,6 +126,7 @@ FAMILIES = (
         computed=("res_scale", "layer_scale"),
     ),
     Family("Visformer", ("visformer.Visformer",), ("stage2.*", "stage3.*"), channels_first=True),
+    Family("CvT", ("mimi_edge.training.cvt.Cvt",), ("cvt.encoder.stages.*.layers.*",), ("attention", "output.dense")),
     Family("Swin", ("swin_transformer.SwinTransformer",), ("layers.*.blocks.*",)),
     Family(
         "Swin V2",
@@ -169,11 +171,13 @@ def block_names(module: nn.Module, family: Family) -> tuple[str, ...]:
     """Names of the modules that have all sub-layers of a block."""
     inside = set(family.sub_layers)
     return tuple(
-        name
-        for name in names_like(module, family.blocks)
-        if inside
-        <= {child for child, one in module.get_submodule(name).named_children() if not isinstance(one, nn.Identity)}
+        name for name in names_like(module, family.blocks) if inside <= set(_parts(module.get_submodule(name)))
     )
+
+
+def _parts(block: nn.Module) -> Iterator[str]:
+    """Names of all modules inside one that do something."""
+    yield from (name for name, part in block.named_modules() if not isinstance(part, nn.Identity))
 
 
 def sub_layer_names(module: nn.Module, family: Family) -> tuple[str, ...]:

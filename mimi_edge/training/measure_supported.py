@@ -16,6 +16,8 @@ from timm.data import resolve_model_data_config
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.backbones import sites_and_calls
+from mimi_edge.training.config import RANDOM
+from mimi_edge.training.cvt import DEPTHS, cvt
 from mimi_edge.training.families import FAMILIES, TimmModel, family_of
 from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.supported import SupportedBackbone
@@ -25,7 +27,7 @@ def measured(name: str) -> SupportedBackbone | None:
     """What timm's model of that name is, on the meta device; None where it is not supported."""
     module: TimmModel
     with torch.device("meta"):
-        module = timm.create_model(name, num_classes=0).eval()
+        module = (cvt(name, RANDOM, 0, None) if name in DEPTHS else timm.create_model(name, num_classes=0)).eval()
         try:
             family = family_of(module)
         except ConfigError:
@@ -49,8 +51,9 @@ def measured(name: str) -> SupportedBackbone | None:
 
 def _all_measured() -> Iterator[SupportedBackbone]:
     # The file of timm's that has a family's class, and `mobilevit`, whose models are made of ByobNet.
-    homes = {kind.partition(".")[0] for family in FAMILIES for kind in family.models} - {"byobnet"} | {"mobilevit"}
-    for name in sorted({name for home in homes for name in timm.list_models(module=home)}):
+    kinds = [kind for family in FAMILIES for kind in family.models if not kind.startswith("mimi_edge.")]
+    homes = {kind.partition(".")[0] for kind in kinds} - {"byobnet"} | {"mobilevit"}
+    for name in sorted({name for home in homes for name in timm.list_models(module=home)} | set(DEPTHS)):
         if (one := measured(name)) is not None:
             yield one
 
