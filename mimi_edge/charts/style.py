@@ -167,7 +167,7 @@ def legend_below(figure: Figure, entries: Sequence[Entry], title: str | None = N
 
 def legend_beside(figure: Figure, entries: Sequence[Entry]) -> None:
     """A legend to the right, for many entries under each other."""
-    _legend(figure, entries, loc="outside right upper")
+    _legend(figure, entries, loc="outside right center")  # in a corner it would meet the title
 
 
 def _legend(figure: Figure, entries: Sequence[Entry], **how: Any) -> None:

@@ -14,6 +14,7 @@ from mimi_edge.budgets import Cost
 from mimi_edge.choices import Scope, Store
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
 from mimi_edge.export.locks import locked
+from mimi_edge.profiles.comparison import chart
 from mimi_edge.profiles.comparison.chart import pareto_front
 from mimi_edge.profiles.comparison.compare import (
     CHART_FILES,
@@ -257,3 +258,15 @@ def test_a_recipe_is_for_all_methods(tmp_path: Path) -> None:
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(ConfigError, match="--recipe"):
         replace(SMALL, recipe="slow")
+
+
+@pytest.mark.parametrize("count", [2, 24])
+def test_the_legend_stays_off_the_title(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(chart, "save", lambda figure, _: drawn.append(figure))
+    lines = [Line(f"m{n}", f"Method {n}", 1, size_bytes=10_000 * (n + 1), test=(0.5, 0.6)) for n in range(count)]
+    chart.draw_pareto(lines, tmp_path / "x.png", "generated:sprites-location on vit_small_patch14_dinov2")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (title,) = [text for text in figure.texts if text.get_text().startswith("generated")]
+    assert not title.get_window_extent().overlaps(figure.legends[0].get_window_extent())
