@@ -110,3 +110,5 @@ def _leave_room(axes: Axes) -> None:
     missing = max(0.0, 100 * LEAST_RANGE - (high - low)) / 2
     low, high = low - missing, high + missing + 0.08 * (high - low)
     axes.set_ylim(max(0.0, low), high)
+    # Names of points want room above 100 %, which is no accuracy.
+    axes.set_yticks([tick for tick in axes.get_yticks() if max(0.0, low) <= tick <= min(100.0, high)])

@@ -87,6 +87,16 @@ def test_other_counts_are_another_picture_and_equal_ones_the_same(tmp_path: Path
 POINTS = [CurvePoint(1, 900_000, {"val": 0.9, "test": 0.8}), CurvePoint(2, 90_000, {"val": 0.7, "test": 0.75})]
 
 
+def test_no_accuracy_above_100_is_marked() -> None:
+    perfect = [CurvePoint(point.number, point.size_bytes, {"val": 1.0, "test": 0.99}) for point in POINTS]
+    with house_style():
+        figure = curve_figure(perfect, 90_000, "title")
+        figure.draw_without_rendering()
+        marked = [float(label.get_text()) for label in figure.axes[0].get_yticklabels()]
+    assert max(marked) == 100
+    assert figure.axes[0].get_ylim()[1] > 100
+
+
 def test_the_curve_has_a_point_for_each_task_on_a_logarithmic_axis() -> None:
     with house_style():
         axes = curve_figure(POINTS, 90_000, "title", 100_000).axes[0]
