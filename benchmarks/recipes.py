@@ -162,11 +162,11 @@ def _tried(setting: Setting) -> Iterator[None]:
     """Meanwhile training does what there is no option for."""
     step, strip = loop.training_step, pruning.strip
 
-    def stepped(model: Any, optimizer: Any, inputs: Any, index: Any, config: Any, place: Any) -> Any:
+    def stepped(model: Any, optimizer: Any, inputs: Any, index: Any, config: Any, place: Any, passes: Any) -> Any:
         if place.round > 0:
             for group in optimizer.param_groups:
                 group["lr"] *= setting.later_rates
-        return step(model, optimizer, inputs, index, config, place)
+        return step(model, optimizer, inputs, index, config, place, passes)
 
     def stripped(model: Any, kept: Any, optimizer: Any) -> None:
         strip(model, kept, optimizer)

@@ -25,7 +25,7 @@ def chosen_device(name: str) -> torch.device:
     if ":" in name and not rank().is_alone:
         raise ConfigError(f"--device {name} is one for all {rank().size} processes; leave the number out.")
     device = _device(name)
-    if device.type == "cuda" and rank().here > torch.cuda.device_count():
+    if device.type == "cuda" and not rank().is_alone and rank().here > torch.cuda.device_count():
         raise ConfigError(
             f"{rank().here} processes on this machine, and {torch.cuda.device_count()} GPUs: give torchrun as many "
             "processes as there are GPUs, or train with --device cpu."

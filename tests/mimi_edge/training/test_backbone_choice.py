@@ -14,6 +14,7 @@ from mimi_edge.events import Event
 from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.backbone_choice import SUITED, WEIGHTS_FILE, chosen_backbone
 from mimi_edge.training.backbones import load_backbone
+from mimi_edge.training.cvt import DEPTHS
 from mimi_edge.training.devices import chosen_device
 from mimi_edge.training.families import FAMILIES
 from mimi_edge.training.measure_supported import measured
@@ -88,8 +89,9 @@ def test_the_table_says_where_timm_has_its_weights_from() -> None:
     assert SUITED.keys() <= set(supported_names())
 
 
-def test_all_names_that_are_offered_are_models_of_timms() -> None:
-    assert set(supported_names()) <= set(timm.list_models())
+def test_all_names_that_are_offered_are_models_of_timms_or_of_transformers() -> None:
+    assert set(supported_names()) <= {*timm.list_models(), *DEPTHS}
+    assert not set(DEPTHS) & set(timm.list_models())
     assert not [name for name in supported_names() if "_xp_" in name or "18x2" in name]
     assert {one.family for one in supported()} == {family.name for family in FAMILIES}
 
