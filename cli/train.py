@@ -122,7 +122,10 @@ def _train_along(asked: AskedConfig, resume: Path | None, threads: int | None) -
     Only what goes wrong here alone is said.
     """
     with _leaving_the_word_to_the_first(), stop_requests(silent) as should_stop:
-        config = asked.config() if resume is None else None
+        try:
+            config = asked.config() if resume is None else None
+        except ConfigError as error:  # of the first, too, which says it
+            raise typer.Exit(error.exit_code) from None
         _load_torch(threads, silent)
         from mimi_edge.training.ranks import agreed, any_says, clock, folder_of_its_own, hand_out, joined
         from mimi_edge.training.runs import resume_training, run_training

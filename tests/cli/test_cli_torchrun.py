@@ -86,3 +86,19 @@ def test_stopped_then_robbed_of_a_process_then_gone_on_with_by_one(tmp_path: Pat
     assert set(shared) == {1, 2, 3}
     assert report["size_bytes"] <= 100_000
     assert not list(folder.glob("*.part*"))
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_wrong_options_are_told_once(number: str) -> None:
+    ranks = {"RANK": number, "WORLD_SIZE": "2", "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mimi_edge", "train", "--budget-mb", "0.1", "--rho", "5"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=os.environ | ranks,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert ("--rho must lie between 0 and 1" in done.stderr) is (number == "0")
+    assert bool(done.stderr) is (number == "0")
