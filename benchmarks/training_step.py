@@ -44,7 +44,7 @@ WARM_UP = WarmUp(window=2, most_rounds=8)
 
 
 class PlainModel(nn.Module):
-    """Full-size adapters with masks on a frozen backbone, and nothing clever."""
+    """Full-size adapters on a frozen backbone, masked where neurons were pruned, and nothing clever."""
 
     def __init__(self, backbone: LoadedBackbone, neurons: Mapping[str, int]) -> None:
         super().__init__()
@@ -60,9 +60,11 @@ class PlainModel(nn.Module):
         up = nn.Parameter(torch.randn(site.width, site.width) / site.width)
         self.adapters[f"{key}/down"], self.adapters[f"{key}/up"] = down, up
         self.register_buffer(f"mask {key}", (torch.arange(site.width) < kept).float())
+        is_masked = kept < site.width
 
         def adapt(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            return output + (functional.gelu(output @ down) * self.get_buffer(f"mask {key}")) @ up
+            hidden = functional.gelu(output @ down)
+            return output + (hidden * self.get_buffer(f"mask {key}") if is_masked else hidden) @ up
 
         self.backbone.get_submodule(site.name).register_forward_hook(adapt)
 
