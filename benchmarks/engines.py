@@ -95,7 +95,7 @@ class Bench:
     def images(self, count: int) -> Floats:
         """Noise, [B, 3, S, S]."""
         size = self.backbone.info.input_size
-        return np.random.default_rng(self.options.seed).standard_normal((count, 3, size, size), np.float32)
+        return np.random.default_rng(self.options.seed).standard_normal((count, 3, *size), np.float32)
 
     def say(self, what: str) -> None:
         """Tells whoever waits."""

@@ -72,7 +72,7 @@ def packaged(name: str, folder: Path, *, tasks: int = 2, seed: int = 0) -> Packa
 
 def noise(package: Package, count: int, seed: int) -> Floats:
     """Images of nothing, normalised, [n, 3, S, S]."""
-    shape = (count, 3, package.input_size, package.input_size)
+    shape = (count, 3, *package.input_size)
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 

@@ -81,7 +81,7 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         for batch in options.batches:
             print(f"{label}, batch {batch}", file=sys.stderr)
             size = backbone.info.input_size
-            images = np.random.default_rng(options.seed).standard_normal((batch, 3, size, size), np.float32)
+            images = np.random.default_rng(options.seed).standard_normal((batch, 3, *size), np.float32)
             samples = sampled(graphs, partial(loaded, images=images, threads=options.threads), options)
             named = {f"{label}, batch {batch}, {key}": sample for key, sample in samples.items()}
             bare, fp16 = f"{label}, batch {batch}, {BARE}", f"{label}, batch {batch}, {FP16}"

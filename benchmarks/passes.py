@@ -130,7 +130,7 @@ def compare(label: str, options: argparse.Namespace) -> Iterator[Row]:
         task, merged = with_task(backbone, options.seed)
         note = neurons_note(task, backbone.info.sites, (folder / "random.safetensors").stat().st_size)
         size = backbone.info.input_size
-        images = np.random.default_rng(options.seed).standard_normal((options.batch, 3, size, size), np.float32)
+        images = np.random.default_rng(options.seed).standard_normal((options.batch, 3, *size), np.float32)
         backend = Backend(options.backend)
         kept = default_passes(backend) if options.kept is None else options.kept
         graphs = written(merged.path, variants(kept))

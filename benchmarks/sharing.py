@@ -158,7 +158,7 @@ def loaded(shared: SharedModel, backbone: BackboneGraph, threads: int | None) ->
 def one_image(backbone: BackboneGraph, seed: int) -> Floats:
     """Noise, [1, 3, S, S]."""
     size = backbone.info.input_size
-    return np.random.default_rng(seed).standard_normal((1, 3, size, size), np.float32)
+    return np.random.default_rng(seed).standard_normal((1, 3, *size), np.float32)
 
 
 def run_all(models: Sequence[OnnxModel], images: Floats) -> None:

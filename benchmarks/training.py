@@ -103,7 +103,7 @@ class Photographs(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         file, size = self._files[index], self._preprocessing.size
-        image = Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+        image = Image.open(file).convert("RGB").resize((size.width, size.height), Image.Resampling.BILINEAR)
         mean, std = (np.array(each, np.float32) for each in (self._preprocessing.mean, self._preprocessing.std))
         pixels = (np.asarray(image, np.float32) / 255 - mean) / std
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), self._classes.index(file.parent.name)
@@ -237,7 +237,7 @@ class Turns:
         options, size = self.options, load_backbone(self.name, "random", seed=0).preprocessing.size
         generator = torch.Generator().manual_seed(options.seed)
         count = options.batches if batches is None else batches
-        pixels = [torch.randn(options.batch, 3, size, size, generator=generator) for _ in range(count)]
+        pixels = [torch.randn(options.batch, 3, *size, generator=generator) for _ in range(count)]
         labels = [torch.randint(len(CLASSES), (options.batch,), generator=generator) for _ in range(count)]
         return [one.to(self.device) for one in pixels], [one.to(self.device) for one in labels]
 
@@ -269,7 +269,7 @@ class Turns:
         if labels is None:
             return decode_split(load_dataset(self.folder, seed=0).splits["train"], self.preprocessing)
         size = self.preprocessing.size
-        return LabelledImages(np.zeros((len(labels), size, size, 3), np.uint8), labels.cpu().numpy())
+        return LabelledImages(np.zeros((len(labels), *size, 3), np.uint8), labels.cpu().numpy())
 
     @torch.no_grad()
     def _require_same(self, model: EditedModel, inputs: RoundInputs) -> None:

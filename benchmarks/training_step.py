@@ -181,7 +181,7 @@ def random_images(backbone: LoadedBackbone, options: argparse.Namespace, device:
     """A few batches of noise with labels."""
     random = np.random.default_rng(options.seed)
     size, count = backbone.preprocessing.size, BATCHES_OF_IMAGES * options.batch
-    pixels = random.integers(0, 256, (count, size, size, 3), np.uint8)
+    pixels = random.integers(0, 256, (count, *size, 3), np.uint8)
     split = LabelledImages(pixels, random.integers(0, len(CLASSES), count), ())
     return on_device(split, backbone.preprocessing, device)
 

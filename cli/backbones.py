@@ -53,15 +53,17 @@ def _document(one: SupportedBackbone, budget_bytes: int, classes: int, store: St
 
 def _bytes_of_head(one: SupportedBackbone, classes: int, store: Store) -> int:
     """Of a task file that has a head and no adapters, with names of classes as long as `class 0`."""
+    from mimi_edge.images.image_size import ImageSize
     from mimi_edge.images.preprocessing import Preprocessing
     from mimi_edge.tasks.sizes import size_bytes
     from mimi_edge.tasks.task import BackboneIdentity, SplitAccuracy, TaskHeader
 
+    side = ImageSize.of(one.pixels)
     header = TaskHeader(
         name="task",
         backbone=BackboneIdentity(one.name, "0" * 64, one.features),
         classes=tuple(f"class {index}" for index in range(classes)),
-        preprocessing=Preprocessing(one.pixels, one.pixels, "bicubic", (0.5,) * 3, (0.5,) * 3),
+        preprocessing=Preprocessing(side, side, "bicubic", (0.5,) * 3, (0.5,) * 3),
         activation="gelu",
         store=store,
         head_store=own_head_store(store),

@@ -13,13 +13,14 @@ import typer
 from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, SUITE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.cli.option_files import LIST, OptionFile, takes_option_file
-from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.cli.options import SIDES, AsJson, Threads, parsed_image_size
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.errors import ConfigError, StoppedError
 from mimi_edge.events import Advance, Listener, Note
 from mimi_edge.files import write_whole
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.texts import excerpt
 from mimi_edge.training.asked_config import absolute, data_wherever
@@ -95,8 +96,14 @@ def command(
     ] = None,
     weights: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = PRETRAINED,
     image_size: Annotated[
-        int | None,
-        typer.Option(help="As of train.", show_default="what it is made for", rich_help_panel="Task"),
+        ImageSize | None,
+        typer.Option(
+            parser=parsed_image_size,
+            metavar=SIDES,
+            help="As of train.",
+            show_default="what it is made for",
+            rich_help_panel="Task",
+        ),
     ] = None,
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")

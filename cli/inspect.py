@@ -21,6 +21,7 @@ from mimi_edge.sites import network_order
 if TYPE_CHECKING:
     from mimi_edge.choices import Store
     from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
+    from mimi_edge.images.preprocessing import Preprocessing
 
 GRAPH_SUFFIX = ".onnx"
 REPORT_SUFFIX = ".json"
@@ -96,7 +97,7 @@ def _task(path: Path) -> Inspected:
         "head_store": header.store_of(HEAD_WEIGHT).value,
         "activation": header.activation,
         "method": asdict(header.method),
-        "preprocessing": asdict(header.preprocessing),
+        "preprocessing": header.preprocessing.document(),
         "sites": {
             site: {"width": task.widths[site], "neurons": task.neurons[site]} for site in network_order(task.neurons)
         },
@@ -119,7 +120,7 @@ def _task(path: Path) -> Inspected:
                 **({"neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites"} if task.neurons else {}),
                 "classes": _classes(header.classes),
                 "accuracy": accuracy,
-                "images": _preprocessing(asdict(header.preprocessing)),
+                "images": _preprocessing(header.preprocessing),
                 "made by": ", ".join(f"{name} {version}" for name, version in header.versions.items()),
                 "content": NO_HASH if content is None else f"as its own sha256 says, {content[:12]}",
             },
@@ -140,7 +141,7 @@ def _package(path: Path) -> Inspected:
     document: dict[str, Any] = {
         "kind": "package",
         "path": str(path),
-        "backbone": asdict(package.backbone) | {"input_size": package.input_size},
+        "backbone": asdict(package.backbone) | {"input_size": package.input_size.document},
         "backbone_bytes": package.backbone_graph.stat().st_size + package.backbone_weights.stat().st_size,
         "tasks": {
             name: {
@@ -174,7 +175,7 @@ def _package(path: Path) -> Inspected:
             {
                 "backbone": f"{package.backbone.name}, content {package.backbone.sha256[:12]}",
                 "size": f"{document['backbone_bytes']:,} bytes",
-                "input": f"{package.input_size} x {package.input_size} pixels",
+                "input": f"{package.input_size.in_words} pixels",
             },
         )
         for name, engine in document["engines"].items():
@@ -207,7 +208,7 @@ def _graph(path: Path) -> Inspected:
         "path": str(path),
         "size_bytes": path.stat().st_size,
         "backbone": asdict(info.backbone),
-        "preprocessing": asdict(info.preprocessing),
+        "preprocessing": info.preprocessing.document(),
         "sites": {site.name: {"width": site.width, "tokens": site.tokens} for site in info.sites},
         "task": None if info.task is None else asdict(info.task),
         "operators": dict(operators.most_common()),
@@ -218,7 +219,7 @@ def _graph(path: Path) -> Inspected:
         facts = {
             "size": f"{document['size_bytes']:,} bytes, without weights",
             "backbone": f"{info.backbone.name}, content {info.backbone.sha256[:12]}, {len(info.sites)} sites",
-            "images": _preprocessing(document["preprocessing"]),
+            "images": _preprocessing(info.preprocessing),
         }
         if info.task is not None:
             neurons = f", {sum(info.task.neurons.values())} neurons" if info.task.neurons else ""
@@ -315,8 +316,8 @@ def _classes(classes: tuple[str, ...]) -> str:
     return f"{len(classes)}: {shown}" + (", ..." if len(classes) > MOST_CLASSES else "")
 
 
-def _preprocessing(values: Mapping[str, Any]) -> str:
+def _preprocessing(given: Preprocessing) -> str:
     return (
-        f"{values['size']} x {values['size']} pixels out of {values['resize']}, {values['interpolation']}, "
-        f"mean {list(values['mean'])}, std {list(values['std'])}"
+        f"{given.size.in_words} pixels out of {given.resize}, {given.interpolation}, mean {list(given.mean)}, "
+        f"std {list(given.std)}"
     )

@@ -80,7 +80,7 @@ def adapters(path: Path) -> Inspected:
     document: dict[str, Any] = {
         "kind": "ort-adapters",
         "path": str(path),
-        "backbone": asdict(found.backbone) | {"input_size": found.input_size},
+        "backbone": asdict(found.backbone) | {"input_size": found.input_size.document},
         "store": found.store.value,
         "padded": found.padded,
         "tasks": {
@@ -98,7 +98,7 @@ def adapters(path: Path) -> Inspected:
         shared = {
             "backbone": f"{found.backbone.name}, content {found.backbone.sha256[:12]}",
             "graph": found.graph.name,
-            "input": f"{found.input_size} x {found.input_size} pixels",
+            "input": f"{found.input_size.in_words} pixels",
             "weights": f"{found.store.value}{', padded to one shape' if found.padded else ''}",
         }
         show_facts("Shared by all tasks", shared)

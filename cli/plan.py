@@ -36,7 +36,7 @@ def _document(plan: Plan) -> dict[str, Any]:
     prepared = plan.prepared
     return {
         "backbone": asdict(prepared.backbone.identity)
-        | {"pixels": prepared.backbone.preprocessing.size, "weights": prepared.config.weights},
+        | {"pixels": prepared.backbone.preprocessing.size.document, "weights": prepared.config.weights},
         "classes": list(prepared.dataset.classes),
         "images": {name: len(split) for name, split in prepared.dataset.splits.items()},
         "budget": asdict(prepared.config.budget),
@@ -70,7 +70,7 @@ def _show(plan: Plan) -> None:
     ]
     columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
     show_table(Table.of(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows))
-    least, side = prepared.least_cost, prepared.backbone.preprocessing.size
+    least, size = prepared.least_cost, prepared.backbone.preprocessing.size
     target = config.target_accuracy
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
     if config.max_minutes is not None and plan.seconds > config.max_minutes * 60:
@@ -78,7 +78,7 @@ def _show(plan: Plan) -> None:
     show_facts(
         "What it stands on",
         {
-            "backbone": f"{config.backbone}, {side} x {side} pixels, weights: {config.weights}",
+            "backbone": f"{config.backbone}, {size.in_words} pixels, weights: {config.weights}",
             "sites": len(prepared.backbone.sites),
             "classes": len(prepared.dataset.classes),
             "images": ", ".join(f"{len(split):,} {name}" for name, split in prepared.dataset.splits.items())

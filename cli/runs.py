@@ -127,7 +127,7 @@ def _document(run: Run) -> dict[str, Any]:
         "finished": None if ended is None else _when(ended),
         "method": config.method,
         "backbone": config.backbone,
-        "image_size": config.image_size,
+        "image_size": None if config.image_size is None else config.image_size.document,
         "data": config.data,
         "budget": {"size_bytes": budget.size_bytes, "flops": budget.flops},
         "size_bytes": None if report is None else report.cost.size_bytes,

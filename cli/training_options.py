@@ -13,8 +13,10 @@ import typer
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
 from mimi_edge.cli.option_files import CONFIG, LIST, OptionFile, takes_option_file
+from mimi_edge.cli.options import SIDES, parsed_image_size
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.free_room import IMAGES
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import CHOICES, HELP, Method, Setting
 from mimi_edge.texts import excerpt
@@ -170,9 +172,11 @@ def training_config(
         ),
     ] = DEFAULTS["weights"],
     image_size: Annotated[
-        int | None,
+        ImageSize | None,
         typer.Option(
-            help="Side in pixels of the images the backbone sees; fewer are faster.",
+            parser=parsed_image_size,
+            metavar=SIDES,
+            help="Pixels of the images the backbone sees, a side or height x width (224x384); fewer are faster.",
             show_default="what it is made for",
             rich_help_panel=DATA,
         ),

@@ -109,7 +109,7 @@ def _key(info: GraphInfo, network: Network) -> str:
     # One set of weights can serve several input sizes (Swin), so the preprocessing belongs to the key too.
     sites = [asdict(site) for site in info.sites]
     made_by = {name: version(name) for name in EXPORTERS} | {"passes": [apply.__name__ for apply in PASSES]}
-    known = (asdict(info.backbone), asdict(info.preprocessing), sites, list(network.parameters))
+    known = (asdict(info.backbone), info.preprocessing.document(), sites, list(network.parameters))
     takes = (network.takes_tokens, network.takes_prompts)
     return content_key(GRAPH_FORMAT, WRITTEN_AS, OPSET, *known, *takes, made_by)
 
@@ -140,7 +140,7 @@ def _traced(backbone: LoadedBackbone, info: GraphInfo) -> ir.Model:
     """The network as torch exports it, with a probe at every site."""
     module = backbone.module
     device = next(module.parameters()).device
-    example = torch.zeros(2, 3, info.input_size, info.input_size, device=device)
+    example = torch.zeros(2, 3, *info.input_size, device=device)
     with ExitStack() as stack:
         stack.enter_context(_plain_attention(module))
         probed = stack.enter_context(_probed(backbone))
@@ -180,7 +180,7 @@ class _Probed(nn.Module):
         self.probes.to(next(backbone.parameters()).device)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [B, 3, S, S] -> features [B, F]."""
+        """images [B, 3, H, W] -> features [B, F]."""
         features: Tensor = self.backbone(images)
         return features
 
@@ -270,7 +270,7 @@ def _check_features(module: nn.Module, info: GraphInfo, path: Path, listener: Li
     if runtime_version() is None:
         listener(Note("ONNX Runtime is not installed, so the backbone's graph was not compared with torch."))
         return
-    images = torch.randn(3, 3, info.input_size, info.input_size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(3, 3, *info.input_size, generator=torch.Generator().manual_seed(0))
     expected = module(images.to(next(module.parameters()).device)).float().cpu().numpy()
     got = open_graph(path).run(images.numpy())
     largest = float(abs(expected).max())

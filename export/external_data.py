@@ -171,8 +171,9 @@ def _absurd_shapes(model: ir.Model, info: GraphInfo) -> Iterator[str]:
             yield f"{value.name}: {list(sizes)}"
     images = next((value for value in model.graph.inputs if value.name == INPUT), None)
     shape = None if images is None or images.shape is None else list(images.shape)[1:]
-    if shape != [3, info.input_size, info.input_size] or not 1 <= info.input_size <= LARGEST_SIDE:
-        yield f"{INPUT}: [B, {shape}]; expected [B, 3, S, S] with S = {info.input_size} up to {LARGEST_SIDE}"
+    if shape != [3, *info.input_size] or max(info.input_size) > LARGEST_SIDE:
+        expected = [3, *info.input_size]
+        yield f"{INPUT}: [B, {shape}]; expected [B, {expected}], with sides up to {LARGEST_SIDE}"
 
 
 def link_fault(path: Path) -> str | None:

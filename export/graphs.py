@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mimi_edge.documents import DocumentKind, parse_document, read_bytes
 from mimi_edge.errors import ArtifactError
 from mimi_edge.files import sha256_of_bytes
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
@@ -136,14 +137,14 @@ class GraphInfo:
         )
 
     @property
-    def input_size(self) -> int:
-        """S, side in pixels of the square images [B, 3, S, S] that the graph takes."""
+    def input_size(self) -> ImageSize:
+        """H and W of the images [B, 3, H, W] that the graph takes."""
         return self.preprocessing.size
 
 
 @dataclass(frozen=True)
 class BackboneGraph:
-    """A bare backbone on disk: `backbone.onnx` ([B, 3, S, S] -> features [B, F]) and `backbone.weights` in one folder.
+    """A bare backbone on disk: `backbone.onnx` ([B, 3, H, W] -> features [B, F]) and `backbone.weights` in one folder.
 
     Attributes:
         folder: that holds both.
@@ -304,7 +305,7 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
     document = {
         "format": GRAPH_FORMAT,
         "backbone": asdict(info.backbone),
-        "preprocessing": asdict(info.preprocessing),
+        "preprocessing": info.preprocessing.document(),
         "sites": [[site.name, site.width, site.tokens] for site in info.sites],
         "task": None if info.task is None else asdict(info.task),
     }

@@ -31,7 +31,7 @@ class Reference:
     """What to hold one task's graph against.
 
     Attributes:
-        logits: what torch answers with the task file's weights: normalised images [B, 3, S, S] -> [B, C]; None where
+        logits: what torch answers with the task file's weights: normalised images [B, 3, H, W] -> [B, C]; None where
             there is no torch.
         images: of a whole split; None where there are none.
         compared: on how many of the images logits are compared.
@@ -125,7 +125,7 @@ def _compared_images(task: Task, reference: Reference) -> tuple[Floats, str]:
     """Normalised images spread over the split, or noise where there is no split."""
     if reference.images is None or not len(reference.images):
         size = task.header.preprocessing.size
-        noise = np.random.default_rng(0).standard_normal((RANDOM_IMAGES, 3, size, size), np.float32)
+        noise = np.random.default_rng(0).standard_normal((RANDOM_IMAGES, 3, *size), np.float32)
         return noise, "random noise"
     chosen = spread(len(reference.images), reference.compared)
     return normalise(reference.images.images[chosen], task.header.preprocessing), f"{reference.images.name} split"

@@ -13,6 +13,7 @@ from mimi_edge.documents import DocumentKind, read_document, typed
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import excerpt, json_text
 
@@ -69,7 +70,7 @@ class Manifest:
 
     Attributes:
         backbone: the network all its tasks share.
-        input_size: S, side in pixels of the images it takes.
+        input_size: H and W of the images it takes.
         files: by name.
         tasks: by name.
         pending: files of which a new version lies in the folder under `staged_name` and is still to be renamed.
@@ -79,7 +80,7 @@ class Manifest:
     """
 
     backbone: BackboneIdentity
-    input_size: int
+    input_size: ImageSize
     files: Mapping[str, FileEntry]
     tasks: Mapping[str, TaskEntry]
     pending: tuple[str, ...] = field(default=())
@@ -160,7 +161,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """A manifest as JSON holds it."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "backbone": asdict(manifest.backbone) | {"input_size": manifest.input_size},
+        "backbone": asdict(manifest.backbone) | {"input_size": manifest.input_size.document},
         # By hand: `asdict` copies whatever is in them, which is most of what writing a thousand tasks takes.
         "files": {
             name: {"sha256": entry.sha256, "size_bytes": entry.size_bytes} for name, entry in manifest.files.items()
@@ -217,7 +218,7 @@ class _Backbone:
     name: str
     sha256: str
     features: int
-    input_size: int
+    input_size: ImageSize
 
 
 @dataclass(frozen=True)

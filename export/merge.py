@@ -55,7 +55,7 @@ class Merged:
 
 
 def merge(backbone_graph: Path, task_file: Path, out: Path) -> Merged:
-    """Writes the graph of a backbone with a task in it, images [batch, 3, S, S] -> logits [batch, C].
+    """Writes the graph of a backbone with a task in it, images [batch, 3, H, W] -> logits [batch, C].
 
     The same input files give the same bytes.
 

@@ -1,6 +1,6 @@
 """One ONNX file for those who want just a file: pixels in, probabilities out, every weight inside.
 
-    pixels, uint8 [B, S, S, 3], RGB   ->   probabilities, float32 [B, C]
+    pixels, uint8 [B, H, W, 3], RGB   ->   probabilities, float32 [B, C]
 
 What lies between a photograph and those pixels stays outside, because no runtime's resizing is Pillow's: the shorter
 side becomes `resize` pixels, then the middle S x S is cropped. The file's metadata says so.
@@ -25,7 +25,7 @@ from mimi_edge.export.graphs import EMBEDDED_KEY, INPUT, GraphInfo, load_graph
 from mimi_edge.export.manifest import MANIFEST
 from mimi_edge.export.parity import OutputCheck, Runnable, check_outputs
 from mimi_edge.files import MEGABYTE, whole_file
-from mimi_edge.images.preprocessing import Preprocessing, normalise
+from mimi_edge.images.preprocessing import Preprocessing, normalise, resizing_in_words
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import BackboneIdentity
 
@@ -102,18 +102,18 @@ class EmbeddedModel:
     session: Any
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Floats:
-        """Of pixels, uint8 [B, S, S, 3], RGB -> [B, C]."""
+        """Of pixels, uint8 [B, H, W, 3], RGB -> [B, C]."""
         found: Floats = self.session.run([PROBABILITIES], {PIXELS: np.ascontiguousarray(pixels)})[0]
         return found
 
     def run(self, images: Floats) -> Floats:
-        """Normalised images [B, 3, S, S] -> logits [B, C] up to a constant, as everything else of ours answers."""
+        """Normalised images [B, 3, H, W] -> logits [B, C] up to a constant, as everything else of ours answers."""
         probabilities = self.probabilities(pixels_of(images, self.info.preprocessing))
         return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
 
 
 def pixels_of(images: Floats, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """What `normalise` made images [B, 3, S, S] of: uint8 [B, S, S, 3], the same to the last bit."""
+    """What `normalise` made images [B, 3, H, W] of: uint8 [B, H, W, 3], the same to the last bit."""
     mean, std = _channels(preprocessing.mean), _channels(preprocessing.std)
     planes = np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8)
     pixels: NDArray[np.uint8] = planes.transpose(0, 2, 3, 1)
@@ -166,10 +166,10 @@ def embedded_info(model: ir.Model, path: Path) -> EmbeddedInfo | None:
     info = parse_document(text, path, EMBEDDED_DOCUMENT, EmbeddedInfo)
     size = info.preprocessing.size
     shapes = [None if value.shape is None else list(value.shape)[1:] for value in model.graph.inputs]
-    if shapes != [[size, size, 3]] or any(True for _ in external_tensors(model)):
+    if shapes != [[*size, 3]] or any(True for _ in external_tensors(model)):
         raise ArtifactError(
             f"{path} says that it is a one-file export, and it takes weights from other files or something else than "
-            f"pixels [B, {size}, {size}, 3]. Get an unaltered copy."
+            f"pixels [B, {size.height}, {size.width}, 3]. Get an unaltered copy."
         )
     return info
 
@@ -244,7 +244,7 @@ def _put_inside(model: ir.Model, info: EmbeddedInfo) -> None:
     model.doc_string = _in_words(info)
     model.metadata_props.clear()
     model.metadata_props[EMBEDDED_KEY] = json.dumps(
-        {"format": EMBEDDED_FORMAT} | asdict(info),
+        {"format": EMBEDDED_FORMAT} | asdict(info) | {"preprocessing": info.preprocessing.document()},
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,
@@ -261,7 +261,7 @@ def _take_pixels(graph: ir.Graph, preprocessing: Preprocessing) -> None:
 
     (images,) = graph.inputs
     size = preprocessing.size
-    shape = onnx_ir.Shape(["batch", size, size, 3])
+    shape = onnx_ir.Shape(["batch", *size, 3])
     pixels = onnx_ir.Value(name=PIXELS, shape=shape, type=onnx_ir.TensorType(onnx_ir.DataType.UINT8))
     nodes = [new_node("Transpose", [pixels], f"{PIXELS}.planes", perm=(0, 3, 1, 2))]
     nodes.append(new_node("Cast", nodes[-1].outputs, f"{PIXELS}.fp32", to=int(onnx_ir.DataType.FLOAT)))
@@ -290,12 +290,12 @@ def _give_probabilities(graph: ir.Graph) -> None:
 
 def _in_words(info: EmbeddedInfo) -> str:
     given = info.preprocessing
-    size = f"{given.size} x {given.size}"
+    size = given.size
     return (
-        f"Task {info.task} on {info.backbone.name}. Input {PIXELS}: uint8 [B, {given.size}, {given.size}, 3], RGB, "
-        f"0 to 255. Make them of an image by resizing its shorter side to {given.resize} pixels "
-        f"({given.interpolation}, with antialiasing, as Pillow does) and cropping the middle {size}; nothing else, "
-        f"normalisation is inside. Output {PROBABILITIES}: float32 [B, {len(info.classes)}], in the order of the "
+        f"Task {info.task} on {info.backbone.name}. Input {PIXELS}: uint8 [B, {size.height}, {size.width}, 3], RGB, "
+        f"0 to 255. Make them of an image by resizing {resizing_in_words(given)} pixels "
+        f"({given.interpolation}, with antialiasing, as Pillow does) and cropping the middle {size.in_words}; nothing "
+        f"else, normalisation is inside. Output {PROBABILITIES}: float32 [B, {len(info.classes)}], in the order of the "
         f"metadata property {CLASSES_KEY}, a JSON list."
     )
 
@@ -313,7 +313,7 @@ class _Probabilities:
 def _compared(made: EmbeddedModel, own: Runnable, preprocessing: Preprocessing) -> OutputCheck:
     """Holds the file against the task's own graph, on random pixels."""
     size = preprocessing.size
-    pixels = np.random.default_rng(0).integers(0, 256, (COMPARED, size, size, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (COMPARED, *size, 3), np.uint8)
     images = normalise(pixels, preprocessing)
     return check_outputs(_Probabilities(made), softmax(own.run(images)), images, TOLERANCE, names=NAMES, advice=ADVICE)
 

@@ -41,7 +41,7 @@ class OnnxModel:
     session: Any
 
     def run(self, images: Floats, options: Any = None) -> Floats:
-        """Normalised images, float32 [B, 3, S, S] -> logits [B, C] of a merged graph, features [B, F] of a bare one.
+        """Normalised images, float32 [B, 3, H, W] -> logits [B, C] of a merged graph, features [B, F] of a bare one.
 
         Args:
             images: of any batch.
@@ -53,8 +53,10 @@ class OnnxModel:
             MimiEdgeError: there is not enough memory.
         """
         size = self.info.input_size
-        if images.ndim != 4 or images.shape[1:] != (3, size, size) or not len(images):
-            raise ConfigError(f"{self.path.name} takes images [B, 3, {size}, {size}]; got {list(images.shape)}.")
+        if images.ndim != 4 or images.shape[1:] != (3, *size) or not len(images):
+            raise ConfigError(
+                f"{self.path.name} takes images [B, 3, {size.height}, {size.width}]; got {list(images.shape)}."
+            )
         try:
             outputs = self.session.run(None, {INPUT: np.ascontiguousarray(images, np.float32)}, options)
         except Exception as error:  # the runtime's own kinds, without a common base

@@ -24,6 +24,7 @@ from mimi_edge.export.locks import read_here, reading
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from mimi_edge.export.transactions import settled_manifest
 from mimi_edge.files import copy_hashed, sha256_of
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity
 
@@ -74,14 +75,14 @@ class Package:
     Attributes:
         folder: of the package.
         backbone: the network all tasks share.
-        input_size: S, side in pixels of the images it takes.
+        input_size: H and W of the images it takes.
         tasks: by name, in the order of their names.
         files: what each file must be, by name.
     """
 
     folder: Path
     backbone: BackboneIdentity
-    input_size: int
+    input_size: ImageSize
     tasks: Mapping[str, PackagedTask]
     files: Mapping[str, FileEntry] = field(default_factory=dict, repr=False, compare=False)
     _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)

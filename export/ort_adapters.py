@@ -30,6 +30,7 @@ from mimi_edge.export.packages import Package, PackagedTask
 from mimi_edge.export.parity import TOLERANCE
 from mimi_edge.export.staging import settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.installation import pip_line
 from mimi_edge.tasks.files import read_task
@@ -84,7 +85,7 @@ class OrtAdapterSet:
     Attributes:
         folder: that holds everything.
         backbone: the network that all tasks share.
-        input_size: S, side in pixels of the images.
+        input_size: H and W of the images.
         store: number format of the weights in the adapter files, fp16 or fp32.
         padded: whether all tasks' tensors have the same shapes.
         files: by name.
@@ -93,7 +94,7 @@ class OrtAdapterSet:
 
     folder: Path
     backbone: BackboneIdentity
-    input_size: int
+    input_size: ImageSize
     store: Store
     padded: bool
     files: Mapping[str, FileEntry]
@@ -132,7 +133,7 @@ class OrtAdapterModel:
     loaded: Mapping[str, Any]
 
     def run(self, task: str, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, S, S] -> the task's logits [B, C].
+        """Normalised images, float32 [B, 3, H, W] -> the task's logits [B, C].
 
         Raises:
             ConfigError: there is no such task, or the images have another shape.
@@ -296,7 +297,7 @@ def _checks(
 ) -> dict[str, dict[str, Any]]:
     """Holds every task against its own graph, on noise."""
     size = made.input_size
-    images = np.random.default_rng(0).standard_normal((CHECKED_IMAGES, 3, size, size), np.float32)
+    images = np.random.default_rng(0).standard_normal((CHECKED_IMAGES, 3, *size), np.float32)
     model = _opened(made, _runtime(), Backend.ORT_CPU, threads)
     checks = {}
     for done, task in enumerate(chosen):
@@ -341,6 +342,9 @@ def _loaded(runtime: Any, path: Path) -> Any:
 
 def _write_manifest(adapters: OrtAdapterSet) -> None:
     document = asdict(adapters) | {"schema": SCHEMA, "store": adapters.store.value}
+    document["input_size"] = adapters.input_size.document
+    for name, task in adapters.tasks.items():
+        document["tasks"][name]["preprocessing"] = task.preprocessing.document()
     del document["folder"]
     text = json_text(document, sort_keys=True)
     write_whole(adapters.folder / MANIFEST, f"{text}\n".encode())
@@ -356,7 +360,7 @@ class _Document:
     """What `_write_manifest` writes."""
 
     backbone: BackboneIdentity
-    input_size: int
+    input_size: ImageSize
     store: Store
     padded: bool
     files: Mapping[str, FileEntry]

@@ -52,6 +52,7 @@ from mimi_edge.export.transactions import (
     sweep,
 )
 from mimi_edge.files import copy_hashed
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.files import SUFFIX, TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity
 
@@ -306,7 +307,7 @@ def _take_backbone(package: Path, backbone: BackboneFolder, tasks: Sequence[Task
     return StagedBackbone(graph.graph, files)
 
 
-def _check_same_backbone(package: Package, backbone: BackboneIdentity, input_size: int) -> None:
+def _check_same_backbone(package: Package, backbone: BackboneIdentity, input_size: ImageSize) -> None:
     if (backbone.sha256, input_size) != (package.backbone.sha256, package.input_size):
         raise ArtifactError(
             f"{package.folder} is a package of {package.backbone.name} ({package.backbone.sha256[:12]}, "

@@ -27,7 +27,7 @@ ADVICE = "Install the versions in constraints.txt, and export again."
 
 
 class Runnable(Protocol):
-    """Anything that turns normalised images, float32 [B, 3, S, S], into logits, float32 [B, C]."""
+    """Anything that turns normalised images, float32 [B, 3, H, W], into logits, float32 [B, C]."""
 
     def run(self, images: Floats) -> Floats:
         """The logits."""
@@ -93,7 +93,7 @@ def check_outputs(
     Args:
         model: the graph in its runtime.
         reference: logits [n, C] for the same images.
-        images: normalised, [n, 3, S, S].
+        images: normalised, [n, 3, H, W].
         tolerance: as a share of the largest logit.
         names: of the graph and of the reference, for messages.
         advice: what to do about a mismatch.
@@ -136,7 +136,7 @@ def measure_outputs(
 
 
 def count_right(model: Runnable, images: NDArray[np.uint8], labels: NDArray[Any], preprocessing: Preprocessing) -> int:
-    """How many images a graph gets right; images [n, S, S, 3] as `fit` makes them, labels [n] indices of classes."""
+    """How many images a graph gets right; images [n, H, W, 3] as `fit` makes them, labels [n] indices of classes."""
     return int((_split_logits(model, images, preprocessing).argmax(axis=1) == labels).sum())
 
 
@@ -155,7 +155,7 @@ def check_accuracy(
 
     Args:
         model: the graph in its runtime.
-        images: [n, S, S, 3] as `fit` makes them.
+        images: [n, H, W, 3] as `fit` makes them.
         labels: [n], indices of classes.
         expected: of the same split, from the task file.
         preprocessing: of the task.

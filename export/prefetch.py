@@ -18,11 +18,11 @@ from mimi_edge.tasks.stores import Floats
 T = TypeVar("T")
 
 Prepared = tuple[T, "Floats | ConfigError"]
-"""An image, and what a backbone takes, float32 [1, 3, S, S]; or why it cannot be used."""
+"""An image, and what a backbone takes, float32 [1, 3, H, W]; or why it cannot be used."""
 
 
 def ready(path: Path, preprocessing: Preprocessing) -> Floats:
-    """An image file as a backbone takes it, float32 [1, 3, S, S].
+    """An image file as a backbone takes it, float32 [1, 3, H, W].
 
     Raises:
         UnusableImageError: it cannot be read as an image.

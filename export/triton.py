@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
@@ -101,7 +101,7 @@ def export_triton(
 def config_text(info: GraphInfo, task: GraphTask, largest_batch: int) -> str:
     """A model's `config.pbtxt`, protobuf's text form of Triton's ModelConfig."""
     size = info.input_size
-    preprocessing = json.dumps(asdict(info.preprocessing), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    preprocessing = json.dumps(info.preprocessing.document(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     output = f"name: {_quoted(LOGITS)} data_type: TYPE_FP32 dims: [ {len(task.classes)} ] label_filename: "
     output += _quoted(LABELS)
     return "\n".join(
@@ -109,7 +109,7 @@ def config_text(info: GraphInfo, task: GraphTask, largest_batch: int) -> str:
             f"name: {_quoted(task.name)}",
             'backend: "onnxruntime"',
             f"max_batch_size: {largest_batch}",
-            f"input [ {{ name: {_quoted(INPUT)} data_type: TYPE_FP32 dims: [ 3, {size}, {size} ] }} ]",
+            f"input [ {{ name: {_quoted(INPUT)} data_type: TYPE_FP32 dims: [ 3, {size.height}, {size.width} ] }} ]",
             f"output [ {{ {output} }} ]",
             "dynamic_batching { }",
             f"parameters {{ key: {_quoted(PREPROCESSING)} value {{ string_value: {_quoted(preprocessing)} }} }}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +52,7 @@ def answered_classes(
     for start in range(0, count, batch):
         listener(Advance(stage, start, count))
         images = split.images[start : start + batch]
-        request = {"do": "classify", "shape": list(images.shape), "preprocessing": asdict(preprocessing)}
+        request = {"do": "classify", "shape": list(images.shape), "preprocessing": preprocessing.document()}
         answer = crew.ask(name, "accuracy", request, images.tobytes())
         if answer is None:
             return None

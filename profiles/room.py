@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.board import jetson
 from mimi_edge.profiles.board.files import ROOT, number_of, text_of
 from mimi_edge.profiles.memory import host_memory
@@ -51,9 +52,9 @@ def room_here(root: Path = ROOT) -> Room:
     return Room(min(known, default=None), None if unified else _device_bytes(), unified)
 
 
-def running_bytes(image_size: int, batch: int) -> int:
+def running_bytes(image_size: ImageSize, batch: int) -> int:
     """About what a network needs to answer a batch of images, beside its weights."""
-    return ACTIVATIONS * IMAGE_BYTES * image_size**2 * batch
+    return ACTIVATIONS * IMAGE_BYTES * image_size.area * batch
 
 
 def resident_bytes(pids: Sequence[int]) -> int:

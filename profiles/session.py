@@ -65,9 +65,9 @@ class Session:
         """Latency of all that go on at one batch, and then their joules."""
         stage = f"latency, batch {batch}"
         for name, team in self.teams.items():
-            size = self.artefacts[name].input_size
+            shape = [3, *self.artefacts[name].input_size]
             for process in team:
-                self.crew.ask(process, stage, {"do": "ready", "batch": batch, "size": size, "seed": self.plan.seed})
+                self.crew.ask(process, stage, {"do": "ready", "batch": batch, "shape": shape, "seed": self.plan.seed})
         taken = self._taken(stage)
         self.turns[batch] = taken.turn
         self.samples |= {(name, batch): samples for name, samples in taken.samples.items()}

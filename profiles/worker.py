@@ -5,10 +5,10 @@ libraries print goes to stderr, which the profiler keeps for the message of a fa
 so it never outlives the profiler. Between requests it waits in a read and takes no CPU.
 
     {"do": "open", "opening": {...}}                      -> {"host_floor_bytes": ..., "device_floor_bytes": ...}
-    {"do": "ready", "batch": 8, "size": 224, "seed": 0}   -> {}
+    {"do": "ready", "batch": 8, "shape": [3, 224, 224], "seed": 0}   -> {}
     {"do": "run", "times": 5}                             -> {"ns": [...]}
     {"do": "busy", "seconds": 4}                          -> {"start_ns": ..., "end_ns": ..., "runs": ...}
-    {"do": "classify", "shape": [B, S, S, 3], "preprocessing": {...}} + bytes -> {"classes": [...]}
+    {"do": "classify", "shape": [B, H, W, 3], "preprocessing": {...}} + bytes -> {"classes": [...]}
     {"do": "memory"}                                      -> {"host_peak_bytes": ..., "device_peak_bytes": ...}
 """
 
@@ -78,7 +78,7 @@ class Worker:
         import numpy as np
 
         random = np.random.default_rng(request["seed"])
-        self.images = random.standard_normal((request["batch"], 3, request["size"], request["size"]), np.float32)
+        self.images = random.standard_normal((request["batch"], *request["shape"]), np.float32)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -104,10 +104,10 @@ class Worker:
         """The best class of each image."""
         import numpy as np
 
+        from mimi_edge.documents import typed
         from mimi_edge.images.preprocessing import Preprocessing, normalise
 
-        settings = request["preprocessing"]
-        preprocessing = Preprocessing(**{**settings, "mean": tuple(settings["mean"]), "std": tuple(settings["std"])})
+        preprocessing = typed(request["preprocessing"], Preprocessing)
         images = np.frombuffer(payload.read(int(np.prod(request["shape"]))), np.uint8).reshape(request["shape"])
         if self.run is None:
             raise RuntimeError(OUT_OF_ORDER)

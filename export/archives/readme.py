@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mimi_edge.images.preprocessing import Preprocessing
+from mimi_edge.images.preprocessing import Preprocessing, resizing_in_words
 from mimi_edge.tasks.task import BackboneIdentity, Task
 
 _FULL = """\
@@ -66,8 +66,8 @@ def _described(task: Task) -> str:
 def preprocessing_in_words(preprocessing: Preprocessing) -> str:
     """What happens to an image before the network sees it."""
     return (
-        f"RGB, shorter side to {preprocessing.resize} px ({preprocessing.interpolation}), the middle "
-        f"{preprocessing.size} x {preprocessing.size}, divided by 255, mean {list(preprocessing.mean)} taken away, "
+        f"RGB, resized {resizing_in_words(preprocessing)} px ({preprocessing.interpolation}), the middle "
+        f"{preprocessing.size.in_words}, divided by 255, mean {list(preprocessing.mean)} taken away, "
         f"divided by {list(preprocessing.std)}"
     )
 

@@ -125,7 +125,7 @@ def quantise(
     Args:
         graph: of which to make one; it stays as it is.
         out: file to write, in the same folder.
-        images: normalised training images, float32 [n, 3, S, S]; a few hundred will do.
+        images: normalised training images, float32 [n, 3, H, W]; a few hundred will do.
         rest: what everything else computes in: fp32, fp16 or bf16.
         keep: values that `rest` cannot hold, as for `to_half`.
         feeds: the graph's other inputs, as for `value_ranges`.

@@ -44,7 +44,7 @@ class Look:
     """Images to look at, and what goes into the graph beside them.
 
     Attributes:
-        images: normalised, float32 [n, 3, S, S].
+        images: normalised, float32 [n, 3, H, W].
         feeds: the graph's other inputs, as in the shared strategy.
     """
 

@@ -93,7 +93,7 @@ def _with_torch(source: Path, backend: Backend | None) -> GivenTask:
 
 
 def _torch_logits(given: GivenTask, threads: int | None, listener: Listener) -> Callable[[Floats], Floats]:
-    """A function from normalised images [B, 3, S, S] to torch's logits [B, C].
+    """A function from normalised images [B, 3, H, W] to torch's logits [B, C].
 
     Raises:
         ArtifactError: the backbone that can be loaded is not the one that the task belongs to.

@@ -22,7 +22,7 @@ class ServedTask:
         name: of it.
         classes: in the order of the logits.
         preprocessing: what happens to an image before.
-        run: normalised images, float32 [B, 3, S, S] -> logits, float32 [B, C].
+        run: normalised images, float32 [B, 3, H, W] -> logits, float32 [B, C].
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 Plain, all images of a batch are answered by one task. Mixed, each answer names its own task and its own frame:
 
-    images [F, 3, S, S]   frame_of_answer [A]   task_of_answer [A]   <site>.down [T, M, N] ...   ->   logits [A, C]
+    images [F, 3, H, W]   frame_of_answer [A]   task_of_answer [A]   <site>.down [T, M, N] ...   ->   logits [A, C]
 
 The adapters of an answer's task are gathered and applied as batched products. What lies before the first adapter runs
 once for each frame.

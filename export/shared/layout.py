@@ -12,6 +12,7 @@ from typing import Any
 
 from mimi_edge.choices import ACTIVATION_NAMES
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.strategies import why_not_shared
 from mimi_edge.sites import Site
 from mimi_edge.tasks.descriptions import settings_of
@@ -48,7 +49,7 @@ class SharedLayout:
 
     Attributes:
         backbone: the network that all tasks belong to.
-        input_size: S, side in pixels of the images.
+        input_size: H and W of the images.
         activation: phi of all adapters.
         neurons: N of each site that has an input; sites that are missing have none.
         widths: M of the same sites.
@@ -59,7 +60,7 @@ class SharedLayout:
     """
 
     backbone: BackboneIdentity
-    input_size: int
+    input_size: ImageSize
     activation: str
     neurons: Mapping[str, int]
     widths: Mapping[str, int]
@@ -118,7 +119,8 @@ def misfits(task: Task, layout: SharedLayout) -> tuple[str, ...]:
 
 def layout_document(layout: SharedLayout) -> dict[str, Any]:
     """The layout in JSON's types; `read_layout` takes it back."""
-    return asdict(layout) | {"neurons": dict(layout.neurons), "widths": dict(layout.widths)}
+    tables = {"neurons": dict(layout.neurons), "widths": dict(layout.widths)}
+    return asdict(layout) | tables | {"input_size": layout.input_size.document}
 
 
 def read_layout(document: Mapping[str, Any]) -> SharedLayout:
@@ -130,7 +132,7 @@ def read_layout(document: Mapping[str, Any]) -> SharedLayout:
     try:
         return SharedLayout(
             backbone=BackboneIdentity(**document["backbone"]),
-            input_size=document["input_size"],
+            input_size=ImageSize.from_document(document["input_size"]),
             activation=document["activation"],
             neurons=dict(document["neurons"]),
             widths=dict(document["widths"]),
@@ -193,7 +195,7 @@ def _misfits(task: Task, layout: SharedLayout) -> Iterator[str]:
 def _faults(layout: SharedLayout) -> Iterator[str]:
     if layout.activation not in ACTIVATION_NAMES:
         yield f"activation: expected one of {', '.join(ACTIVATION_NAMES)}, got {layout.activation!r}"
-    counts = {"image size": layout.input_size, "classes": layout.classes, "features": layout.backbone.features}
+    counts = {"classes": layout.classes, "features": layout.backbone.features}
     counts |= {f"neurons of {site}": count for site, count in layout.neurons.items()}
     counts |= {f"width of {site}": width for site, width in layout.widths.items()}
     for what, count in counts.items():

@@ -15,6 +15,7 @@ from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
 from mimi_edge.images.fitted import Fitted, fitted_image, fitted_images, usable_threads
 from mimi_edge.images.free_room import AUTO, FILES, MAPPED, MEMORY, free_memory_bytes, is_small, place_for
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.mapped import FOLDER, Entry, Kept, entry_of, kept_on_disk
 from mimi_edge.images.on_demand import OnDemand
 from mimi_edge.images.preprocessing import Preprocessing
@@ -29,7 +30,7 @@ class LabelledImages:
     """Images of a split in memory, with their classes: what is trained on, compared, proved and measured.
 
     Attributes:
-        images: [n, S, S, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them;
+        images: [n, H, W, 3], as `fit` makes them; in memory one channel lies after the other, as training wants them;
             none where they are decoded on demand.
         labels: [n] indices into the dataset's classes.
         skipped: origins of the images that could not be used, in order.
@@ -69,7 +70,7 @@ def decode_split(
 
     Args:
         split: of a dataset.
-        preprocessing: of the task; S is its size.
+        preprocessing: of the task; H and W are its size.
         skip_bad_images: go on without images that cannot be used, and say so.
         listener: hears of the progress.
         workers: threads; as many as there are processors, up to eight, if None.
@@ -182,7 +183,7 @@ def _decoded_or_fault(
 
 def _place(dataset: Dataset, preprocessing: Preprocessing, images: str, copies: int, listener: Listener) -> str:
     """Where images are kept; small data is not worth a look for where there is room."""
-    needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size**2 * 3
+    needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size.area * 3
     if images in (MEMORY, AUTO) and is_small(needed * copies):
         return MEMORY
     missing = sum(entry.missing_bytes for entry in _entries(dataset, preprocessing).values())
@@ -233,9 +234,9 @@ def _looked_at(outcomes: _Outcomes) -> Kept:
     return kept
 
 
-def _room(count: int, size: int) -> NDArray[np.uint8]:
-    """Room for images [n, S, S, 3], laid out as [n, 3, S, S]: training takes it as it is, without a second copy."""
-    return np.empty((count, 3, size, size), np.uint8).transpose(0, 2, 3, 1)
+def _room(count: int, size: ImageSize) -> NDArray[np.uint8]:
+    """Room for images [n, H, W, 3], laid out as [n, 3, H, W]: training takes it as it is, without a second copy."""
+    return np.empty((count, 3, *size), np.uint8).transpose(0, 2, 3, 1)
 
 
 def _progress(
@@ -278,9 +279,9 @@ def _require_all_classes(split: Split, good: Sequence[int]) -> None:
 
 def _require_memory(split: Split, preprocessing: Preprocessing) -> None:
     """Refuses what would be killed half-way: the system promises memory first and looks for it later."""
-    needed, free = len(split) * preprocessing.size**2 * 3, free_memory_bytes()
+    needed, free = len(split) * preprocessing.size.area * 3, free_memory_bytes()
     if free is not None and needed > free:
         raise ConfigError(
-            f"The {len(split)} {split.name} images need {needed / 1e9:.1f} GB of memory at {preprocessing.size} x "
-            f"{preprocessing.size} pixels; {free / 1e9:.1f} GB are free. Use fewer images, or more memory."
+            f"The {len(split)} {split.name} images need {needed / 1e9:.1f} GB of memory at "
+            f"{preprocessing.size.in_words} pixels; {free / 1e9:.1f} GB are free. Use fewer images, or more memory."
         )

@@ -23,7 +23,7 @@ BLOCK = 32
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """One image, [S, S, 3], and what stands for its pixels."""
+    """One image, [H, W, 3], and what stands for its pixels."""
 
     pixels: NDArray[np.uint8]
     digest: bytes

@@ -1,6 +1,6 @@
 """Decoded images in a file of the cache, which the system reads page by page as they are asked for.
 
-An entry is a folder with all pixels in one file, [n, 3, S, S] as training wants them, and a line of JSON a block that
+An entry is a folder with all pixels in one file, [n, 3, H, W] as training wants them, and a line of JSON a block that
 says what became of its images. While it is made it has another name, and whoever makes it holds a lock on its pixels;
 what a killed process left there is looked at, image by image, and gone on with. Whoever uses it holds a shared lock.
 """
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ from mimi_edge.file_locks import is_still_there, try_lock
 from mimi_edge.files import remove_folder, sync
 from mimi_edge.images.copies import DIGEST_BYTES, digest
 from mimi_edge.images.fitted import BLOCK, Fitted
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Split, spread
 
@@ -52,7 +53,7 @@ class Kept:
     """What became of the images of a split.
 
     Attributes:
-        images: [n, S, S, 3] of the good ones, in order; one channel lies after the other.
+        images: [n, H, W, 3] of the good ones, in order; one channel lies after the other.
         good: their indices in the split.
         digests: what stands for the pixels of each.
         bad: why the others cannot be used, by index.
@@ -71,17 +72,17 @@ class Entry:
     Attributes:
         folder: its place once it is whole.
         count: images in the split.
-        size: S.
+        size: H and W.
     """
 
     folder: Path
     count: int
-    size: int
+    size: ImageSize
 
     @property
     def image_bytes(self) -> int:
         """Of one image."""
-        return 3 * self.size**2
+        return 3 * self.size.area
 
     @property
     def unfinished(self) -> Path:
@@ -122,7 +123,7 @@ def entry_of(split: Split, preprocessing: Preprocessing, cache: Path) -> Entry:
         cache: the folder of all entries.
     """
     states = [_state(path) for path in getattr(split.read, "paths", ())]
-    key = content_key(FORMAT, PIL.__version__, asdict(preprocessing), split.origins, states)
+    key = content_key(FORMAT, PIL.__version__, preprocessing.document(), split.origins, states)
     return Entry(cache / key, len(split), preprocessing.size)
 
 
@@ -304,7 +305,7 @@ def _digest_of_next(entry: Entry, pixels: BinaryIO) -> bytes | None:
     read = pixels.read(entry.image_bytes)
     if len(read) < entry.image_bytes:
         return None
-    return digest(np.frombuffer(read, np.uint8).reshape(3, entry.size, entry.size).transpose(1, 2, 0))
+    return digest(np.frombuffer(read, np.uint8).reshape(3, *entry.size).transpose(1, 2, 0))
 
 
 def _noted(folder: Path) -> Iterator[tuple[_Block, int]]:
@@ -339,21 +340,21 @@ def _kept(entry: Entry, blocks: list[_Block], pixels: BinaryIO) -> Kept:
     )
 
 
-def _mapped(pixels: BinaryIO, count: int, size: int) -> NDArray[np.uint8]:
-    """Images of a file, [n, S, S, 3], as an array of this process alone: what is written to it stays out of the file.
+def _mapped(pixels: BinaryIO, count: int, size: ImageSize) -> NDArray[np.uint8]:
+    """Images of a file, [n, H, W, 3], as an array of this process alone: what is written to it stays out of the file.
 
     That it may be written to is what torch asks for. No memory is set aside for it, or a file larger than the memory
     could not be mapped.
     """
     if count == 0:
-        return np.empty((0, size, size, 3), np.uint8)
-    length = count * 3 * size**2
+        return np.empty((0, *size, 3), np.uint8)
+    length = count * 3 * size.area
     if hasattr(mmap, "MAP_PRIVATE"):
         private = mmap.MAP_PRIVATE | NORESERVE
         mapping = mmap.mmap(pixels.fileno(), length, flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     else:  # Windows
         mapping = mmap.mmap(pixels.fileno(), length, access=mmap.ACCESS_COPY)
-    return np.frombuffer(mapping, np.uint8).reshape(count, 3, size, size).transpose(0, 2, 3, 1)
+    return np.frombuffer(mapping, np.uint8).reshape(count, 3, *size).transpose(0, 2, 3, 1)
 
 
 def _publish(entry: Entry) -> None:

@@ -22,7 +22,7 @@ class OnDemand:
 
     Attributes:
         split: that they are of.
-        preprocessing: of the task; S is its size.
+        preprocessing: of the task; H and W are its size.
         good: their indices in the split.
     """
 
@@ -34,13 +34,13 @@ class OnDemand:
         return len(self.good)
 
     def decoded(self, positions: Sequence[int]) -> NDArray[np.uint8]:
-        """Those of some positions in `good`, [B, 3, S, S].
+        """Those of some positions in `good`, [B, 3, H, W].
 
         Raises:
             ConfigError: one cannot be used any more.
         """
         size = self.preprocessing.size
-        images = np.empty((len(positions), 3, size, size), np.uint8)
+        images = np.empty((len(positions), 3, *size), np.uint8)
         for place, pixels in enumerate(self._pool.map(self._decoded, positions)):
             images[place] = pixels.transpose(2, 0, 1)
         return images

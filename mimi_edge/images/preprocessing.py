@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.image_size import ImageSize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
-LARGEST_SIDE = 8192
-"""Of a resized image, in pixels; a longer one is a slip, and would need more memory than an image is worth."""
 LONGEST_RATIO = 32
 """Of long to short side."""
 MOST_PIXELS = 16_000_000
@@ -25,11 +24,11 @@ MOST_PIXELS = 16_000_000
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side, crop the middle, scale to 0..1, normalise by channel.
+    """Resize until a box is covered, crop the middle, scale to 0..1, normalise by channel.
 
     Attributes:
-        size: side in pixels of the square that the backbone sees.
-        resize: length in pixels of the shorter side before the crop, at least `size`.
+        size: [H, W] of what the backbone sees; of a square, its side can be given.
+        resize: the box, at least `size`: of a square, an image's shorter side gets as long as its side.
         interpolation: `bilinear`, `bicubic`, `lanczos` or `nearest`.
         mean: of red, green and blue, of values in 0..1.
         std: likewise, above 0.
@@ -38,49 +37,65 @@ class Preprocessing:
         ConfigError: a value makes no sense; every fault is named.
     """
 
-    size: int
-    resize: int
+    size: ImageSize
+    resize: ImageSize
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if faults := _faults(self):
+        faults = []
+        for name in ("size", "resize"):
+            try:
+                object.__setattr__(self, name, ImageSize.of(getattr(self, name)))
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+        if faults := [*(faults or _box_faults(self)), *_faults(self)]:
             listed = "\n".join(f"  - {fault}" for fault in faults)
             raise ConfigError(f"These preprocessing settings cannot be used:\n{listed}\nCorrect them and try again.")
 
+    def document(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"size": self.size.document, "resize": self.resize.document}
+
 
 def fit(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Makes an image the backbone's size: the shorter side becomes `resize`, then the middle is cropped.
+    """Makes an image the backbone's size: it is resized to cover `resize`, then the middle is cropped.
 
-    Pixel for pixel what torchvision's `Resize` and `CenterCrop` make of a Pillow image; small images grow. Strips that
-    are too large to be resized whole come out alike, and not the same to the last level.
+    Of squares, pixel for pixel what torchvision's `Resize` and `CenterCrop` make of a Pillow image; small images grow.
+    Strips that are too large to be resized whole come out alike, and not the same to the last level.
 
     Args:
         image: of mode RGB and any size.
-        preprocessing: of the task; S below is its size.
+        preprocessing: of the task; H and W below are its size.
 
     Returns:
-        [S, S, 3], the values still 0..255.
+        [H, W, 3], the values still 0..255.
     """
     size = preprocessing.size
     width, height = _resized(image.width, image.height, preprocessing.resize)
-    left, top = round((width - size) / 2), round((height - size) / 2)
+    left, top = round((width - size.width) / 2), round((height - size.height) / 2)
     if max(width, height) > LONGEST_RATIO * min(width, height) and width * height > MOST_PIXELS:
         return np.array(_resized_middle(image, (width, height), (left, top), preprocessing))
     resized = image.resize((width, height), _filter(preprocessing))
-    return np.array(resized.crop((left, top, left + size, top + size)))
+    return np.array(resized.crop((left, top, left + size.width, top + size.height)))
+
+
+def resizing_in_words(preprocessing: Preprocessing) -> str:
+    """Until when an image is resized, for people; `px` or `pixels` goes behind it."""
+    box = preprocessing.resize
+    return f"its shorter side to {box}" if box.is_square else f"until it covers {box.in_words}"
 
 
 def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Scales images to 0..1, takes the mean away and divides by the standard deviation, channel by channel.
 
     Args:
-        images: [B, S, S, 3] as `fit` makes them.
+        images: [B, H, W, 3] as `fit` makes them.
         preprocessing: of the task.
 
     Returns:
-        [B, 3, S, S], contiguous, as a backbone takes it.
+        [B, 3, H, W], contiguous, as a backbone takes it.
     """
     mean = np.asarray(preprocessing.mean, np.float32)[:, None, None]
     std = np.asarray(preprocessing.std, np.float32)[:, None, None]
@@ -91,10 +106,11 @@ def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     return values
 
 
-def _resized(width: int, height: int, resize: int) -> tuple[int, int]:
-    """Width and height once the shorter side is `resize`; the longer one rounds down, as in torchvision."""
-    longer = int(resize * max(width, height) / min(width, height))
-    return (resize, longer) if width <= height else (longer, resize)
+def _resized(width: int, height: int, resize: ImageSize) -> tuple[int, int]:
+    """Width and height once the box is just covered; the side that is left over rounds down, as in torchvision."""
+    if width * resize.height <= height * resize.width:
+        return resize.width, int(resize.width * height / width)
+    return int(resize.height * width / height), resize.height
 
 
 def _resized_middle(
@@ -104,8 +120,8 @@ def _resized_middle(
     size = preprocessing.size
     across, along = image.width / resized[0], image.height / resized[1]
     left, top = corner
-    box = (left * across, top * along, (left + size) * across, (top + size) * along)
-    return image.resize((size, size), _filter(preprocessing), box=box)
+    box = (left * across, top * along, (left + size.width) * across, (top + size.height) * along)
+    return image.resize((size.width, size.height), _filter(preprocessing), box=box)
 
 
 def _filter(preprocessing: Preprocessing) -> int:
@@ -115,7 +131,7 @@ def _filter(preprocessing: Preprocessing) -> int:
 
 
 def _faults(preprocessing: Preprocessing) -> list[str]:
-    faults = _side_faults(preprocessing)
+    faults = []
     if preprocessing.interpolation not in INTERPOLATIONS:
         expected = ", ".join(INTERPOLATIONS)
         faults.append(f"interpolation: expected one of {expected}, got {preprocessing.interpolation!r}")
@@ -126,15 +142,11 @@ def _faults(preprocessing: Preprocessing) -> list[str]:
     return faults
 
 
-def _side_faults(preprocessing: Preprocessing) -> list[str]:
-    faults = []
-    sides = {"size": preprocessing.size, "resize": preprocessing.resize}
-    for name, side in sides.items():
-        if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
-            faults.append(f"{name}: expected a whole number of pixels from 1 to {LARGEST_SIDE}, got {side!r}")
-    if not faults and preprocessing.resize < preprocessing.size:
-        faults.append(f"resize: expected at least the size, {preprocessing.size}, got {preprocessing.resize}")
-    return faults
+def _box_faults(preprocessing: Preprocessing) -> list[str]:
+    size, box = preprocessing.size, preprocessing.resize
+    if box.height >= size.height and box.width >= size.width:
+        return []
+    return [f"resize: expected at least the size, {size}, got {box}"]
 
 
 def _channel_faults(name: str, values: object) -> list[str]:

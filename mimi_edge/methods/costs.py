@@ -61,10 +61,11 @@ def _prompted(count: int, network: Network) -> int:
 
 
 def _side(edit: Side, network: Network, shape: ShapeOf) -> int:
-    side, total = network.input_size, 0
+    height, width = network.input_size or (0, 0)
+    total = 0
     for layer in edit.convolutions:
         outputs, *kernel = shape(layer.weight)
-        side //= layer.stride
-        total += 2 * side * side * outputs * kernel[0] * kernel[1] * kernel[2]
+        height, width = height // layer.stride, width // layer.stride
+        total += 2 * height * width * outputs * kernel[0] * kernel[1] * kernel[2]
     outputs, inputs = shape(edit.weight)
     return total + 2 * outputs * inputs

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.weights import Shape
 from mimi_edge.sites import Site
 
@@ -90,7 +91,7 @@ class Network:
         sites: the outputs of its attention and MLP sub-layers, in the order in which they run.
         features: F, width of its pooled output.
         parameters: shapes by name; only those that a task may replace.
-        input_size: S, side of the images in pixels.
+        input_size: [H, W] of the images; None where nobody knows.
         takes_tokens: names of attention sub-layers that can be given more tokens to look at.
         takes_prompts: whether tokens can go through all blocks with the image's.
         by_head: names of attention sub-layers whose one layer for queries, keys and values has them head by head.
@@ -99,7 +100,7 @@ class Network:
     sites: tuple[Site, ...]
     features: int
     parameters: Mapping[str, Shape] = field(default_factory=dict)
-    input_size: int = 0
+    input_size: ImageSize | None = None
     takes_tokens: tuple[str, ...] = ()
     takes_prompts: bool = False
     by_head: tuple[str, ...] = ()

@@ -25,8 +25,9 @@ class SideSettings:
 
 def describe(network: Network, settings: SideSettings) -> Description:
     """Three convolutions, a mean and a projection; both networks count for a half in the beginning."""
-    if network.input_size % 16:
-        raise ConfigError(f"--method sidetune wants images whose side is a multiple of 16, got {network.input_size}.")
+    size = network.input_size
+    if size is not None and any(side % 16 for side in size):
+        raise ConfigError(f"--method sidetune wants images whose sides are multiples of 16, got {size}.")
     tensors, layers, inputs = [], [], CHANNELS
     for number, stride in enumerate(STRIDES):
         outputs, fan = settings.width << number, inputs * stride * stride

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.edits import Branch, Edit, Hidden, Prompts, Replace, Side, Tokens
 from mimi_edge.methods.method import Method
 from mimi_edge.methods.network import Network
@@ -54,4 +55,4 @@ def _any_network(settings: Any) -> Network:
     for name, shape in shapes.items():
         parameters |= {f"blocks.0.{name}.weight": shape, f"blocks.0.{name}.bias": shape[:1]}
     sites = tuple(Site(f"blocks.0.{part}", width, 1) for part in ("attn", "mlp"))
-    return Network(sites, width, parameters, 16, ("blocks.0.attn",), takes_prompts=True)
+    return Network(sites, width, parameters, ImageSize(16, 16), ("blocks.0.attn",), takes_prompts=True)

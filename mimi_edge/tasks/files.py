@@ -318,7 +318,7 @@ def _metadata(task: Task) -> str:
             "backbone": asdict(header.backbone),
             "sites": site_table(shapes),
             "classes": header.classes,
-            "preprocessing": asdict(header.preprocessing),
+            "preprocessing": header.preprocessing.document(),
             "activation": header.activation,
             "store": header.store.value,
             # Six decimals always: the file's size must be known before the accuracy is.

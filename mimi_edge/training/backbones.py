@@ -19,6 +19,7 @@ from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
 from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
@@ -39,10 +40,10 @@ class LoadedBackbone:
     """A frozen backbone, ready to be adapted or exported.
 
     Attributes:
-        module: a timm model without classifier, in eval mode, no gradients: [B, 3, S, S] -> [B, F].
+        module: a timm model without classifier, in eval mode, no gradients: [B, 3, H, W] -> [B, F].
         identity: its name, the hash of its content, and F.
         sites: where adapters can go, in the order in which they run.
-        preprocessing: what its images need; `preprocessing.size` is S.
+        preprocessing: what its images need; `preprocessing.size` is H and W.
         family: what is known of its kind.
         calls: of its modules, in one pass.
     """
@@ -74,14 +75,17 @@ class LoadedBackbone:
         return tuple(sorted((name for name in names if name in self.calls), key=lambda name: self.calls[name].begin))
 
 
-def load_backbone(name: str, weights: str, *, seed: int = 0, image_size: int | None = None) -> LoadedBackbone:
+def load_backbone(
+    name: str, weights: str, *, seed: int = 0, image_size: ImageSize | int | None = None
+) -> LoadedBackbone:
     """Makes a backbone and freezes it.
 
     Args:
         name: `builtin`, or the name of a timm model.
         weights: `pretrained`, `random`, or the path of a safetensors file. The built-in backbone brings its own.
         seed: of random weights.
-        image_size: S in pixels, if not what it is made for. Position embeddings are resized as timm does.
+        image_size: H and W, or the side of a square, if not what it is made for. Position embeddings are resized as
+            timm does.
 
     Raises:
         ConfigError: timm has no such model, its family is not supported, or it cannot be made for that size.
@@ -89,7 +93,7 @@ def load_backbone(name: str, weights: str, *, seed: int = 0, image_size: int | N
         MimiEdgeError: pretrained weights are neither here nor to be had from the network.
     """
     build = _builtin if name == BACKBONE_NAME else partial(cvt if name in DEPTHS else _timm_model, name)
-    module = build(weights, seed, image_size)
+    module = build(weights, seed, None if image_size is None else ImageSize.of(image_size))
     module.eval().requires_grad_(False)
     return described(module, name)
 
@@ -98,7 +102,7 @@ def described(module: TimmModel, name: str) -> LoadedBackbone:
     """A frozen timm model with its identity, sites and preprocessing.
 
     Raises:
-        ConfigError: its family is not supported, or its images are not square.
+        ConfigError: its family is not supported.
     """
     family = family_of(module)
     preprocessing = _preprocessing(module)
@@ -107,10 +111,10 @@ def described(module: TimmModel, name: str) -> LoadedBackbone:
     return LoadedBackbone(module, identity, sites, preprocessing, family, calls)
 
 
-def _builtin(weights: str, seed: int, image_size: int | None) -> TimmModel:
-    own = ARCHITECTURE.input_size
+def _builtin(weights: str, seed: int, image_size: ImageSize | None) -> TimmModel:
+    own = ImageSize.of(ARCHITECTURE.input_size)
     configured = {
-        "input_size": (3, own, own),
+        "input_size": (3, *own),
         "crop_pct": 1.0,
         "interpolation": "bicubic",
         "mean": (0.5, 0.5, 0.5),
@@ -125,12 +129,12 @@ def _builtin(weights: str, seed: int, image_size: int | None) -> TimmModel:
             fill(module, path)
     else:
         module = at_size(made, BACKBONE_NAME, image_size, None if weights == RANDOM else path)
-        configured["input_size"] = (3, image_size, image_size)
+        configured["input_size"] = (3, *image_size)
     module.pretrained_cfg |= configured
     return module
 
 
-def _timm_model(name: str, weights: str, seed: int, image_size: int | None) -> TimmModel:
+def _timm_model(name: str, weights: str, seed: int, image_size: ImageSize | None) -> TimmModel:
     if not timm.is_model(name):
         near = similar_names(name)
         hint = f"Similar: {', '.join(near)}." if near else f"There are, for example: {', '.join(list(SUITED)[:4])}."
@@ -138,7 +142,7 @@ def _timm_model(name: str, weights: str, seed: int, image_size: int | None) -> T
     torch.manual_seed(seed)
     made = partial(timm.create_model, name, num_classes=0)
     source = timm.get_pretrained_cfg(name)
-    if image_size is None or (source is not None and source.input_size[1:] == (image_size, image_size)):
+    if image_size is None or (source is not None and source.input_size[1:] == tuple(image_size)):
         if weights == PRETRAINED:
             return _pretrained(name, partial(made, pretrained=True))
         module: TimmModel = made()
@@ -173,19 +177,19 @@ def _pretrained(name: str, made: Callable[..., TimmModel], **arguments: Any) -> 
 
 def _preprocessing(module: nn.Module) -> Preprocessing:
     config = resolve_model_data_config(module)
-    _, height, width = config["input_size"]
-    if height != width:
-        raise ConfigError(f"Expected a backbone with square images, got {height} x {width}.")
+    size = ImageSize(*config["input_size"][1:])
     return Preprocessing(
-        size=height,
-        resize=max(height, math.floor(height / config["crop_pct"])),
+        size=size,
+        resize=ImageSize(*(max(side, math.floor(side / config["crop_pct"])) for side in size)),
         interpolation=config["interpolation"],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
 
 
-def sites_and_calls(module: nn.Module, family: Family, input_size: int) -> tuple[tuple[Site, ...], dict[str, Call]]:
+def sites_and_calls(
+    module: nn.Module, family: Family, input_size: ImageSize
+) -> tuple[tuple[Site, ...], dict[str, Call]]:
     """Finds width and tokens of every sub-layer, and when which module runs, by sending one image through."""
     shapes: dict[str, torch.Size] = {}
 
@@ -197,7 +201,7 @@ def sites_and_calls(module: nn.Module, family: Family, input_size: int) -> tuple
 
     names = sub_layer_names(module, family)
     handles = [module.get_submodule(name).register_forward_hook(noting(name)) for name in names]
-    calls = watched_calls(module, torch.zeros(1, 3, input_size, input_size))
+    calls = watched_calls(module, torch.zeros(1, 3, *input_size))
     for handle in handles:
         handle.remove()
     sites = (Site(name, shapes[name][-1], shapes[name].numel() // shapes[name][-1]) for name in names)

@@ -33,7 +33,7 @@ class DeviceImages:
     """One split on the device, or on its way there batch by batch.
 
     Attributes:
-        images: uint8 [n, 3, S, S], to be asked for by index.
+        images: uint8 [n, 3, H, W], to be asked for by index.
         labels: int64 [n].
         mean: float32 [3, 1, 1], of values in 0..255.
         std: float32 [3, 1, 1], likewise.
@@ -53,7 +53,7 @@ class DeviceImages:
             self.images.coming(batches)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """What the backbone wants, float32 [B, 3, S, S], of uint8 pixels of that shape."""
+        """What the backbone wants, float32 [B, 3, H, W], of uint8 pixels of that shape."""
         return (pixels.float() - self.mean) / self.std
 
 

@@ -18,6 +18,7 @@ from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.free_room import AUTO, IMAGES
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
@@ -95,7 +96,7 @@ class TrainingConfig:
         data: a folder, a table of images, or the name of a data set, such as `builtin:digits`.
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
-        image_size: S, side in pixels of what the backbone sees; None is what it is made for.
+        image_size: [H, W] of what the backbone sees; None is what it is made for.
         name: of the task.
         store: how weights are kept in the task file.
         epochs: of each training; there is one more training than prunings.
@@ -175,7 +176,7 @@ class TrainingConfig:
     target_accuracy: float | None = None
     method: str = MIMI
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     data_columns: str = ""
     head_store: Store | None = None
     round_from: str = "first"
@@ -239,7 +240,9 @@ def config_document(config: TrainingConfig) -> dict[str, Any]:
         "head_store": config.head_store,
         "passes_of": config.passes_of,
     }
-    return asdict(config) | {name: None if chosen is None else chosen.value for name, chosen in named.items()}
+    size = None if config.image_size is None else config.image_size.document
+    chosen = {name: None if choice is None else choice.value for name, choice in named.items()}
+    return asdict(config) | chosen | {"image_size": size}
 
 
 def config_from_document(document: Mapping[str, Any], where: object = "The run's configuration") -> TrainingConfig:
@@ -381,9 +384,9 @@ def _faults(config: TrainingConfig) -> list[str]:
     return faults
 
 
-def faults_of_size(image_size: int | None) -> Iterator[str]:
+def faults_of_size(image_size: ImageSize | None) -> Iterator[str]:
     """What is wrong with a size of images, before it is known what the backbone makes of it."""
-    if image_size is not None and not 1 <= image_size <= LARGEST_SIDE:
+    if image_size is not None and max(image_size) > LARGEST_SIDE:
         yield f"--image-size must be 1 to {LARGEST_SIDE} pixels, got {image_size}"
 
 

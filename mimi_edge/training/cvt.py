@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import TimmModel
 from mimi_edge.training.weight_files import fill
@@ -22,7 +23,7 @@ from mimi_edge.training.weight_files import fill
 DEPTHS: Mapping[str, tuple[int, int, int]] = MappingProxyType({"cvt_13": (1, 2, 10), "cvt_21": (1, 4, 16)})
 """Blocks of each stage, by name; all else is what transformers takes by itself."""
 HUB_NAMES: Mapping[str, str] = MappingProxyType({"cvt_13": "microsoft/cvt-13", "cvt_21": "microsoft/cvt-21"})
-INPUT_SIZE = 224
+INPUT_SIZE = ImageSize(224, 224)
 PREPROCESSING: Mapping[str, Any] = MappingProxyType(
     {
         "crop_pct": 0.875,
@@ -34,7 +35,7 @@ PREPROCESSING: Mapping[str, Any] = MappingProxyType(
 )
 
 
-def cvt(name: str, weights: str, seed: int, image_size: int | None) -> TimmModel:
+def cvt(name: str, weights: str, seed: int, image_size: ImageSize | None) -> TimmModel:
     """A CvT by its name; arguments as of `mimi_edge.training.backbones.load_backbone`.
 
     Raises:
@@ -55,9 +56,9 @@ def make_cvt(**design: Any) -> TimmModel:
     return with_size(_kind()(CvtConfig(**{"num_labels": 0, **design})), INPUT_SIZE)
 
 
-def with_size(module: TimmModel, image_size: int) -> TimmModel:
-    """The same for images [B, 3, S, S]: it has no weight that is tied to a size."""
-    module.pretrained_cfg = {**PREPROCESSING, "input_size": (3, image_size, image_size)}
+def with_size(module: TimmModel, image_size: ImageSize) -> TimmModel:
+    """The same for images [B, 3, H, W]: it has no weight that is tied to a size."""
+    module.pretrained_cfg = {**PREPROCESSING, "input_size": (3, *image_size)}
     return module
 
 
@@ -86,7 +87,7 @@ def _kind() -> Any:
             self.num_features = config.embed_dim[-1]
 
         def forward(self, images: Tensor) -> Tensor:
-            """Features [B, F] of images [B, 3, S, S]."""
+            """Features [B, F] of images [B, 3, H, W]."""
             features: Tensor = super().forward(pixel_values=images, return_dict=True).logits
             return features
 

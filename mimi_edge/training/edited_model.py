@@ -169,7 +169,7 @@ class EditedModel(nn.Module):
         return sum(self._pass.start_before(block) < start for block in self._blocks)
 
     def run_before(self, images: Tensor, start: int) -> Tensor:
-        """What a pass over images [B, 3, S, S] needs at a start, without gradients."""
+        """What a pass over images [B, 3, H, W] needs at a start, without gradients."""
         return self._pass.run_before(images, start)
 
     def run_from(self, tokens: Tensor, start: int) -> Tensor:
@@ -185,7 +185,7 @@ class EditedModel(nn.Module):
         return functional.linear(features, self._in_use(HEAD_WEIGHT, self.head.weight), self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, C] of images [B, 3, S, S]."""
+        """Logits [B, C] of images [B, 3, H, W]."""
         return self.run_from(images, 0)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mimi_edge.images.image_size import ImageSize
+
 
 class FlopsCount(str, Enum):
     """Which operations count.
@@ -35,17 +37,17 @@ _PRODUCTS_OF_ATTENTION = torch.ops.aten.bmm
 """What attention's products come down to: products of batches of matrices, neither of which is a layer's weight."""
 
 
-def count_flops(module: nn.Module, input_size: int, count: FlopsCount) -> int:
+def count_flops(module: nn.Module, input_size: ImageSize, count: FlopsCount) -> int:
     """Operations of one image through a model.
 
     Args:
-        module: takes images [1, 3, S, S].
-        input_size: S, in pixels.
+        module: takes images [1, 3, H, W].
+        input_size: H and W.
         count: which operations count.
     """
     # Detached, as the counter stumbles over a parameter that is itself what a layer is given.
     frozen = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    images = torch.zeros(1, 3, input_size, input_size, device=next(module.parameters()).device)
+    images = torch.zeros(1, 3, *input_size, device=next(module.parameters()).device)
     of_paper = count is FlopsCount.PAPER
     counter = FlopCounterMode(display=False, custom_mapping=dict(_NORMALISATIONS) if of_paper else None)
     # The counter knows no CPU's fused attention, but the products that it is made of.

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.families import TimmModel
 from mimi_edge.training.weight_files import require_names
 
@@ -19,13 +20,13 @@ SAFETENSORS = ".safetensors"
 LONGEST_REASON = 300
 
 
-def at_size(made: Callable[..., TimmModel], name: str, image_size: int, weights: Path | None) -> TimmModel:
-    """A model of timm's for images [B, 3, S, S].
+def at_size(made: Callable[..., TimmModel], name: str, image_size: ImageSize, weights: Path | None) -> TimmModel:
+    """A model of timm's for images [B, 3, H, W].
 
     Args:
         made: makes it, given arguments for timm.
         name: of the backbone, for messages.
-        image_size: S, in pixels.
+        image_size: H and W.
         weights: a safetensors file of the same model at any size; None where `made` knows its weights.
 
     Raises:
@@ -36,20 +37,20 @@ def at_size(made: Callable[..., TimmModel], name: str, image_size: int, weights:
     if weights is not None:
         require_names(module, weights)  # timm would pass over what is missing
         module = _made(made, name, image_size, **_from_file(weights))
-    module.pretrained_cfg |= {"input_size": (3, image_size, image_size)}
+    module.pretrained_cfg |= {"input_size": (3, *image_size)}
     _require_whole_patches(module, name, image_size)
     try:
         with torch.no_grad():
-            module.eval()(torch.zeros(1, 3, image_size, image_size))
+            module.eval()(torch.zeros(1, 3, *image_size))
     except Exception as error:  # whatever does not fit, of whatever kind
         raise _refused(name, image_size, error) from error
     return module
 
 
-def _made(made: Callable[..., TimmModel], name: str, image_size: int, **arguments: object) -> TimmModel:
+def _made(made: Callable[..., TimmModel], name: str, image_size: ImageSize, **arguments: object) -> TimmModel:
     try:
         try:
-            return made(img_size=image_size, **arguments)
+            return made(img_size=tuple(image_size), **arguments)
         except TypeError as error:
             if "img_size" not in str(error):
                 raise
@@ -67,22 +68,23 @@ def _from_file(path: Path) -> dict[str, object]:
     return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path), "hf_hub_id": None, "url": ""}}
 
 
-def _require_whole_patches(module: TimmModel, name: str, image_size: int) -> None:
+def _require_whole_patches(module: TimmModel, name: str, image_size: ImageSize) -> None:
     """timm would leave out what is over, without a word."""
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
     side = patch[0] if isinstance(patch, tuple) else patch
-    if isinstance(side, int) and image_size % side:
-        below = image_size // side * side
-        fitting = " or ".join(str(size) for size in (below, below + side) if size)
+    if isinstance(side, int) and any(length % side for length in image_size):
+        below = [length // side * side for length in image_size]
+        above = [length + (side if length < wanted else 0) for length, wanted in zip(below, image_size, strict=True)]
+        fitting = " or ".join(str(ImageSize(*lengths)) for lengths in (below, above) if all(lengths))
         raise ConfigError(
             f"{name} sees patches of {side} x {side} pixels, which {image_size} is no multiple of. "
             f"Take --image-size {fitting}."
         )
 
 
-def _refused(name: str, image_size: int, error: Exception) -> ConfigError:
+def _refused(name: str, image_size: ImageSize, error: Exception) -> ConfigError:
     reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
     return ConfigError(
-        f"{name} cannot be made for images of {image_size} x {image_size} pixels: {reason}. Take another --image-size, "
+        f"{name} cannot be made for images of {image_size.in_words} pixels: {reason}. Take another --image-size, "
         "or leave it out."
     )

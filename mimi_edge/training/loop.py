@@ -201,7 +201,7 @@ def batch_loss(
 def _varied(
     images: DeviceImages, index: Tensor, config: TrainingConfig, place: Place, classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Pixels [B, 3, S, S] of 0..255, and their targets: labels [B], or shares of classes [B, C] where it mixes."""
+    """Pixels [B, 3, H, W] of 0..255, and their targets: labels [B], or shares of classes [B, C] where it mixes."""
     pixels, labels = augmented(images.images[index], config.augment, config.seed, place), images.labels[index]
     if not (mixing := _mixing(config)):
         return pixels, labels

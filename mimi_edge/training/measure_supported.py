@@ -15,6 +15,7 @@ import torch
 from timm.data import resolve_model_data_config
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.backbones import sites_and_calls
 from mimi_edge.training.config import RANDOM
 from mimi_edge.training.cvt import DEPTHS, cvt
@@ -32,15 +33,15 @@ def measured(name: str) -> SupportedBackbone | None:
             family = family_of(module)
         except ConfigError:
             return None
-        _, height, width = resolve_model_data_config(module)["input_size"]
-        if height != width:
+        size = ImageSize(*resolve_model_data_config(module)["input_size"][1:])
+        if not size.is_square:
             return None
-        sites, _ = sites_and_calls(module, family, height)
-        gflops = round(count_flops(module, height, FlopsCount.FULL) / 1e9, 3)
+        sites, _ = sites_and_calls(module, family, size)
+        gflops = round(count_flops(module, size, FlopsCount.FULL) / 1e9, 3)
     return SupportedBackbone(
         name,
         family.name,
-        height,
+        size.height,
         sum(parameter.numel() for parameter in module.parameters()),
         gflops,
         len(sites),

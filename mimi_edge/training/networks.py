@@ -9,6 +9,7 @@ from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.training.families import Family, TimmModel
@@ -19,7 +20,7 @@ FOLDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def network_of(
-    module: TimmModel, family: Family, sites: tuple[Site, ...], calls: Mapping[str, Call], input_size: int
+    module: TimmModel, family: Family, sites: tuple[Site, ...], calls: Mapping[str, Call], input_size: ImageSize
 ) -> Network:
     """A timm model without classifier as methods see it.
 
@@ -28,7 +29,7 @@ def network_of(
         family: what is known of its kind.
         sites: its sites, in order.
         calls: of its modules, in one pass.
-        input_size: S, in pixels.
+        input_size: H and W.
     """
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
     folded = tuple(f"{name}." for name in _folded(module, calls))

@@ -24,6 +24,8 @@ def option_values(config: TrainingConfig) -> dict[str, Any]:
     document = config_document(config)
     budget, settings = config.budget, document.pop("settings")
     del document["budget"]
+    if config.image_size is not None and not config.image_size.is_square:
+        document["image_size"] = str(config.image_size)
     values: dict[str, Any] = {}
     if budget.size_bytes is not None:
         values["budget-mb"] = _in_units(budget.size_bytes, MEGABYTE)

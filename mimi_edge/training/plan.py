@@ -105,7 +105,7 @@ def _images_per_s(prepared: Prepared) -> float:
     classes = len(prepared.dataset.classes)
     model = EditedModel(backbone, prepared.description, classes, config.seed).to(device)
     made_up = DeviceImages(
-        images=torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device),
+        images=torch.zeros(batch, 3, *size, dtype=torch.uint8, device=device),
         labels=torch.zeros(batch, dtype=torch.long, device=device),
         mean=torch.zeros(3, 1, 1, device=device),
         std=torch.ones(3, 1, 1, device=device),

@@ -182,8 +182,8 @@ def _loaded(
 
 def backbone_in_words(config: TrainingConfig, backbone: LoadedBackbone) -> str:
     """Name, pixels and weights of a backbone, and whether it is more than a demonstration."""
-    side = backbone.preprocessing.size
-    said = f"Backbone: {config.backbone}, which sees {side} x {side} pixels; weights: {config.weights}."
+    size = backbone.preprocessing.size
+    said = f"Backbone: {config.backbone}, which sees {size.in_words} pixels; weights: {config.weights}."
     if config.weights == RANDOM:
         said += " Random weights know nothing of images; they are for trying out."
     elif config.backbone == BACKBONE_NAME and not is_at_hand(config.data):

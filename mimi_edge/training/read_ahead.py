@@ -22,7 +22,7 @@ class _Brought:
     """A batch on the device.
 
     Attributes:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         host: what it was copied from, which must stay until it is copied.
         copied: when that is; None on a CPU.
     """
@@ -33,10 +33,10 @@ class _Brought:
 
 
 class ReadAhead:
-    """Images by their positions, as a tensor uint8 [n, 3, S, S] on the device would give them.
+    """Images by their positions, as a tensor uint8 [n, 3, H, W] on the device would give them.
 
     Args:
-        read: gives images of some positions, uint8 [B, 3, S, S] on the CPU; called by one other thread.
+        read: gives images of some positions, uint8 [B, 3, H, W] on the CPU; called by one other thread.
         count: n.
         device: where they are wanted.
     """

@@ -30,7 +30,7 @@ class RecordedAnswers:
     Attributes:
         logits: [n, C], computed in fp32.
         task_sha256: hex, of the task file whose weights answered.
-        pixels_sha256: hex, of the images as the backbone's preprocessing fits them, uint8 [n, S, S, 3].
+        pixels_sha256: hex, of the images as the backbone's preprocessing fits them, uint8 [n, H, W, 3].
     """
 
     logits: Floats
@@ -38,7 +38,7 @@ class RecordedAnswers:
     pixels_sha256: str
 
     def are_of(self, pixels: NDArray[np.uint8]) -> bool:
-        """Whether these are the images, [n, S, S, 3], that were answered."""
+        """Whether these are the images, [n, H, W, 3], that were answered."""
         return len(self.logits) == len(pixels) and self.pixels_sha256 == pixels_sha256(pixels)
 
 
@@ -48,7 +48,7 @@ def answered_positions(count: int) -> NDArray[np.int64]:
 
 
 def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
-    """Hex hash of images [n, S, S, 3]."""
+    """Hex hash of images [n, H, W, 3]."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 

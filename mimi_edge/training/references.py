@@ -34,7 +34,7 @@ def adapted_with(backbone: LoadedBackbone, task: Task) -> EditedModel:
 
 
 def reference_logits(backbone: LoadedBackbone, task: Task) -> Callable[[Floats], Floats]:
-    """A function from normalised images [B, 3, S, S] to torch's logits [B, C], in fp32.
+    """A function from normalised images [B, 3, H, W] to torch's logits [B, C], in fp32.
 
     Raises:
         ArtifactError: the task belongs to another backbone.

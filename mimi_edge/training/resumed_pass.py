@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mimi_edge.images.image_size import ImageSize
+
 TRIED_IMAGES = 2
 TOLERANCE = 1e-5
 """Largest difference between a resumed pass and a whole one, as a share of the largest feature."""
@@ -40,7 +42,7 @@ class Call:
 
 
 def watched_calls(module: nn.Module, images: Tensor) -> dict[str, Call]:
-    """The calls of a network's modules, by name, in one pass over images [B, 3, S, S]."""
+    """The calls of a network's modules, by name, in one pass over images [B, 3, H, W]."""
     calls: dict[str, Call] = {}
     moments = count()
 
@@ -74,16 +76,16 @@ class ResumedPass:
     that go into a link.
 
     Args:
-        module: the network, in evaluation mode: [B, 3, S, S] -> [B, F].
+        module: the network, in evaluation mode: [B, 3, H, W] -> [B, F].
         calls: of its modules.
         links: names of the modules at which a pass may start, in the order in which they run.
-        input_size: S.
+        input_size: H and W.
     """
 
     module: nn.Module
     calls: Mapping[str, Call]
     links: tuple[str, ...]
-    input_size: int
+    input_size: ImageSize
     _answers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     _exact: dict[int, bool] = field(default_factory=dict, repr=False)
 
@@ -112,7 +114,7 @@ class ResumedPass:
         return start
 
     def run_before(self, images: Tensor, start: int) -> Tensor:
-        """What a pass over images [B, 3, S, S] needs at a start."""
+        """What a pass over images [B, 3, H, W] needs at a start."""
         if start == 0:
             return images
         with torch.no_grad():
@@ -156,7 +158,7 @@ class ResumedPass:
 
     def _nothing(self) -> Tensor:
         some = next(self.module.parameters())
-        return torch.zeros(1, 3, self.input_size, self.input_size, device=some.device)
+        return torch.zeros(1, 3, *self.input_size, device=some.device)
 
     def _answers_before(self, link: str) -> dict[str, Any]:
         """What the modules that are done before a link answered for one image, but for those inside such modules."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.training.backbones import load_backbone
@@ -21,9 +22,9 @@ def load_torch(threads: int | None = None) -> None:
 
 
 def torch_answer(
-    backbone: str, weights: str, task_file: Path | None = None, *, seed: int = 0, image_size: int | None = None
+    backbone: str, weights: str, task_file: Path | None = None, *, seed: int = 0, image_size: ImageSize | None = None
 ) -> Callable[[Floats], Floats]:
-    """A function from images, float32 [B, 3, S, S], to torch's logits [B, C], or to features [B, F] without a task.
+    """A function from images, float32 [B, 3, H, W], to torch's logits [B, C], or to features [B, F] without a task.
 
     It runs in fp32, on the GPU where there is one, and comes back when the outputs are in the host's memory.
 
@@ -32,7 +33,7 @@ def torch_answer(
         weights: as of `load_backbone`.
         task_file: of the task, None for the bare backbone.
         seed: of random weights.
-        image_size: S of the bare backbone; a task says its own.
+        image_size: H and W of the bare backbone; a task says its own.
 
     Raises:
         ArtifactError: the task is damaged, or belongs to another backbone.

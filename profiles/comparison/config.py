@@ -11,6 +11,7 @@ from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope,
 from mimi_edge.documents import DocumentKind
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import MEGABYTE
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
@@ -45,7 +46,7 @@ class ComparisonConfig:
         data: `builtin:digits`, `builtin:fashion`, or a folder.
         backbone: `builtin` or a timm model's name.
         weights: `pretrained`, `random`, or a safetensors file.
-        image_size: S in pixels; None is what the backbone is made for.
+        image_size: [H, W]; None is what the backbone is made for.
         recipe: how all methods are trained, but for what stands here.
         store: how weights are kept in the task files.
         epochs: of each of MiMi's trainings; other methods get as many passes in one.
@@ -74,7 +75,7 @@ class ComparisonConfig:
     rounds: int = 100
     score: str = SCORE_NAMES[0]
     scope: Scope = Scope.GLOBAL
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     recipe: str = QUICK
     data_columns: str = ""
     data_root: str = ""
@@ -91,7 +92,8 @@ class ComparisonConfig:
 
 def comparison_document(config: ComparisonConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    return asdict(config) | {"store": config.store.value, "scope": config.scope.value}
+    size = None if config.image_size is None else config.image_size.document
+    return asdict(config) | {"store": config.store.value, "scope": config.scope.value, "image_size": size}
 
 
 MAY_GROW = ("methods", "seeds", "learning_rates", "rounds", "download")

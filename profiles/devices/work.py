@@ -69,7 +69,7 @@ def work_of(graph: Path | VerifiedGraph, batch: int = 1) -> Work:
 
     Args:
         graph: a bare or merged graph of ours, or where it is.
-        batch: B of its images [B, 3, S, S].
+        batch: B of its images [B, 3, H, W].
 
     Raises:
         ArtifactError: the graph is damaged, refers to what it must not, or its shapes cannot be worked out.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.runtimes import Runs, runtime_of
 from mimi_edge.tasks.stores import Floats
@@ -22,7 +23,7 @@ BACKBONE, TASK, GRAPH, ENGINE = "backbone", "task", "graph", "engine"
 """Kinds of artefacts."""
 
 Run = Callable[[Floats], Floats]
-"""Normalised images, float32 [B, 3, S, S], to outputs [B, ...], both in the host's memory."""
+"""Normalised images, float32 [B, 3, H, W], to outputs [B, ...], both in the host's memory."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Opening:
         trust: take an engine that is on no shelf.
         backbone: for torch, its name.
         weights: for torch, where the backbone's are.
-        image_size: for torch, S of the bare backbone.
+        image_size: for torch, H and W of the bare backbone.
         graph_sha256: of a graph that was verified already, and is opened only if it still is that one.
     """
 
@@ -50,7 +51,7 @@ class Opening:
     trust: bool = False
     backbone: str | None = None
     weights: str | None = None
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     graph_sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -75,8 +76,12 @@ class Opening:
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
+        plain: dict[type, Callable[[Any], Any]] = {
+            Backend: lambda backend: backend.value,
+            ImageSize: lambda size: size.document,
+        }
         return {
-            name: str(value) if isinstance(value, Path) else value.value if isinstance(value, Backend) else value
+            name: str(value) if isinstance(value, Path) else plain.get(type(value), lambda same: same)(value)
             for name, value in asdict(self).items()
         }
 
@@ -84,7 +89,12 @@ class Opening:
     def of(document: Mapping[str, Any]) -> Opening:
         """From `document`."""
         paths = {name: Path(document[name]) for name in ("path", "package") if document[name] is not None}
-        return Opening(**{**document, **paths, "backend": Backend(document["backend"])})
+        size = document["image_size"]
+        read = {
+            "backend": Backend(document["backend"]),
+            "image_size": None if size is None else ImageSize.from_document(size),
+        }
+        return Opening(**{**document, **paths, **read})
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class Artefact:
         kind: `backbone`, `task`, `graph` or `engine`.
         opening: how its process opens it.
         files: that it needs to run, each once.
-        input_size: S, side in pixels of the images it takes.
+        input_size: H and W of the images it takes.
         task: that it answers for, None for a bare backbone.
         task_file: where that task's header is, None where it is not at hand.
         preprocessing: what happens to an image before, None where nobody knows.
@@ -115,7 +125,7 @@ class Artefact:
     kind: str
     opening: Opening
     files: tuple[Path, ...]
-    input_size: int
+    input_size: ImageSize
     task: str | None = None
     task_file: Path | None = None
     preprocessing: Preprocessing | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimi_edge.choices import Backend
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.runtimes import onnx_runtime
 from mimi_edge.profiles.runtimes.artefact import TASK, Artefact, Opening, Run, Wanted
 from mimi_edge.tasks.task import BackboneIdentity, Task
@@ -76,7 +77,7 @@ def _packaged(package: Package, name: str | None, wanted: Wanted) -> Artefact:
 
 
 def _opening(
-    backbone: BackboneIdentity, task: str | None, task_file: Path | None, wanted: Wanted, image_size: int
+    backbone: BackboneIdentity, task: str | None, task_file: Path | None, wanted: Wanted, image_size: ImageSize
 ) -> Opening:
     return Opening(
         Backend.TORCH,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mimi_edge.choices import Strategy
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Note
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.runtimes import onnx_runtime
 from mimi_edge.profiles.runtimes.artefact import ENGINE, Artefact, Opening, Run, Wanted
 
@@ -123,15 +124,15 @@ def _engine(path: Path, sidecar: Sidecar, package: Package, name: str, wanted: W
 def _alone(path: Path, sidecar: Sidecar, wanted: Wanted) -> Artefact:
     if sidecar.strategy is not Strategy.PER_TASK:
         raise ConfigError(f"{path} needs the tasks it answers for: give their package, too.")
-    size = next((tensor.shape[-1] for tensor in sidecar.inputs if len(tensor.shape) == 4), None)
-    if size is None or size < 1:
-        raise ArtifactError(f"The sidecar of {path} names no images [B, 3, S, S] that go in. Build the engine again.")
+    sides = next((tensor.shape[-2:] for tensor in sidecar.inputs if len(tensor.shape) == 4), None)
+    if sides is None or min(sides) < 1:
+        raise ArtifactError(f"The sidecar of {path} names no images [B, 3, H, W] that go in. Build the engine again.")
     return Artefact(
         name=path.stem,
         kind=ENGINE,
         opening=Opening(sidecar.backend, path=path, threads=wanted.threads, trust=wanted.trust),
         files=(path, _sidecar_path(path)),
-        input_size=size,
+        input_size=ImageSize(*sides),
         task=next(iter(sidecar.tasks), None),
         precision=sidecar.precision.value,
         strategy=sidecar.strategy.value,

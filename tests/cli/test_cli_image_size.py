@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli_world import SMALL, Packaged, here
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.files import read_task
 
 
@@ -21,7 +22,7 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_task_its_package_and_its_profile_have_the_run_s_size(run: Path, pictures: Path, tmp_path: Path) -> None:
-    assert read_task(run / "sized.safetensors").header.preprocessing.size == 64
+    assert read_task(run / "sized.safetensors").header.preprocessing.size == ImageSize(64, 64)
     package = tmp_path / "package"
     here("export", run, "--output", package).ended(0)
     assert here("inspect", package / "sized.onnx", "--json").ended(0).document["preprocessing"]["size"] == 64

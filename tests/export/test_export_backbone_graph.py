@@ -14,6 +14,7 @@ from mimi_edge.export import backbone_graph
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.graphs import GraphInfo, read_backbone_graph
 from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.images.image_size import ImageSize
 
 UNKNOWN_TO_TENSORRT_10_3 = {"Attention", "RMSNormalization", "RotaryEmbedding", "Swish"}
 
@@ -75,7 +76,7 @@ def test_description_comes_back(exported):
     backbone, graph = exported("vit")
     info = read_backbone_graph(graph.folder).info
     assert (info.backbone, info.preprocessing, info.task) == (backbone.identity, backbone.preprocessing, None)
-    assert info.input_size == 32
+    assert info.input_size == ImageSize(32, 32)
 
 
 def test_second_export_comes_from_the_cache(exported, monkeypatch):

@@ -23,6 +23,7 @@ from mimi_edge.export.manifest import check_task_name
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import create_or_extend, read_package
 from mimi_edge.files import sha256_of
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.stores import Store
 
 
@@ -47,7 +48,7 @@ def test_new_package(sources, tmp_path):
     package = create_or_extend(tmp_path / "out" / "package", folder, [files["a"], files["b"]])
     assert package == read_package(package.folder)
     assert list(package.tasks) == ["a", "b"]
-    assert (package.backbone, package.input_size) == (backbone.identity, 32)
+    assert (package.backbone, package.input_size) == (backbone.identity, ImageSize(32, 32))
     assert _visible(package.folder) == {
         "manifest.json",
         "backbone.onnx",

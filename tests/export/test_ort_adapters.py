@@ -27,6 +27,7 @@ from mimi_edge.export.ort_adapters import (
 )
 from mimi_edge.export.packages import Package, create_or_extend
 from mimi_edge.files import sha256_of
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import LoadedBackbone
@@ -106,7 +107,11 @@ def test_the_set_says_what_it_is_and_stands_alone(home, tmp_path):
         "task 1.onnx_adapter",
     ]
     assert adapters == read_ort_adapters(here.out)
-    assert (adapters.backbone, adapters.input_size, adapters.padded) == (here.backbone.identity, 32, False)
+    assert (adapters.backbone, adapters.input_size, adapters.padded) == (
+        here.backbone.identity,
+        ImageSize(32, 32),
+        False,
+    )
     for name in ("task 0", "task 1"):
         task = adapters.task(name)
         assert task.task_sha256 == sha256_of(here.package.tasks[name].task_file)

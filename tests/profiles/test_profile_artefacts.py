@@ -12,6 +12,7 @@ from tiny_package import SIZE, make_package
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.runtimes.artefact import Opening, Wanted, file_sizes
 from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.profiles.runtimes.onnx_runtime import LEAST_GRAPH, opened
@@ -38,7 +39,7 @@ def test_a_package_is_its_bare_backbone_and_its_tasks(package):
         ("latency", "task", "latency"),
     ]
     assert {one.opening.runs for one in found} == {Runs.GRAPHS}
-    assert {one.input_size for one in found} == {SIZE}
+    assert {one.input_size for one in found} == {ImageSize.of(SIZE)}
     assert found[1].stored_accuracy["test"].accuracy == 0.75
     assert names(find_artefacts([package.folder], Wanted(tasks=("latency",)))) == ["backbone", "latency"]
 

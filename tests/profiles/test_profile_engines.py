@@ -21,6 +21,7 @@ from mimi_edge.export.engines.building.work import EngineOptions  # noqa: E402
 from mimi_edge.export.engines.export import export_engines  # noqa: E402
 from mimi_edge.export.onnx_runtime import open_graph  # noqa: E402
 from mimi_edge.images.decode import LabelledImages  # noqa: E402
+from mimi_edge.images.image_size import ImageSize  # noqa: E402
 from mimi_edge.images.preprocessing import normalise  # noqa: E402
 from mimi_edge.profiles.latency import WarmUp  # noqa: E402
 from mimi_edge.profiles.plan import Plan  # noqa: E402
@@ -105,7 +106,7 @@ def copied(package, name, folder):
 
 def test_a_trusted_engine_from_elsewhere_is_timed_alone(package, tmp_path):
     (found,) = find_artefacts([copied(package, "per-task.digits.fp32", tmp_path)], Wanted(trust=True))
-    assert (found.task, found.preprocessing, found.input_size) == ("digits", None, SIZE)
+    assert (found.task, found.preprocessing, found.input_size) == ("digits", None, ImageSize.of(SIZE))
     report = profile([found], replace(PLAN, batches=(2,)))
     assert not report.failed, report.failed
     assert report.artefacts[0].preprocessing is None

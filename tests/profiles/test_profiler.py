@@ -162,7 +162,7 @@ def test_a_worker_that_waits_takes_no_processor_time(package):
     worker = start(COMMAND)
     try:
         worker.ask({"do": "open", "opening": artefact.opening.document()})
-        worker.ask({"do": "ready", "batch": 1, "size": SIZE, "seed": 0})
+        worker.ask({"do": "ready", "batch": 1, "shape": [3, SIZE, SIZE], "seed": 0})
         worker.ask({"do": "run", "times": 50})
         time.sleep(0.1)
         before = processor_ns(worker.process.pid)

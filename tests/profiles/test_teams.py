@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mimi_edge.events import Note
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.processes import Crew
 from mimi_edge.profiles.room import Room
 from mimi_edge.profiles.teams import open_teams
@@ -17,7 +18,7 @@ PLENTY = Room(1000 * GIGABYTE)
 
 
 def artefact():
-    return SimpleNamespace(input_size=8, opening=SimpleNamespace(document=dict))
+    return SimpleNamespace(input_size=ImageSize(8, 8), opening=SimpleNamespace(document=dict))
 
 
 ARTEFACTS = {name: artefact() for name in ("backbone", "digits")}

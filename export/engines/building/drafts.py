@@ -169,7 +169,7 @@ def typed(
         draft: whose model is used up.
         package: where its weights lie.
         precision: to compute in.
-        images: by the name of the task, some of its training images, [n, S, S, 3] as `fit` makes them.
+        images: by the name of the task, some of its training images, [n, H, W, 3] as `fit` makes them.
         fp32_operators: operators that stay in fp32 in half precision, with the reason.
         looked_at: what was made of the same draft before: its images are not looked at again.
         threads: of ONNX Runtime, which looks at them.

@@ -38,7 +38,7 @@ class TaskImages:
     """Images of one task, decoded when they are asked for; each may be nothing.
 
     Attributes:
-        training: some of the training images, [n, S, S, 3]: for overflow and calibration.
+        training: some of the training images, [n, H, W, 3]: for overflow and calibration.
         validation: the validation split: whether INT8 is good enough.
         test: the test split: for the report of the proof, and nothing else.
     """

@@ -127,7 +127,7 @@ def bisect(
         names: of the values to look at, in the order in which they are computed.
         engine: builds the engine with values marked.
         reference: the same for what is right.
-        images: normalised, [B, 3, S, S].
+        images: normalised, [B, 3, H, W].
         tolerance: of the largest difference, as a share of the reference's largest number.
         marks: values marked in one build.
 

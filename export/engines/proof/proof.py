@@ -121,7 +121,7 @@ def prove(
     Args:
         engine: what is proved.
         reference: the same task in fp32, or its logits [n, C].
-        images: real ones, normalised, [n, 3, S, S].
+        images: real ones, normalised, [n, 3, H, W].
         precision: of the engine.
         name: of the engine, for messages.
         reference_name: of the reference.

@@ -51,7 +51,7 @@ class OfTask:
     task: str
 
     def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, S, S] -> logits, float32 [B, C]."""
+        """Normalised images, float32 [B, 3, H, W] -> logits, float32 [B, C]."""
         return self.answer(self.task, images)[LOGITS]
 
     def run_all(self, images: Floats) -> dict[str, Floats]:
@@ -167,7 +167,7 @@ def compared_images(task: Task, split: LabelledImages | None) -> Floats:
     """Normalised images spread over a split, or noise where there is none."""
     if split is None or not len(split.images):
         size = task.header.preprocessing.size
-        return np.random.default_rng(0).standard_normal((NOISE, 3, size, size), np.float32)
+        return np.random.default_rng(0).standard_normal((NOISE, 3, *size), np.float32)
     chosen = np.linspace(0, len(split.images) - 1, min(COMPARED, len(split.images))).astype(np.int64)
     return normalise(split.images[chosen], task.header.preprocessing)
 

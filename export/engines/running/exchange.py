@@ -120,7 +120,7 @@ class ImageFlow(Owner):
         """Every output, in float32, by name.
 
         Args:
-            images: normalised, [B, 3, S, S], any B above 0.
+            images: normalised, [B, 3, H, W], any B above 0.
             launch: starts the engine on so many rows.
 
         Raises:

@@ -30,7 +30,7 @@ from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 
 Answer = Callable[[str, Floats], dict[str, Floats]]
-"""Name of a task and normalised images, float32 [B, 3, S, S] -> every output of the engine; logits [B, C] is one."""
+"""Name of a task and normalised images, float32 [B, 3, H, W] -> every output of the engine; logits [B, C] is one."""
 
 ORDER = (
     (Strategy.PER_TASK, False),

@@ -95,7 +95,7 @@ class MixedRunner(Owner):
         """Answers about images, each by its own task.
 
         Args:
-            images: normalised, float32 [F, 3, S, S].
+            images: normalised, float32 [F, 3, H, W].
             frames: [A], which image each answer is about.
             tasks: [A], name of the task that gives it.
 
@@ -118,7 +118,7 @@ class MixedRunner(Owner):
         return [answers[number] for number in range(len(frames))]
 
     def all_tasks(self, image: Floats) -> dict[str, Floats]:
-        """What every task on the device says about one image, float32 [3, S, S]: logits [C] by name, in one pass.
+        """What every task on the device says about one image, float32 [3, H, W]: logits [C] by name, in one pass.
 
         Raises:
             ConfigError: there is no task, or the image has another shape.

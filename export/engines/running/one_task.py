@@ -34,7 +34,7 @@ class EngineRunner(Owner):
             self._stack = stack.pop_all()
 
     def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, S, S] -> logits, float32 [B, C].
+        """Normalised images, float32 [B, 3, H, W] -> logits, float32 [B, C].
 
         Batches above the profile's largest go through in parts; ones below its smallest are filled up, and cut again.
 

@@ -205,7 +205,7 @@ class RefitRunner(Owner):
         return took_ms
 
     def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, S, S] -> logits of the task in use, float32 [B, C].
+        """Normalised images, float32 [B, 3, H, W] -> logits of the task in use, float32 [B, C].
 
         Raises:
             ConfigError: no task is in use, or the images have another shape.

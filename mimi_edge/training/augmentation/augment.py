@@ -23,14 +23,14 @@ DONE_BY: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "jitter": jittered,
     "erasing": erased,
 }
-"""Functions of pixels uint8 [B, 3, S, S], strength, and generator."""
+"""Functions of pixels uint8 [B, 3, H, W], strength, and generator."""
 
 
 def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
     """A variation of a batch, which seed and place alone decide.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         kinds: as of `--augment`.
         seed: of the run.
         place: of the step.

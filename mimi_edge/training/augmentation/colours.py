@@ -11,7 +11,7 @@ def jittered(pixels: Tensor, strength: float, generator: torch.Generator) -> Ten
     """Multiplies each image's brightness, contrast and saturation, in this order, by 1 - strength to 1 + strength.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         strength: 0 changes nothing, 1 may take all away.
         generator: of what is drawn.
     """

@@ -16,7 +16,7 @@ def cropped(pixels: Tensor, least_area: float, generator: torch.Generator) -> Te
     """Replaces each image by a part of itself.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         least_area: of a part, as a share of the image; the most is all of it.
         generator: of what is drawn.
     """

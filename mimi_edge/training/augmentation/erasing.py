@@ -17,17 +17,15 @@ def erased(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Fills a rectangle of some images with noise.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         share: of the images that lose a part, on average.
         generator: of what is drawn.
     """
     chosen = (torch.rand(len(pixels), generator=generator) < share).nonzero()[:, 0]
-    side = pixels.shape[-1]
     height, width, down, right = _rectangles(len(chosen), generator)
     noise = torch.randint(0, 256, (len(chosen), *pixels.shape[1:]), dtype=torch.uint8, generator=generator)
-    steps = (torch.arange(side) + 0.5) / side
-    rows = _between(steps, down * (1 - height), height)
-    columns = _between(steps, right * (1 - width), width)
+    rows = _between(pixels.shape[-2], down * (1 - height), height)
+    columns = _between(pixels.shape[-1], right * (1 - width), width)
     where = (rows[:, :, None] & columns[:, None, :])[:, None].to(pixels.device)
     made, index = pixels.clone(), chosen.to(pixels.device)
     made[index] = torch.where(where, noise.to(pixels.device), pixels[index])
@@ -43,5 +41,6 @@ def _rectangles(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor,
     return height, width, down, right
 
 
-def _between(steps: Tensor, begin: Tensor, length: Tensor) -> Tensor:
+def _between(side: int, begin: Tensor, length: Tensor) -> Tensor:
+    steps = (torch.arange(side) + 0.5) / side
     return (steps >= begin[:, None]) & (steps < (begin + length)[:, None])

@@ -6,20 +6,23 @@ import torch
 from torch import Tensor
 
 SHIFT_SHARE = 8
-"""Images move by at most an eighth of their side where they are augmented by shifts."""
+"""Images move by at most an eighth of their shorter side where they are augmented by shifts."""
 
 
 def flipped(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors half of the images, uint8 [B, 3, S, S]."""
+    """Mirrors half of the images, uint8 [B, 3, H, W]."""
     mirrored = (torch.rand(len(pixels), generator=generator) < 0.5).to(pixels.device)
     return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
 
 
 def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Moves each of the images, uint8 [B, 3, S, S], by some pixels; the edge is repeated."""
-    count, side = len(pixels), pixels.shape[-1]
-    most = max(1, side // SHIFT_SHARE)
+    """Moves each of the images, uint8 [B, 3, H, W], by some pixels; the edge is repeated."""
+    count, sides = len(pixels), pixels.shape[-2:]
+    most = max(1, min(sides) // SHIFT_SHARE)
     moves = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
-    rows, columns = (torch.arange(side) + moves).clamp(0, side - 1).to(pixels.device)
+    rows, columns = (
+        (torch.arange(side) + move).clamp(0, side - 1).to(pixels.device)
+        for side, move in zip(sides, moves, strict=True)
+    )
     batch = torch.arange(count, device=pixels.device)[:, None, None]
     return pixels[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

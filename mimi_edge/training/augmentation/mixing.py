@@ -32,14 +32,14 @@ def mixed(pixels: Tensor, targets: Tensor, mixing: Mixing, seed: int, place: Pla
     """Mixes each image with the one at the same place from the end, one share for the whole batch.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         targets: float32 [B, C], each row's sum 1.
         mixing: which, and how strongly.
         seed: of the run.
         place: of the step.
 
     Returns:
-        float32 [B, 3, S, S] of 0..255, and float32 [B, C].
+        float32 [B, 3, H, W] of 0..255, and float32 [B, C].
     """
     random = np.random.default_rng(seed_for(seed, "mix", place.round, place.epoch, place.step))
     is_cut = mixing.mixup == 0 or (mixing.cutmix > 0 and random.random() < 0.5)
@@ -53,12 +53,15 @@ def mixed(pixels: Tensor, targets: Tensor, mixing: Mixing, seed: int, place: Pla
 
 
 def _with_a_patch(pixels: Tensor, others: Tensor, kept: float, random: np.random.Generator) -> tuple[Tensor, float]:
-    """Puts a square of the other image into each; also gives the share of the area that is left of the first."""
-    side = pixels.shape[-1]
-    half = side * math.sqrt(1 - kept) / 2
-    middles = random.uniform(0, side, 2)
-    top, left = (max(0, round(middle - half)) for middle in middles)
-    bottom, right = (min(side, round(middle + half)) for middle in middles)
+    """Puts a part of the other image into each; also gives the share of the area that is left of the first.
+
+    The part has the image's own shape: a square of a square.
+    """
+    sides = tuple(pixels.shape[-2:])
+    middles = random.uniform(0, 1, 2) * sides
+    halves = [side * math.sqrt(1 - kept) / 2 for side in sides]
+    top, left = (max(0, round(middle - half)) for middle, half in zip(middles, halves, strict=True))
+    bottom, right = (min(side, round(middle + half)) for side, middle, half in zip(sides, middles, halves, strict=True))
     made = pixels.clone()
     made[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-    return made, 1 - max(0, bottom - top) * max(0, right - left) / side**2
+    return made, 1 - max(0, bottom - top) * max(0, right - left) / math.prod(sides)

@@ -15,12 +15,12 @@ HIGHEST = 10
 GREY = [128.0]
 """Of what comes in from outside where an image is moved."""
 Operation = Callable[[Tensor, float], Tensor]
-"""Of uint8 images [B, 3, S, S] and an amount: -1 to 1 in `SIGNED`, 0 to 1 in `STRENGTHENED`."""
+"""Of uint8 images [B, 3, H, W] and an amount: -1 to 1 in `SIGNED`, 0 to 1 in `STRENGTHENED`."""
 
 
 def _moved(pixels: Tensor, *, angle: float = 0, right: float = 0, down: float = 0, shear: list[float]) -> Tensor:
-    side = pixels.shape[-1]
-    moves = [round(right * side), round(down * side)]
+    height, width = pixels.shape[-2:]
+    moves = [round(right * width), round(down * height)]
     made: Tensor = functional.affine(pixels, angle=angle, translate=moves, scale=1, shear=shear, fill=GREY)
     return made
 
@@ -51,7 +51,7 @@ def rand_augmented(pixels: Tensor, magnitude: float, generator: torch.Generator)
     """Does `OPERATIONS_EACH` operations to each image, of all alike probable.
 
     Args:
-        pixels: uint8 [B, 3, S, S].
+        pixels: uint8 [B, 3, H, W].
         magnitude: M, from 0 to `HIGHEST`.
         generator: of what is drawn.
     """

@@ -30,6 +30,7 @@ from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.shared.graph import SharedModel, shared_model
 from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors, tensor_shapes
 from mimi_edge.export.shared.layout import Spare, layout_of, misfits, read_layout
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import Task
 from mimi_edge.training.backbones import LoadedBackbone
@@ -215,7 +216,7 @@ def test_a_graph_of_another_backbone_or_with_a_task_is_refused(workplace):
     wrong = replace(
         layout,
         backbone=replace(layout.backbone, name="stranger", sha256="f" * 64),
-        input_size=16,
+        input_size=ImageSize(16, 16),
         neurons={"blocks.0.attn": 2, "blocks.7.mlp": 1},
         widths={"blocks.0.attn": 8, "blocks.7.mlp": 8},
     )

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.backbones import load_backbone
 
 MODEL = "test_vit"
@@ -28,7 +29,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_the_size_is_part_of_what_a_backbone_is() -> None:
     own, smaller = (load_backbone(MODEL, "random", image_size=size) for size in (None, 96))
-    assert (own.preprocessing.size, smaller.preprocessing.size) == (160, 96)
+    assert (own.preprocessing.size, smaller.preprocessing.size) == (ImageSize(160, 160), ImageSize(96, 96))
     assert own.identity.sha256 != smaller.identity.sha256
     assert [site.tokens for site in own.sites][:2] == [101, 101]
     assert [site.tokens for site in smaller.sites][:2] == [37, 37]
@@ -53,7 +54,7 @@ def test_positions_of_a_file_are_resized_as_timm_does_and_the_rest_is_the_file_s
 def test_the_built_in_backbone_sees_more_pixels_with_its_own_weights() -> None:
     larger = load_backbone("builtin", "pretrained", image_size=64)
     own = load_backbone("builtin", "pretrained")
-    assert larger.preprocessing.size == 64
+    assert larger.preprocessing.size == ImageSize(64, 64)
     assert larger.identity != own.identity
     # It has windows and no positions, so every weight is as it was.
     ours, theirs = own.module.state_dict(), larger.module.state_dict()
@@ -63,7 +64,7 @@ def test_the_built_in_backbone_sees_more_pixels_with_its_own_weights() -> None:
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "davit_tiny", "hiera_tiny_224"])
 def test_windows_and_stages_follow(name: str) -> None:
-    assert load_backbone(name, "random", image_size=128).preprocessing.size == 128
+    assert load_backbone(name, "random", image_size=128).preprocessing.size == ImageSize(128, 128)
 
 
 def test_weights_of_another_model_are_refused_and_named(weights: Path) -> None:

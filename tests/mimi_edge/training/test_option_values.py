@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from mimi_edge.budgets import Budget
 from mimi_edge.choices import Scope, Store
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.option_values import option_values, options_text
 
@@ -44,7 +45,7 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     stage_shares=(1.0, 2.0, 4.0),
     one_shot=True,
     target_accuracy=0.9,
-    image_size=96,
+    image_size=ImageSize(96, 128),
     images="mapped",
     balance=True,
     data_columns="path=file",
