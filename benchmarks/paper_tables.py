@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
@@ -33,7 +34,7 @@ from mimi_edge.training.flops import FlopsCount, count_flops
 from mimi_edge.training.networks import network_of
 
 BACKBONE = "swin_tiny_patch4_window7_224"
-SIDE = 224
+SIDE = ImageSize(224, 224)
 CLASSES = 345
 """Of DomainNet, the paper's largest data set."""
 

@@ -15,6 +15,7 @@ from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.durations import duration
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.texts import safe_line
 
@@ -168,7 +169,7 @@ def _show(folder: Path, documents: Sequence[dict[str, Any]]) -> None:
 
 def _backbone(one: dict[str, Any]) -> str:
     size = one["image_size"]
-    return str(one["backbone"]) if size is None else f"{one['backbone']} at {size}"
+    return str(one["backbone"]) if size is None else f"{one['backbone']} at {ImageSize.from_document(size)}"
 
 
 def _share(one: dict[str, Any], split: str) -> str:

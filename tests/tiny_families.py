@@ -26,12 +26,12 @@ class Tiny:
     Attributes:
         model: timm's name of one, or `module.Class` in `timm.models` where timm's function fixes what is to be small.
         arguments: that make it small.
-        side: of its images; 0 where the arguments say it.
+        side: of its images, or height and width; 0 where the arguments say it.
     """
 
     model: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    side: int = 0
+    side: int | tuple[int, int] = 0
 
     def make(self) -> nn.Module:
         kind, _, name = self.model.partition(".")
@@ -43,7 +43,8 @@ class Tiny:
         else:
             module = timm.create_model(self.model, num_classes=0, **self.arguments)
         side = self.side or self.arguments["img_size"]
-        module.pretrained_cfg |= {"input_size": (3, side, side), "crop_pct": 1.0}
+        height, width = side if isinstance(side, tuple) else (side, side)
+        module.pretrained_cfg |= {"input_size": (3, height, width), "crop_pct": 1.0}
         return module
 
 
@@ -177,11 +178,31 @@ TINY = {
 }
 
 
+WIDE = {
+    "vit": (16, 48),
+    "dinov2": (28, 42),
+    "swin": (16, 64),  # which leaves windows of 2 x 4 in the last stage
+    "davit": (64, 96),
+}
+"""Height and width of images that are no squares."""
+
+
+@cache
+def wide_family(name: str) -> LoadedBackbone:
+    tiny = TINY[name]
+    sized = {"img_size": WIDE[name]} if "img_size" in tiny.arguments else {}
+    return _filled(Tiny(tiny.model, {**tiny.arguments, **sized}, WIDE[name]), f"wide {name}")
+
+
 @cache
 def tiny_family(name: str) -> LoadedBackbone:
+    return _filled(TINY[name], f"tiny {name}")
+
+
+def _filled(tiny: Tiny, name: str) -> LoadedBackbone:
     torch.manual_seed(0)
-    module = TINY[name].make()
+    module = tiny.make()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return described(module.eval().requires_grad_(False), f"tiny {name}")
+    return described(module.eval().requires_grad_(False), name)

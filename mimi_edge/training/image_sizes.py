@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.images.image_size import ImageSize
@@ -70,9 +71,11 @@ def _from_file(path: Path) -> dict[str, object]:
 
 def _require_whole_patches(module: TimmModel, name: str, image_size: ImageSize) -> None:
     """timm would leave out what is over, without a word."""
-    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    embedding = getattr(module, "patch_embed", None)
+    patch, layer = getattr(embedding, "patch_size", None), getattr(embedding, "proj", None)
     side = patch[0] if isinstance(patch, tuple) else patch
-    if isinstance(side, int) and any(length % side for length in image_size):
+    overlap = isinstance(layer, nn.Conv2d) and layer.kernel_size != layer.stride
+    if isinstance(side, int) and not overlap and any(length % side for length in image_size):
         below = [length // side * side for length in image_size]
         above = [length + (side if length < wanted else 0) for length, wanted in zip(below, image_size, strict=True)]
         fitting = " or ".join(str(ImageSize(*lengths)) for lengths in (below, above) if all(lengths))
@@ -84,7 +87,7 @@ def _require_whole_patches(module: TimmModel, name: str, image_size: ImageSize) 
 
 def _refused(name: str, image_size: ImageSize, error: Exception) -> ConfigError:
     reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+    another = "another --image-size" if image_size.is_square else f"a square, such as --image-size {image_size.height}"
     return ConfigError(
-        f"{name} cannot be made for images of {image_size.in_words} pixels: {reason}. Take another --image-size, "
-        "or leave it out."
+        f"{name} cannot be made for images of {image_size.in_words} pixels: {reason}. Take {another}, or leave it out."
     )

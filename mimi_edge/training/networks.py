@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mimi_edge.images.image_size import ImageSize
-from mimi_edge.methods.network import Network
+from mimi_edge.methods.network import TABLE, Network
 from mimi_edge.sites import Site
 from mimi_edge.training.families import Family, TimmModel
 from mimi_edge.training.resumed_pass import Call
@@ -33,6 +33,8 @@ def network_of(
     """
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
     folded = tuple(f"{name}." for name in _folded(module, calls))
+    # The exported graph has a table of relative positions looked up, and only for squares can that be undone.
+    looked_up = {f"{name}.{TABLE}" for name, part in module.named_modules() if not _has_square_windows(part)}
     attentions = [(site.name, module.get_submodule(site.name)) for site in sites[::2]]
     return Network(
         sites=sites,
@@ -40,7 +42,9 @@ def network_of(
         parameters={
             name: shape
             for name, shape in shapes.items()
-            if not name.startswith(folded) and not any(part in name for part in family.computed)
+            if not name.startswith(folded)
+            and not any(part in name for part in family.computed)
+            and name not in looked_up
         },
         input_size=input_size,
         takes_tokens=tuple(name for name, attention in attentions if _looks_at_more(attention)),
@@ -72,9 +76,14 @@ def _takes_prompts(module: TimmModel, attentions: list[TimmModel]) -> bool:
     """Whether tokens can go through all blocks of a model of timm with the image's."""
     if isinstance(module, SwinTransformer):
         # A table tells the side of windows, which must be squares; and images of any size have any number of them.
-        windows = [attention.window_size for attention in attentions]
-        return not getattr(module, "dynamic_img_size", False) and all(high == wide for high, wide in windows)
+        return not getattr(module, "dynamic_img_size", False) and all(map(_has_square_windows, attentions))
     return isinstance(module, VisionTransformer) and not getattr(module, "attn_pool", None)
+
+
+def _has_square_windows(attention: nn.Module) -> bool:
+    """Whether a module looks at squares, as far as it looks at windows."""
+    window = getattr(attention, "window_size", None)
+    return not isinstance(window, tuple) or len(set(window)) == 1
 
 
 def _looks_at_more(attention: nn.Module) -> bool:

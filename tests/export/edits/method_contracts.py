@@ -80,8 +80,7 @@ def random_task(case: Case, store: Store = Store.FP32, seed: int = 0) -> Task:
 
 def images(backbone: LoadedBackbone, count: int = 3) -> Floats:
     """Normalised images."""
-    side = backbone.preprocessing.size
-    return np.random.default_rng(1).standard_normal((count, 3, side, side)).astype(np.float32)
+    return np.random.default_rng(1).standard_normal((count, 3, *backbone.preprocessing.size)).astype(np.float32)
 
 
 def differ(left: Floats, right: Floats) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.tasks.files import write_task
@@ -158,10 +159,12 @@ def test_torch_projects_tokens_once_a_window_and_the_graph_once_an_image() -> No
     case, network = the_case(64), swin(64).network
     counts = [block.attention.tokens // network.window(block.attention.name) for block in network.blocks]
     assert counts == [16, 16, 4, 1]
-    bare = count_flops(case.backbone.module, 64, FlopsCount.FULL)
+    bare = count_flops(case.backbone.module, ImageSize.of(64), FlopsCount.FULL)
     model = EditedModel(case.backbone, case.description, CLASSES)
     try:
-        counted = count_flops(model, 64, FlopsCount.FULL) - bare - 2 * case.backbone.identity.features * CLASSES
+        counted = (
+            count_flops(model, ImageSize.of(64), FlopsCount.FULL) - bare - 2 * case.backbone.identity.features * CLASSES
+        )
     finally:
         model.release()
     again = sum(

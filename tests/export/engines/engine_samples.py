@@ -15,6 +15,7 @@ from mimi_edge.export.engines.shelf.sidecars import Sidecar
 from mimi_edge.export.engines.tensorrt.bindings import Bindings, bindings_of
 from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.export.manifest import FileEntry, Manifest, TaskEntry, write_manifest
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.task import BackboneIdentity
 
 GRAPH = """
@@ -61,7 +62,7 @@ def package(folder: Path, **tasks: str) -> Path:
     files = {f"{name}.safetensors": FileEntry(sha256, 1) for name, sha256 in tasks.items()}
     files |= {f"{name}.onnx": FileEntry("0" * 64, 1) for name in tasks}
     entries = {name: TaskEntry(f"{name}.safetensors", f"{name}.onnx", {}) for name in tasks}
-    write_manifest(folder, Manifest(BACKBONE, 8, files, entries))
+    write_manifest(folder, Manifest(BACKBONE, ImageSize(8, 8), files, entries))
     return folder
 
 

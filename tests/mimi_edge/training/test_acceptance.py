@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods import mimi
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Neurons, Site, uniform_neurons
@@ -29,7 +30,7 @@ def swin_tiny() -> nn.Module:
 @pytest.fixture(scope="module")
 def sites(swin_tiny: nn.Module) -> tuple[Site, ...]:
     with torch.device("meta"):
-        return sites_and_calls(swin_tiny, family_of(swin_tiny), 224)[0]
+        return sites_and_calls(swin_tiny, family_of(swin_tiny), ImageSize.of(224))[0]
 
 
 def adapter_parameters(sites: tuple[Site, ...], neurons: Neurons) -> int:
@@ -72,13 +73,13 @@ def test_the_head_has_769_weights_a_class(swin_tiny: nn.Module) -> None:
 
 
 def test_the_papers_count_of_bare_swin_tiny(swin_tiny: nn.Module) -> None:
-    assert round(count_flops(swin_tiny, 224, FlopsCount.PAPER) / 1e9, 2) == 8.72
+    assert round(count_flops(swin_tiny, ImageSize.of(224), FlopsCount.PAPER) / 1e9, 2) == 8.72
 
 
 def test_the_full_count_of_bare_swin_tiny_is_torchs(swin_tiny: nn.Module) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         swin_tiny(torch.zeros(1, 3, 224, 224, device="meta"))
-    assert count_flops(swin_tiny, 224, FlopsCount.FULL) == counter.get_total_flops()
+    assert count_flops(swin_tiny, ImageSize.of(224), FlopsCount.FULL) == counter.get_total_flops()
 
 
 def test_it_has_twelve_blocks(swin_tiny: nn.Module) -> None:

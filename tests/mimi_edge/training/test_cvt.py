@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training import cvt
 from mimi_edge.training.backbones import load_backbone
@@ -34,7 +35,7 @@ def test_random_weights_are_those_of_the_seed(small: nn.Module) -> None:
     first, again, other = (load_backbone("cvt_13", "random", seed=seed, image_size=64) for seed in (1, 1, 2))
     assert first.identity == again.identity != other.identity
     assert first.preprocessing == Preprocessing(64, 73, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert load_backbone("cvt_13", "random").preprocessing.size == 224
+    assert load_backbone("cvt_13", "random").preprocessing.size == ImageSize(224, 224)
     assert first.family.name == "CvT"
     assert len(first.sites) == 12
 

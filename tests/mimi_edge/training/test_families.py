@@ -21,8 +21,7 @@ NOT_FROM_HERE = {"cait": {2}, "gcvit": {2, 3}, "tnt": {0, 1, 2}, "crossvit": {0,
 
 
 def whole_and_resumed(backbone: LoadedBackbone, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-    side = backbone.preprocessing.size
-    images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(5))
+    images = torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(5))
     resumed = backbone.resumed_pass
     with torch.no_grad():
         return backbone.module(images), resumed.run_from(resumed.run_before(images, start), start)
@@ -79,9 +78,8 @@ def test_sites_are_in_the_order_in_which_they_run_and_as_wide_as_their_sub_layer
         backbone.module.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
         for name in sites
     ]
-    side = backbone.preprocessing.size
     with torch.no_grad():
-        backbone.module(torch.zeros(1, 3, side, side))
+        backbone.module(torch.zeros(1, 3, *backbone.preprocessing.size))
     for handle in handles:
         handle.remove()
     assert ran == list(sites)
@@ -158,13 +156,6 @@ def test_vits_with_blocks_of_another_kind_are_refused() -> None:
 def test_an_unknown_name_is_refused_with_similar_ones() -> None:
     with pytest.raises(ConfigError, match=r"no model called 'swin_tinny'.*swin"):
         load_backbone("swin_tinny", "random")
-
-
-def test_images_that_are_not_square_are_refused() -> None:
-    module = tiny_module("vit", img_size=(32, 64))
-    module.pretrained_cfg |= {"input_size": (3, 32, 64)}
-    with pytest.raises(ConfigError, match="32 x 64"):
-        described(module, "wide")
 
 
 def test_the_hash_follows_the_weights_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_samples import CLASSES, adapted_model, random_images
 
 from mimi_edge.budgets import CostModel
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods import mimi
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import TaskHeader
@@ -27,18 +28,18 @@ def counted_by_torch(module: nn.Module) -> int:
 
 
 def test_full_is_what_torch_counts(backbone: LoadedBackbone) -> None:
-    assert count_flops(backbone.module, 32, FlopsCount.FULL) == counted_by_torch(backbone.module) > 0
+    assert count_flops(backbone.module, ImageSize.of(32), FlopsCount.FULL) == counted_by_torch(backbone.module) > 0
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_fused_and_plain_attention_count_alike(vit: LoadedBackbone, fused: bool) -> None:
-    before = count_flops(vit.module, 32, FlopsCount.FULL)
+    before = count_flops(vit.module, ImageSize.of(32), FlopsCount.FULL)
     attentions = [module for module in vit.module.modules() if hasattr(module, "fused_attn")]
     set_before = [attention.fused_attn for attention in attentions]
     try:
         for attention in attentions:
             attention.fused_attn = fused
-        assert count_flops(vit.module, 32, FlopsCount.FULL) == before
+        assert count_flops(vit.module, ImageSize.of(32), FlopsCount.FULL) == before
     finally:
         for attention, was in zip(attentions, set_before, strict=True):
             attention.fused_attn = was
@@ -49,8 +50,8 @@ def test_paper_leaves_attentions_products_out_and_counts_normalisations(vit: Loa
     tokens, width, blocks = 17, 16, 3
     products = blocks * 2 * 2 * tokens * tokens * width
     norms = (2 * blocks + 1) * 5 * tokens * width
-    full = count_flops(vit.module, 32, FlopsCount.FULL)
-    assert count_flops(vit.module, 32, FlopsCount.PAPER) == full - products + norms
+    full = count_flops(vit.module, ImageSize.of(32), FlopsCount.FULL)
+    assert count_flops(vit.module, ImageSize.of(32), FlopsCount.PAPER) == full - products + norms
 
 
 def cost_model(backbone: LoadedBackbone) -> CostModel:
@@ -60,7 +61,7 @@ def cost_model(backbone: LoadedBackbone) -> CostModel:
         header,
         backbone.network,
         mimi.describe(backbone.network, mimi.MimiSettings()),
-        count_flops(backbone.module, 32, FlopsCount.FULL),
+        count_flops(backbone.module, ImageSize.of(32), FlopsCount.FULL),
     )
 
 

@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import nn
 
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.methods.description import Description
@@ -31,7 +32,8 @@ def on_meta(name: str, side: int) -> tuple[nn.Module, Network]:
     with torch.device("meta"):
         module = timm.create_model(name, num_classes=0).eval()
         family = family_of(module)
-        return module, network_of(module, family, *sites_and_calls(module, family, side), side)
+        size = ImageSize.of(side)
+        return module, network_of(module, family, *sites_and_calls(module, family, size), size)
 
 
 def described(network: Network, name: str, **settings: float | str) -> Description:
@@ -84,7 +86,9 @@ def test_lora_adds_two_thin_matrices_to_queries_and_to_values(network: Network) 
 def test_operations_in_the_papers_count(network: Network, settings: dict[str, float], gflops: float) -> None:
     """M/N = 8 is what the tables call sigma = 32; for N = 1 they print 8.74, where the formula gives 8.729."""
     with torch.device("meta"):
-        bare = count_flops(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0), 224, FlopsCount.PAPER)
+        bare = count_flops(
+            timm.create_model("swin_tiny_patch4_window7_224", num_classes=0), ImageSize.of(224), FlopsCount.PAPER
+        )
     assert round(bare / 1e9, 2) == 8.72
     assert round((bare + flops_of(described(network, "adapters", **settings), network)) / 1e9, 2) == gflops
 

@@ -10,6 +10,7 @@ from tiny_package import make_package
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.backbone_graph import export_backbone
 from mimi_edge.export.merge import merge
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods import mimi
 from mimi_edge.methods.costs import flops_of
 from mimi_edge.profiles.devices.device import ELEMENT_BYTES
@@ -31,7 +32,7 @@ def package(tmp_path):
 
 def test_operations_are_those_that_torch_counts(exported):
     backbone, graph = exported
-    assert work_of(graph.path).flops == count_flops(backbone.module, 32, FlopsCount.FULL)
+    assert work_of(graph.path).flops == count_flops(backbone.module, ImageSize.of(32), FlopsCount.FULL)
 
 
 def test_a_task_adds_its_adapters_and_its_head(exported, tmp_path):
