@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 LARGEST_SIDE = 8192
 """In pixels; a longer one is a slip, and would need more memory than an image is worth."""
-_OPTION = re.compile(r"(\d{1,6})(?:[xX](\d{1,6}))?")
+_OPTION = re.compile(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?")
 
 
 class ImageSize:

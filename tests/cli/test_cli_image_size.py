@@ -34,6 +34,52 @@ def test_the_task_its_package_and_its_profile_have_the_run_s_size(run: Path, pic
     assert len(here("predict", package, *images, "--json").ended(0).document["predictions"]) == 3
 
 
+def test_images_that_are_no_squares_go_all_the_way(pictures: Path, tmp_path: Path) -> None:
+    run, package = tmp_path / "run", tmp_path / "package"
+    options = ("--data", pictures, *SMALL, "--budget-mb", "0.08", "--image-size", "24x40", "--name", "wide")
+    assert "which sees 24 x 40 pixels" in here("train", *options, "--run", run).ended(0).err
+    assert read_task(run / "wide.safetensors").header.preprocessing.size == ImageSize(24, 40)
+    assert "image-size: 24x40" in (run / "options.yaml").read_text("utf-8")
+    (line,) = here("runs", tmp_path, "--json").ended(0).document["runs"]
+    assert line["image_size"] == [24, 40]
+    here("export", run, "--output", package).ended(0)
+    document = here("inspect", package / "wide.onnx", "--json").ended(0).document
+    assert document["preprocessing"]["size"] == [24, 40]
+    assert here("inspect", package, "--json").ended(0).document["backbone"]["input_size"] == [24, 40]
+    images = sorted(pictures.rglob("*.png"))[:3]
+    answers = [
+        [one["label"] for one in here("predict", where, *images, "--json").ended(0).document["predictions"]]
+        for where in (package, run)
+    ]
+    assert answers[0] == answers[1]
+    options = (
+        "--backend",
+        "ort-cpu",
+        "--backend",
+        "torch",
+        "--run",
+        run,
+        "--rounds",
+        "3",
+        "--processes",
+        "1",
+        "--json",
+    )
+    report = here("profile", package, *options).ended(0).document
+    assert [one["failure"] for one in report["artefacts"]] == [None] * len(report["artefacts"])
+    again = here("train", "--config", run / "options.yaml", "--data", pictures, "--run", tmp_path / "again").ended(0)
+    assert "24 x 40" in again.err
+    for made in ("ort-adapter", "embed", "triton"):
+        here("export", package, "--format", made, "--output", tmp_path / made).ended(0)
+
+
+@pytest.mark.parametrize("given", ["0", "24x", "x24", "many", "24x0", "-1"])
+def test_what_is_no_size_is_refused_with_what_was_expected(given: str, pictures: Path, tmp_path: Path) -> None:
+    outcome = here("train", "--data", pictures, *SMALL, f"--image-size={given}", "--run", tmp_path / "run").ended(2)
+    assert "--image-size" in outcome.err
+    assert "expected" in outcome.err
+
+
 def test_tasks_of_two_sizes_do_not_share_a_package(run: Path, packaged: Packaged) -> None:
     outcome = here("export", run, "--output", packaged.folder).ended(4)
     assert "backbone" in outcome.err

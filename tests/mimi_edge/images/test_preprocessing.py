@@ -1,6 +1,7 @@
 """What `fit` and `normalise` do is what torchvision's transforms do, and senseless settings are refused."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.images import preprocessing as module
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import INTERPOLATIONS, Preprocessing, fit, normalise
 
 HALF = (0.5, 0.5, 0.5)
@@ -73,6 +75,30 @@ def test_normalise_gives_contiguous_channels_first() -> None:
     assert images[0, 0, 1, 0] == 3
 
 
+@settings(max_examples=100, deadline=None)
+@given(image=st.tuples(*[st.integers(1, 90)] * 2), size=st.tuples(*[st.integers(1, 40)] * 2), margin=st.integers(0, 9))
+def test_of_a_box_an_image_covers_both_sides_and_the_middle_is_kept(
+    image: tuple[int, int], size: tuple[int, int], margin: int
+) -> None:
+    """As torchvision does it, given the size that just covers the box: the larger of both scales, rounded down."""
+    transforms = pytest.importorskip("torchvision.transforms")
+    height, width = image
+    box = ImageSize(size[0] + margin, size[1] + margin)
+    scale = max(Fraction(box.height, height), Fraction(box.width, width))
+    covering = (int(height * scale), int(width * scale))
+    assert covering[0] >= box.height
+    assert covering[1] >= box.width
+    shown, mode = noise(width, height), transforms.InterpolationMode.BICUBIC
+    expected = transforms.CenterCrop(size)(transforms.Resize(covering, mode)(shown))
+    np.testing.assert_array_equal(fit(shown, Preprocessing(ImageSize(*size), box, "bicubic", HALF, HALF)), expected)
+
+
+def test_a_long_strip_is_not_made_whole_for_its_middle() -> None:
+    strip = noise(4, 9000)
+    setting = Preprocessing(ImageSize(96, 224), ImageSize(110, 256), "bicubic", HALF, HALF)
+    assert fit(strip, setting).shape == (96, 224, 3)
+
+
 def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Preprocessing(0, True, "cubic", (0.5, 0.5), (1.0, 0.0, math.nan))  # type: ignore[arg-type]
@@ -84,6 +110,7 @@ def test_every_fault_is_named_at_once() -> None:
     ("changes", "word"),
     [
         ({"resize": 31}, "at least the size, 32, got 31"),
+        ({"size": ImageSize(20, 33)}, "at least the size, 20x33, got 32"),
         ({"std": (1.0, 0.0, 1.0)}, "above 0"),
         ({"std": (1.0, -1.0, 1.0)}, "above 0"),
         ({"mean": (0.0, math.inf, 0.0)}, "finite"),

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mimi_edge.images.folders import SPLIT_NAMES
 from mimi_edge.images.formats import ALWAYS, AVIF, HEIF, NEVER_LOOKED_INTO
+from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import INTERPOLATIONS, Preprocessing, fit, normalise
 from mimi_edge.images.read_image import read_rgb
 
@@ -60,6 +61,20 @@ def test_a_photograph_and_its_crop(
     ours = Preprocessing(64, 73, interpolation, MEAN, STD)
     expected = normalise(fit(Image.fromarray(image), ours)[None], ours)
     np.testing.assert_array_equal(prepared(image, 64, 73, interpolation, MEAN, STD), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(image=st.tuples(st.integers(1, 90), st.integers(1, 90)), size=st.tuples(*[st.integers(1, 40)] * 2))
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_images_that_are_no_squares(
+    interpolation: str, image: tuple[int, int], size: tuple[int, int], prepared: Callable[..., object]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (*image, 3)).astype(np.uint8)
+    box = (size[0] + 3, size[1] + 5)
+    ours = Preprocessing(ImageSize(*size), ImageSize(*box), interpolation, MEAN, STD)
+    expected = normalise(fit(Image.fromarray(values), ours)[None], ours)
+    assert expected.shape == (1, 3, *size)
+    np.testing.assert_array_equal(prepared(values, size, box, interpolation, MEAN, STD), expected)
 
 
 @pytest.mark.parametrize("stored", [(0, 0, 0, 0), (10, 200, 30, 40), (255, 255, 0, 128), (100, 90, 80, 70)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -76,6 +76,40 @@ def test_a_file_that_is_to_be_resized_is_called_what_it_is(weights: Path) -> Non
     renamed = weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(ArtifactError, match=r"call .*weights\.bin weights\.safetensors"):
         load_backbone(MODEL, str(renamed), image_size=96)
+
+
+def test_height_and_width_may_differ(weights: Path) -> None:
+    wide = load_backbone(MODEL, str(weights), image_size=ImageSize(96, 160))
+    assert wide.preprocessing.size == ImageSize(96, 160)
+    assert {site.tokens for site in wide.sites} == {6 * 10 + 1}
+    full = load_file(weights)["pos_embed"]
+    expected = resample_abs_pos_embed(full, new_size=(6, 10), num_prefix_tokens=1, verbose=False)
+    assert torch.equal(wide.module.state_dict()["pos_embed"], expected)
+    tall = load_backbone(MODEL, str(weights), image_size=ImageSize(160, 96))
+    assert len({one.identity.sha256 for one in (wide, tall, load_backbone(MODEL, str(weights)))}) == 3
+
+
+def test_a_crop_margin_is_kept_on_both_sides() -> None:
+    found = load_backbone("swin_tiny_patch4_window7_224", "random", image_size=ImageSize(96, 192)).preprocessing
+    assert (found.size, found.resize) == (ImageSize(96, 192), ImageSize(106, 213))  # its crop is 0.9 of an image
+
+
+@pytest.mark.parametrize(
+    ("size", "fitting"), [(ImageSize(100, 160), "96x160 or 112x160"), (ImageSize(8, 161), "16x176")]
+)
+def test_of_two_sides_those_that_fit_are_named_together(size: ImageSize, fitting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Take --image-size {fitting}\."):
+        load_backbone(MODEL, "random", image_size=size)
+
+
+def test_a_design_for_squares_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"64 x 128 pixels: .*square.*Take a square, such as --image-size 64"):
+        load_backbone("nest_tiny", "random", image_size=ImageSize(64, 128))
+
+
+def test_patches_that_overlap_divide_nothing() -> None:
+    """PVT v2 looks at 7 x 7 pixels every 4."""
+    assert load_backbone("pvt_v2_b0", "random", image_size=128).sites[0].tokens == 32 * 32
 
 
 def test_a_size_that_leaves_half_a_patch_is_refused_with_those_that_fit() -> None:

@@ -43,6 +43,43 @@ def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> Non
         assert not torch.equal(made, other)
 
 
+@pytest.mark.parametrize("kinds", ["shift", *KINDS])
+@pytest.mark.parametrize("sides", [(16, 40), (40, 16)])
+def test_images_that_are_no_squares_vary_along_both_sides(kinds: str, sides: tuple[int, int]) -> None:
+    """What is varied reaches rows and columns alike."""
+    images = torch.randint(0, 256, (400, 3, *sides), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    made = augmented(images, kinds, 7, HERE)
+    assert made.shape == images.shape
+    changed = (made != images).any(1).any(0)
+    assert changed.any(0).float().mean() > 0.9  # of the columns; what is erased seldom reaches the last ones
+    assert changed.any(1).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("sides", [(16, 40), (40, 16)])
+def test_a_shift_of_a_wide_image_moves_by_an_eighth_of_its_shorter_side(sides: tuple[int, int]) -> None:
+    rows, columns = (torch.arange(side, dtype=torch.uint8) for side in sides)
+    for axis, ramp in ((0, rows[:, None]), (1, columns[None, :])):
+        images = ramp.expand(40, 3, *sides)
+        made = augmented(images, "shift", 0, HERE).int() - images.int()
+        assert made.abs().max() == 2
+        assert made.amax(3 if axis == 0 else 2).shape == (40, 3, sides[axis])
+
+
+@pytest.mark.parametrize("sides", [(16, 40), (40, 16), (32, 32)])
+def test_cutmix_takes_a_part_of_the_image_s_own_shape(sides: tuple[int, int]) -> None:
+    black, white = (torch.full((1, 3, *sides), value, dtype=torch.uint8) for value in (0, 255))
+    targets = torch.eye(2)
+    for step in range(20):
+        made, shares = mixed(torch.cat([black, white]), targets, Mixing(cutmix=1.0), 0, Place(0, 0, step))
+        part = made[0, 0] > 0
+        assert part.float().mean().item() == pytest.approx(shares[0, 1].item(), abs=1e-6)
+        high, wide = part.any(1).sum().item(), part.any(0).sum().item()
+        assert part.sum() == high * wide
+        if 0 < high < sides[0] and 0 < wide < sides[1]:
+            inside = part[1:-1, 1:-1].sum() == part.sum()
+            assert not inside or abs(high / sides[0] - wide / sides[1]) < 0.1
+
+
 def test_no_augmentation_changes_nothing() -> None:
     assert torch.equal(augmented(pixels(), "none", 7, HERE), pixels())
 
