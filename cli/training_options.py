@@ -333,6 +333,14 @@ def training_config(
         bool,
         typer.Option("--tensorboard", help="Write the log for TensorBoard, too.", rich_help_panel=MACHINE),
     ] = DEFAULTS["tensorboard"],
+    grad_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--grad-checkpointing",
+            help="Take less memory and a third more time: gradients compute most of a pass again.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = DEFAULTS["grad_checkpointing"],
     device: Annotated[
         str,
         typer.Option(
@@ -410,6 +418,7 @@ def training_config(
         max_minutes=max_minutes,
         keep_rounds=keep_rounds,
         tensorboard=tensorboard,
+        grad_checkpointing=grad_checkpointing,
     )
 
 

@@ -84,7 +84,10 @@ LARGEST_SIDE = 4096
 MIMI = "mimi"
 SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
-_NOT_PART_OF_THE_TASK = ("device", "skip_bad_images", "tensorboard", "keep_rounds", "images", "data_root", "download")
+_NOT_PART_OF_THE_TASK = (
+    *("device", "skip_bad_images", "tensorboard", "keep_rounds", "images", "data_root", "download"),
+    "grad_checkpointing",
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class TrainingConfig:
         max_minutes: that training may take, in all sittings together; None for as long as it takes.
         patience: epochs after which a training ends whose validation accuracy has not risen; None for never.
         tensorboard: write files for TensorBoard, too.
+        grad_checkpointing: keep of each block only what goes in, and compute the rest again for gradients.
         keep_rounds: keep the task after each training, of methods that prune.
         images: one of IMAGES: where decoded images are kept.
         data_root: the folder that named data lies in which has to be fetched once; this user's own if empty.
@@ -199,6 +203,7 @@ class TrainingConfig:
     val_images: int | None = None
     train_on_val: bool = False
     passes_of: Store | None = None
+    grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -228,6 +233,7 @@ _LATER = (
     *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
     *("patience", "data_columns", "images", "balance", *_RECIPES),
     *("data_root", "download", "train_images", "val_images", "train_on_val", "passes_of"),
+    "grad_checkpointing",
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
 

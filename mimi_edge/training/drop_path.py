@@ -37,8 +37,10 @@ def drop_path_rates(backbone: nn.Module, rate: float) -> dict[str, float]:
 @contextmanager
 def dropping_paths(
     backbone: nn.Module, rate: float, seed: int, place: Place, share: Share | None = None
-) -> Iterator[None]:
+) -> Iterator[torch.Generator | None]:
     """Meanwhile a forward pass drops paths; which ones, seed and place alone decide.
+
+    Gives what chance is drawn from, if any is.
 
     Args:
         backbone: whose passes drop them.
@@ -51,14 +53,14 @@ def dropping_paths(
         ConfigError: the backbone has none.
     """
     if rate == 0:
-        yield
+        yield None
         return
     generator = generator_for(seed, "drop path", place.round, place.epoch, place.step)
     with ExitStack() as hooks:
         for name, probability in drop_path_rates(backbone, rate).items():
             module = backbone.get_submodule(name)
             hooks.callback(module.register_forward_hook(partial(_dropped, probability, generator, share)).remove)
-        yield
+        yield generator
 
 
 def _is_place(name: str) -> bool:

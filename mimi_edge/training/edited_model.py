@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from mimi_edge.methods.weights import Arithmetic, Frozen, Leaf, Stored, Weight, 
 from mimi_edge.tasks.stores import Array, Bits, Floats, Store
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, decode_tensors, encode_tensors, masks_in
 from mimi_edge.training.backbones import LoadedBackbone
+from mimi_edge.training.checkpointing import recomputing
 from mimi_edge.training.hooks import adding_branch, watching_branch
 from mimi_edge.training.token_hooks import adding_prompts, adding_tokens
 
@@ -153,6 +154,10 @@ class EditedModel(nn.Module):
         finally:
             for remove in removes:
                 remove()
+
+    def recomputing(self, generator: torch.Generator | None = None) -> AbstractContextManager[None]:
+        """Meanwhile passes keep little of what gradients need; arguments as of `checkpointing.recomputing`."""
+        return recomputing(self.backbone, self._blocks, generator)
 
     @property
     def start(self) -> int:

@@ -1,8 +1,9 @@
-"""Hooks by which bottlenecks take part in a backbone's forward pass, which itself is never rewritten."""
+"""How edits take part in a backbone's forward pass, which itself is never rewritten: hooks, and a module's stand-in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,20 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "none": lambda hidden: hidden,
 }
+
+
+@contextmanager
+def doing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Meanwhile a module does something else when it is called; its hooks run as ever. One may be inside another."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 def adding_branch(backbone: nn.Module, family: Family, edit: Branch, value: ValueOf) -> Remove:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -158,10 +159,13 @@ def training_step(
         The loss, still on the device.
     """
     share = share_of(len(index))
-    with dropping_paths(model.backbone, config.drop_path, config.seed, place, share):
+    with ExitStack() as held:
+        chance = held.enter_context(dropping_paths(model.backbone, config.drop_path, config.seed, place, share))
+        if config.grad_checkpointing:
+            held.enter_context(model.recomputing(chance))
         loss = passes(lambda: batch_loss(model, inputs, index, config, place, share))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.trained_parameters().values(), config.clip_norm)
     optimizer.step()

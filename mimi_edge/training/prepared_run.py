@@ -25,6 +25,7 @@ from mimi_edge.tasks.descriptions import method_choice
 from mimi_edge.tasks.task import MethodChoice, SplitAccuracy, TaskHeader
 from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
+from mimi_edge.training.checkpointing import require_recomputable
 from mimi_edge.training.config import RANDOM, TrainingConfig, method_settings
 from mimi_edge.training.drop_path import drop_path_rates
 from mimi_edge.training.flops import FlopsCount, count_flops
@@ -111,6 +112,8 @@ def prepare(
     costs = _costs(config, backbone.network, lambda choice: _header(config, dataset, backbone, counts, choice), flops)
     if start is not None:
         costs = replace(costs, description=costs.description.resized(start))
+    if config.grad_checkpointing:
+        require_recomputable(costs.description, backbone.network)
     planned = _schedule(config, costs)
     return Prepared(config, dataset, backbone, costs.description, costs, planned, _stages(config, backbone.network))
 

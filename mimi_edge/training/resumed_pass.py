@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mimi_edge.images.image_size import ImageSize
+from mimi_edge.training.hooks import doing
 
 TRIED_IMAGES = 2
 TOLERANCE = 1e-5
@@ -149,7 +150,8 @@ class ResumedPass:
         link, batch = self.starts[start - 1], len(tokens)
         with ExitStack() as undo:
             for name, answer in self._answers_before(link).items():
-                undo.enter_context(_answering(self.module.get_submodule(name), _for_batch(answer, batch)))
+                given = _for_batch(answer, batch)
+                undo.enter_context(doing(self.module.get_submodule(name), lambda *_, given=given, **__: given))
             hook = self.module.get_submodule(link).register_forward_pre_hook(
                 lambda _, args: (tokens, *args[1:]), prepend=True
             )
@@ -218,15 +220,6 @@ class _ReachedError(Exception):
     def __init__(self, tokens: Any) -> None:
         super().__init__()
         self.tokens = tokens
-
-
-@contextmanager
-def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
-    module.forward = lambda *_, **__: answer
-    try:
-        yield
-    finally:
-        del module.forward
 
 
 def _is_for_one(answer: Any) -> bool:

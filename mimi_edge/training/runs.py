@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -423,7 +424,8 @@ def _prune_once(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     prepared, config, place = run.prepared, run.prepared.config, progress.place
     limit = prepared.schedule.limits[place.round]
     loss_of_batch = _exact_loss(run, model, place)
-    selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch, prepared.stages)
+    with model.recomputing() if config.grad_checkpointing else nullcontext():
+        selection = prune(model, optimizer, limit, prepared.costs, config, loss_of_batch, prepared.stages)
     everywhere = {axis: selection.neurons.get(axis, 0) for axis in prepared.start}
     following = None if selection.next is None else asdict(selection.next)
     progress.prunings.append({"neurons": everywhere, "next": following})

@@ -52,6 +52,7 @@ OTHER_THAN_DEFAULT = TrainingConfig(
     max_minutes=1.5,
     patience=4,
     tensorboard=True,
+    grad_checkpointing=True,
     keep_rounds=False,
     head_store=Store.FP32,
     round_from="last",
