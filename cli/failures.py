@@ -91,7 +91,8 @@ def _says_that_memory_ran_out(error: BaseException) -> bool:
 
 def _memory_advice(options: Collection[str]) -> str:
     smaller = next((f"--{name.replace('_', '-')}" for name in ("batch_size", "batch") if name in options), None)
-    advice = "" if smaller is None else f"Try a smaller {smaller}, or fewer or smaller images. "
+    recomputing = "--grad-checkpointing, " if "grad_checkpointing" in options else ""
+    advice = "" if smaller is None else f"Try {recomputing}a smaller {smaller}, or fewer or smaller images. "
     return (
         f"There is not enough memory for this. {advice}Close what else is running, or raise the limit that this "
         "process has (ulimit -v, a container's limit)."

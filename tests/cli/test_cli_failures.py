@@ -94,7 +94,10 @@ def test_memory_that_ran_out_is_called_so(error: Exception) -> None:
     assert not any(word in plain.message for word in ("--batch", "nstall"))
     training = failures.failure_of(error, ("batch_size", "epochs"))
     assert training is not None
-    assert "--batch-size" in training.message
+    assert "Try a smaller --batch-size" in training.message
+    lighter = failures.failure_of(error, ("batch_size", "grad_checkpointing"))
+    assert lighter is not None
+    assert "Try --grad-checkpointing, a smaller --batch-size" in lighter.message
 
 
 def test_memory_that_ran_out_below_an_error_of_ours_is_called_so() -> None:

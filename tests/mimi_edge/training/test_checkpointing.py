@@ -11,6 +11,7 @@ import torch
 from tiny_families import TINY, tiny_family
 from training_samples import CLASSES, small_config
 
+from mimi_edge.budgets import Budget
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.method import Method
@@ -19,6 +20,7 @@ from mimi_edge.training.batches import Place
 from mimi_edge.training.checkpointing import require_recomputable
 from mimi_edge.training.drop_path import dropping_paths
 from mimi_edge.training.edited_model import EditedModel
+from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import run_training
 
 WITHOUT_DROP_PATH = {"cvt"}
@@ -131,3 +133,10 @@ def test_a_run_makes_the_same_task_with_it(score: str, pictures: Path, tmp_path:
         made.append((folder / f"{config.name}.safetensors").read_bytes())
         assert report.cost.size_bytes == len(made[-1])
     assert made[0] == made[1]
+
+
+def test_what_cannot_be_recomputed_is_refused_before_a_run_begins() -> None:
+    asked = {"backbone": "builtin", "weights": "pretrained", "method": "vpt-shallow", "budget": Budget(100_000)}
+    with pytest.raises(ConfigError, match=r"^--grad-checkpointing: prompts"):
+        prepare(small_config("builtin:digits", grad_checkpointing=True, **asked))
+    prepare(small_config("builtin:digits", **asked))
