@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.profiles.board.files import ROOT
+from mimi_edge.kernel_files import ROOT
 
 PROCESS = Path("/proc/self")
 KB = 1024

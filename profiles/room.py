@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.free_memory import free_memory_bytes
 from mimi_edge.images.image_size import ImageSize
+from mimi_edge.kernel_files import ROOT
 from mimi_edge.profiles.board import jetson
-from mimi_edge.profiles.board.files import ROOT, number_of, text_of
 from mimi_edge.profiles.memory import host_memory
 
-CGROUP = Path("sys/fs/cgroup")
-CGROUP_FILES = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-)
-"""Of version 2 and of version 1: limit, what is taken, and where it says how much of that is only a cache of files."""
 USED_SHARE = 0.5
 """Of the memory that is left, what further processes may take: others need some, too."""
 ACTIVATIONS = 64
@@ -46,10 +41,8 @@ def room_here(root: Path = ROOT) -> Room:
     Args:
         root: of the file system, for tests.
     """
-    told = (jetson.memory(root).available_bytes, _cgroup_bytes(root))
-    known = [size for size in told if size is not None]
     unified = jetson.is_jetson(root)
-    return Room(min(known, default=None), None if unified else _device_bytes(), unified)
+    return Room(free_memory_bytes(root), None if unified else _device_bytes(), unified)
 
 
 def running_bytes(image_size: ImageSize, batch: int) -> int:
@@ -93,17 +86,6 @@ def that_fit(wanted: int, one_of_each: Room, running: int, left: Room) -> int:
         if taken and free is not None:
             fit.append(1 + int((USED_SHARE * free - running) / (taken + running)))
     return max(1, min(fit))
-
-
-def _cgroup_bytes(root: Path) -> int | None:
-    """What the control group of a container leaves, None where it sets no limit."""
-    for limit_file, taken_file, statistics, cached in CGROUP_FILES:
-        limit, taken = (number_of(root / CGROUP / name) for name in (limit_file, taken_file))
-        if limit is not None and taken is not None:
-            lines = (line.split() for line in (text_of(root / CGROUP / statistics) or "").splitlines())
-            caches = [int(line[1]) for line in lines if line[:1] == [cached] and line[1:] and line[1].isdigit()]
-            return max(0, limit - max(0, taken - sum(caches)))
-    return None
 
 
 def _device_bytes() -> int | None:

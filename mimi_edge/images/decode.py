@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from mimi_edge.caches import default_cache
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, Note, silent
+from mimi_edge.free_memory import free_memory_bytes
 from mimi_edge.images.copies import Copies, SeenImage, find_copies
 from mimi_edge.images.find_files import listed
 from mimi_edge.images.fitted import Fitted, fitted_image, fitted_images, usable_threads
-from mimi_edge.images.free_room import AUTO, FILES, MAPPED, MEMORY, free_memory_bytes, is_small, place_for
+from mimi_edge.images.free_room import AUTO, FILES, MAPPED, MEMORY, is_small, place_for
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.mapped import FOLDER, Entry, Kept, entry_of, kept_on_disk
 from mimi_edge.images.on_demand import OnDemand

@@ -8,6 +8,7 @@ from pathlib import Path
 from mimi_edge.caches import CACHE_VARIABLE
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, Note
+from mimi_edge.free_memory import free_memory_bytes
 
 AUTO, MEMORY, MAPPED, FILES = "auto", "memory", "mapped", "files"
 IMAGES = (AUTO, MEMORY, MAPPED, FILES)
@@ -81,12 +82,3 @@ def free_disk_bytes(folder: Path) -> int:
     while not there.exists() and there != there.parent:
         there = there.parent
     return shutil.disk_usage(there).free
-
-
-def free_memory_bytes() -> int | None:
-    """Memory that can be had without swapping, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None

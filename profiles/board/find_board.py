@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mimi_edge.errors import MimiEdgeError
+from mimi_edge.kernel_files import ROOT, text_of
 from mimi_edge.profiles.board import jetson, nvml
-from mimi_edge.profiles.board.files import ROOT, text_of
 from mimi_edge.profiles.board.power import PowerMeter
 from mimi_edge.profiles.board.processor import cpu_model
 from mimi_edge.profiles.board.rapl import RaplMeter

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.profiles.board.files import ROOT, below, number_of, text_of
+from mimi_edge.kernel_files import ROOT, below, number_of, text_of
 from mimi_edge.profiles.board.jtop_meter import JtopMeter, open_jtop
 from mimi_edge.profiles.board.rails import RailMeter, find_rails
 

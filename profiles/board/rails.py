@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.profiles.board.files import ROOT, below, number_of, text_of
+from mimi_edge.kernel_files import ROOT, below, number_of, text_of
 from mimi_edge.profiles.board.power import PowerReading
 
 HWMON = "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*"

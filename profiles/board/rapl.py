@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.profiles.board.files import ROOT, below, number_of, text_of
+from mimi_edge.kernel_files import ROOT, below, number_of, text_of
 from mimi_edge.profiles.board.power import NS_PER_S, PowerReading
 
 ZONES = "sys/class/powercap/intel-rapl:*"
