@@ -337,7 +337,7 @@ def training_config(
         bool,
         typer.Option(
             "--grad-checkpointing",
-            help="Take less memory and a third more time: gradients compute most of a pass again.",
+            help="Take less memory and up to half more time: gradients compute most of a pass again.",
             rich_help_panel=MACHINE,
         ),
     ] = DEFAULTS["grad_checkpointing"],

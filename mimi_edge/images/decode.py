@@ -56,6 +56,14 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def originals(self, preprocessing: Preprocessing) -> OnDemand | None:
+        """The same images where they were read, by the same positions; None where that is not known."""
+        if self.on_demand is not None or self.source is None:
+            return self.on_demand
+        skipped = set(self.skipped)
+        good = tuple(index for index, origin in enumerate(self.source.origins) if origin not in skipped)
+        return OnDemand(self.source, preprocessing, good)
+
 
 def decode_split(
     split: Split,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.images.copies import digest
-from mimi_edge.images.preprocessing import Preprocessing, fit
+from mimi_edge.images.preprocessing import Preprocessing, fit, fit_part
 from mimi_edge.images.read_image import UnusableImageError
 from mimi_edge.images.splits import Split
 
@@ -19,6 +19,12 @@ MOST_WORKERS = 8
 """Threads; more of them cost memory before they gain time."""
 BLOCK = 32
 """Images handed out per worker at a time: an interrupt waits for none of those that have not been begun."""
+
+
+Part = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of an image."""
+PartOf = Callable[[int, int], Part]
+"""Chooses a part of an image by its width and height."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,15 @@ def fitted_image(split: Split, preprocessing: Preprocessing, index: int) -> Fitt
     except UnusableImageError as error:
         return error.reason
     return Fitted(pixels, digest(pixels))
+
+
+def fitted_part(split: Split, preprocessing: Preprocessing, index: int, part_of: PartOf) -> NDArray[np.uint8] | str:
+    """A part of one image, [H, W, 3], or the reason why there is none."""
+    try:
+        image = split.image(index)
+    except UnusableImageError as error:
+        return error.reason
+    return fit_part(image, part_of(image.width, image.height), preprocessing)
 
 
 def fitted_images(

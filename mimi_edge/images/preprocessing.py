@@ -81,6 +81,18 @@ def fit(image: Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return np.array(resized.crop((left, top, left + size.width, top + size.height)))
 
 
+def fit_part(image: Image, part: tuple[float, float, float, float], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Makes a part of an image the backbone's size, [H, W, 3], whatever its shape.
+
+    Args:
+        image: of mode RGB and any size.
+        part: left, top, right and bottom in pixels, which may lie between two.
+        preprocessing: of the task; H and W are its size.
+    """
+    size = preprocessing.size
+    return np.array(image.resize((size.width, size.height), _filter(preprocessing), box=part))
+
+
 def resizing_in_words(preprocessing: Preprocessing) -> str:
     """Until when an image is resized, for people; `px` or `pixels` goes behind it."""
     box = preprocessing.resize

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +29,17 @@ class Place:
     step: int
 
 
+class Parts(Protocol):
+    """Random parts of images, which place and seed alone decide."""
+
+    def coming(self, batches: Iterable[Tensor], first: Place) -> None:
+        """Says which batches, int64 [B] each, steps will ask for from a place on."""
+
+    def at(self, index: Tensor, place: Place) -> Tensor:
+        """Parts, uint8 [B, 3, H, W] on the device, of images int64 [B]."""
+        ...
+
+
 @dataclass(frozen=True)
 class DeviceImages:
     """One split on the device, or on its way there batch by batch.
@@ -37,12 +49,14 @@ class DeviceImages:
         labels: int64 [n].
         mean: float32 [3, 1, 1], of values in 0..255.
         std: float32 [3, 1, 1], likewise.
+        parts: of the same images, where training steps are to see random parts of the originals.
     """
 
     images: Tensor | ReadAhead
     labels: Tensor
     mean: Tensor
     std: Tensor
+    parts: Parts | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +65,17 @@ class DeviceImages:
         """Says which images will be asked for next, in which order."""
         if isinstance(self.images, ReadAhead):
             self.images.coming(batches)
+
+    def will_vary(self, batches: Sequence[Tensor], first: Place) -> None:
+        """Says what steps will ask for from a place on."""
+        if self.parts is not None:
+            self.parts.coming(batches, first)
+        else:
+            self.will_give(batches)
+
+    def at(self, index: Tensor, place: Place) -> Tensor:
+        """What a step sees of images int64 [B], before they are varied on the device: uint8 [B, 3, H, W]."""
+        return self.images[index] if self.parts is None else self.parts.at(index, place)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the backbone wants, float32 [B, 3, H, W], of uint8 pixels of that shape."""

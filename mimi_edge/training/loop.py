@@ -206,7 +206,7 @@ def _varied(
     images: DeviceImages, index: Tensor, config: TrainingConfig, place: Place, classes: int
 ) -> tuple[Tensor, Tensor]:
     """Pixels [B, 3, H, W] of 0..255, and their targets: labels [B], or shares of classes [B, C] where it mixes."""
-    pixels, labels = augmented(images.images[index], config.augment, config.seed, place), images.labels[index]
+    pixels, labels = augmented(images.at(index, place), config.augment, config.seed, place), images.labels[index]
     if not (mixing := _mixing(config)):
         return pixels, labels
     return mixed(pixels, functional.one_hot(labels, classes).float(), mixing, config.seed, place)
@@ -239,7 +239,7 @@ def train_round(
             progress.loss = EpochLoss(torch.zeros((), device=device))
         order = training_order(inputs.train, config.seed, begin, balance=config.balance).to(device)
         if inputs.prefix is None:
-            inputs.train.will_give(order.split(config.batch_size)[begin.step :])
+            inputs.train.will_vary(order.split(config.batch_size)[begin.step :], begin)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]

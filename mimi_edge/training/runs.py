@@ -33,6 +33,8 @@ from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
 from mimi_edge.texts import json_text
+from mimi_edge.training.augmentation.kinds import ORIGINAL_CROP, augment_kinds
+from mimi_edge.training.augmentation.original_crops import OriginalCrops
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, on_device, prefix_tokens, training_order
 from mimi_edge.training.checkpoints import load_checkpoint
 from mimi_edge.training.claims import Claim, claimed_again, claimed_new
@@ -262,7 +264,14 @@ def _note_threads(run: Run, progress: Progress) -> None:
 def _images_on_device(
     decoded: Mapping[str, LabelledImages], prepared: Prepared, device: torch.device
 ) -> dict[str, DeviceImages]:
-    return {name: on_device(split, prepared.backbone.preprocessing, device) for name, split in decoded.items()}
+    config, preprocessing = prepared.config, prepared.backbone.preprocessing
+    images = {name: on_device(split, preprocessing, device) for name, split in decoded.items()}
+    originals = decoded["train"].originals(preprocessing)
+    for kind in augment_kinds(config.augment):
+        if kind.name == ORIGINAL_CROP and originals is not None:
+            parts = OriginalCrops(originals, kind.strength, config.seed, device)
+            images["train"] = replace(images["train"], parts=parts)
+    return images
 
 
 def _state(run: Run) -> tuple[EditedModel, torch.optim.AdamW, Progress]:

@@ -23,7 +23,7 @@ DONE_BY: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "jitter": jittered,
     "erasing": erased,
 }
-"""Functions of pixels uint8 [B, 3, H, W], strength, and generator."""
+"""Functions of pixels uint8 [B, 3, H, W], strength, and generator; other kinds are done where images are read."""
 
 
 def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
@@ -37,5 +37,6 @@ def augmented(pixels: Tensor, kinds: str, seed: int, place: Place) -> Tensor:
     """
     generator = generator_for(seed, "augment", place.round, place.epoch, place.step)
     for kind in augment_kinds(kinds):
-        pixels = DONE_BY[kind.name](pixels, kind.strength, generator)
+        if kind.name in DONE_BY:
+            pixels = DONE_BY[kind.name](pixels, kind.strength, generator)
     return pixels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mimi_edge.training.augmentation.rectangles import rectangles
 
 ASPECT = 4 / 3
 """Crops are at most so many times as wide as high, or as high as wide."""
@@ -20,10 +20,7 @@ def cropped(pixels: Tensor, least_area: float, generator: torch.Generator) -> Te
         least_area: of a part, as a share of the image; the most is all of it.
         generator: of what is drawn.
     """
-    areas, aspects, down, right = torch.rand((4, len(pixels)), generator=generator)
-    areas = least_area + (1 - least_area) * areas
-    wider = torch.exp((2 * aspects - 1) * math.log(ASPECT) / 2)
-    height, width = ((areas.sqrt() * share).clamp(max=1) for share in (1 / wider, wider))
+    height, width, down, right = rectangles(len(pixels), (least_area, 1), ASPECT, generator)
     theta = torch.zeros(len(pixels), 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = width, (2 * right - 1) * (1 - width)
     theta[:, 1, 1], theta[:, 1, 2] = height, (2 * down - 1) * (1 - height)

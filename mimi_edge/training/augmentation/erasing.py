@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-LEAST_AREA, MOST_AREA = 0.02, 1 / 3
+from mimi_edge.training.augmentation.rectangles import rectangles
+
+AREAS = (0.02, 1 / 3)
 """Of the part that is erased, as shares of the image: what timm takes."""
 ASPECT = 10 / 3
 """It is at most so many times as wide as high, or as high as wide."""
@@ -22,7 +22,7 @@ def erased(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
         generator: of what is drawn.
     """
     chosen = (torch.rand(len(pixels), generator=generator) < share).nonzero()[:, 0]
-    height, width, down, right = _rectangles(len(chosen), generator)
+    height, width, down, right = rectangles(len(chosen), AREAS, ASPECT, generator)
     noise = torch.randint(0, 256, (len(chosen), *pixels.shape[1:]), dtype=torch.uint8, generator=generator)
     rows = _between(pixels.shape[-2], down * (1 - height), height)
     columns = _between(pixels.shape[-1], right * (1 - width), width)
@@ -30,15 +30,6 @@ def erased(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     made, index = pixels.clone(), chosen.to(pixels.device)
     made[index] = torch.where(where, noise.to(pixels.device), pixels[index])
     return made
-
-
-def _rectangles(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Height, width, and where they begin, as shares of what there is; each [count]."""
-    areas, aspects, down, right = torch.rand((4, count), generator=generator)
-    areas = LEAST_AREA + (MOST_AREA - LEAST_AREA) * areas
-    wider = torch.exp((2 * aspects - 1) * math.log(ASPECT) / 2)
-    height, width = ((areas.sqrt() * share).clamp(max=1) for share in (1 / wider, wider))
-    return height, width, down, right
 
 
 def _between(side: int, begin: Tensor, length: Tensor) -> Tensor:

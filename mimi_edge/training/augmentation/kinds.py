@@ -25,8 +25,10 @@ class Strength:
     high: float
 
 
+CROP, ORIGINAL_CROP = "crop", "original-crop"
 KINDS: dict[str, Strength | None] = {
-    "crop": Strength(0.08, 0.01, 1),
+    ORIGINAL_CROP: Strength(0.08, 0.01, 1),
+    CROP: Strength(0.08, 0.01, 1),
     "flip": None,
     "shift": None,
     "randaugment": Strength(9, 0, 10),
@@ -68,6 +70,8 @@ def augment_faults(text: str) -> Iterator[str]:
         yield f"--augment must be {NONE}, or some of {listed} with + between them, got {excerpt('+'.join(unknown))}"
     if len(set(names)) < len(names):
         yield f"--augment takes each kind once, got {excerpt(text)}"
+    if {CROP, ORIGINAL_CROP} <= set(names):
+        yield f"--augment crops once: {ORIGINAL_CROP} the originals, {CROP} what was made of them; got {excerpt(text)}"
     for name, number in parts:
         if name in KINDS and number:
             yield from _strength_faults(name, number)

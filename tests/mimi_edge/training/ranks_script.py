@@ -26,6 +26,7 @@ TRAININGS = {
         "balance": True,
         "pruning_epochs": 1,
     },
+    "original images": {"augment": "original-crop+flip", "epochs": 1},
     "more processes than images in a batch": {"batch_size": 3, "epochs": 1},
     "gradients score": {"score": "snip", "scope": Scope.LOCAL, "epochs": 1},
     "one bit": {"store": Store.INT1, "epochs": 1},

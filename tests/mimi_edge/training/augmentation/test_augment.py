@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mimi_edge.training.augmentation.augment import DONE_BY, augmented
-from mimi_edge.training.augmentation.kinds import KINDS, Kind, augment_faults, augment_kinds
+from mimi_edge.training.augmentation.kinds import KINDS, ORIGINAL_CROP, Kind, augment_faults, augment_kinds
 from mimi_edge.training.augmentation.mixing import Mixing, mixed
 from mimi_edge.training.augmentation.randaugment import SIGNED, STRENGTHENED
 from mimi_edge.training.batches import Place
@@ -29,7 +29,7 @@ def grey(count: int = 40, value: int = GREY) -> Tensor:
     return torch.full((count, 3, SIDE, SIDE), value, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("kinds", ["flip", "shift", "flip+shift", *KINDS, "+".join(KINDS)])
+@pytest.mark.parametrize("kinds", ["flip", "shift", "flip+shift", *DONE_BY, "+".join(DONE_BY)])
 def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> None:
     images = pixels()
     before = images.clone()
@@ -43,7 +43,7 @@ def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> Non
         assert not torch.equal(made, other)
 
 
-@pytest.mark.parametrize("kinds", ["shift", *KINDS])
+@pytest.mark.parametrize("kinds", DONE_BY)
 @pytest.mark.parametrize("sides", [(16, 40), (40, 16)])
 def test_images_that_are_no_squares_vary_along_both_sides(kinds: str, sides: tuple[int, int]) -> None:
     """What is varied reaches rows and columns alike."""
@@ -222,7 +222,7 @@ def test_mixing_depends_on_the_place_and_the_seed_alone() -> None:
 
 
 def test_every_kind_has_its_function() -> None:
-    assert set(DONE_BY) == set(KINDS)
+    assert set(DONE_BY) == set(KINDS) - {ORIGINAL_CROP}
 
 
 def test_kinds_are_done_in_their_own_order() -> None:
@@ -238,6 +238,8 @@ def test_kinds_are_done_in_their_own_order() -> None:
         ("flip+", "must be"),
         ("none+flip", "none"),
         ("flip+flip", "once"),
+        ("crop+original-crop", "crops once"),
+        ("original-crop:2", "0.01 to 1"),
         ("flip:2", "no number"),
         ("jitter:2", "from 0 to 1"),
         ("jitter:nan", "from 0 to 1"),
