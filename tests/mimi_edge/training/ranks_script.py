@@ -26,7 +26,12 @@ TRAININGS = {
         "balance": True,
         "pruning_epochs": 1,
     },
-    "original images": {"augment": "original-crop+flip", "epochs": 1},
+    "original images, less memory": {
+        "augment": "original-crop+flip",
+        "drop_path": 0.2,
+        "grad_checkpointing": True,
+        "epochs": 1,
+    },
     "more processes than images in a batch": {"batch_size": 3, "epochs": 1},
     "gradients score": {"score": "snip", "scope": Scope.LOCAL, "epochs": 1},
     "one bit": {"store": Store.INT1, "epochs": 1},
