@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mimi_edge.builtin import BACKBONE_NAME
-from mimi_edge.choices import ACTIVATION_NAMES, SCORE_NAMES, Scope, Store
+from mimi_edge.choices import ACTIVATION_NAMES, MIMI_PLUS, SCORE_NAMES, Scope, Store
 from mimi_edge.cli.option_files import CONFIG, LIST, OptionFile, takes_option_file
 from mimi_edge.cli.options import SIDES, parsed_image_size
 from mimi_edge.errors import ConfigError
@@ -28,7 +28,6 @@ from mimi_edge.training.config import (
     ROUND_FROM,
     TrainingConfig,
 )
-from mimi_edge.training.mimi_plus import MIMI_PLUS
 from mimi_edge.training.recipes import QUICK, RECIPES
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainingConfig)}

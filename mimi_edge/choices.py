@@ -92,6 +92,8 @@ ACTIVATION_NAMES = ("gelu", "relu")
 """Of the functions that adapters know."""
 
 
+MIMI_PLUS = "mimi+"
+"""What train and compare call MiMi in one bit with its passes in sixteen; in a task file it is `mimi`."""
 COMPARED_METHODS = ("mimi", "adapters", "adaptformer", "lora", "bitfit", "linear")
 """Of the methods in `mimi_edge.methods.catalogue`, those that `compare` takes by itself."""
 

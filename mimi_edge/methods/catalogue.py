@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mimi_edge.choices import MIMI_PLUS
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods import (
     adapter_plus,
@@ -80,5 +81,5 @@ def method_named(name: str) -> Method:
         ConfigError: there is none.
     """
     if name not in METHODS:
-        raise ConfigError(f"--method must be one of {', '.join(METHODS)}, got {excerpt(name)}")
+        raise ConfigError(f"--method must be one of {', '.join(METHODS)}, or {MIMI_PLUS}, got {excerpt(name)}")
     return METHODS[name]

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mimi_edge.choices import Store
+from mimi_edge.choices import MIMI_PLUS, Store
 from mimi_edge.training.config import MIMI, TrainingConfig
-
-MIMI_PLUS = "mimi+"
 
 
 def as_mimi(settings: Mapping[str, Any]) -> dict[str, Any]:

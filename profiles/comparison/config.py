@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mimi_edge.builtin import BACKBONE_NAME, DEFAULT_DATA
-from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, TRIED_RATES, Scope, Store
+from mimi_edge.choices import COMPARED_METHODS, MIMI_PLUS, SCORE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.documents import DocumentKind
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import MEGABYTE
@@ -16,7 +16,6 @@ from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
 from mimi_edge.training.config import MIMI, PRETRAINED, faults_of_size
-from mimi_edge.training.mimi_plus import MIMI_PLUS
 from mimi_edge.training.recipes import QUICK, RECIPES
 
 KIND = DocumentKind(
