@@ -13,7 +13,7 @@ import typer
 from mimi_edge.builtin import DEFAULT_DATA
 from mimi_edge.choices import COMPARED_METHODS, SCORE_NAMES, SUITE_NAMES, TRIED_RATES, Scope, Store
 from mimi_edge.cli.option_files import LIST, OptionFile, takes_option_file
-from mimi_edge.cli.options import SIDES, AsJson, Threads, parsed_image_size
+from mimi_edge.cli.options import AsJson, Threads, image_size_option
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
@@ -95,16 +95,7 @@ def command(
         str | None, typer.Option(help="As of train.", show_default="as of train", rich_help_panel="Task")
     ] = None,
     weights: Annotated[str, typer.Option(help="As of train.", rich_help_panel="Task")] = PRETRAINED,
-    image_size: Annotated[
-        ImageSize | None,
-        typer.Option(
-            parser=parsed_image_size,
-            metavar=SIDES,
-            help="As of train.",
-            show_default="what it is made for",
-            rich_help_panel="Task",
-        ),
-    ] = None,
+    image_size: Annotated[ImageSize | None, image_size_option("As of train.", "Task")] = None,
     store: Annotated[
         Store, typer.Option(help="How weights are kept in the task files.", rich_help_panel="Task")
     ] = Store.FP16,

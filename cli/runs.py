@@ -15,7 +15,7 @@ from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, say, show_table
 from mimi_edge.durations import duration
 from mimi_edge.errors import ConfigError
-from mimi_edge.images.image_size import ImageSize
+from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.texts import safe_line
 
@@ -128,7 +128,7 @@ def _document(run: Run) -> dict[str, Any]:
         "finished": None if ended is None else _when(ended),
         "method": config.method,
         "backbone": config.backbone,
-        "image_size": None if config.image_size is None else config.image_size.document,
+        "image_size": document_of_size(config.image_size),
         "data": config.data,
         "budget": {"size_bytes": budget.size_bytes, "flops": budget.flops},
         "size_bytes": None if report is None else report.cost.size_bytes,

@@ -13,7 +13,7 @@ import typer
 from mimi_edge.builtin import BACKBONE_NAME
 from mimi_edge.choices import ACTIVATION_NAMES, MIMI_PLUS, SCORE_NAMES, Scope, Store
 from mimi_edge.cli.option_files import CONFIG, LIST, OptionFile, takes_option_file
-from mimi_edge.cli.options import SIDES, parsed_image_size
+from mimi_edge.cli.options import image_size_option
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.free_room import IMAGES
 from mimi_edge.images.image_size import ImageSize
@@ -172,12 +172,8 @@ def training_config(
     ] = DEFAULTS["weights"],
     image_size: Annotated[
         ImageSize | None,
-        typer.Option(
-            parser=parsed_image_size,
-            metavar=SIDES,
-            help="Pixels of the images the backbone sees, a side or height x width (224x384); fewer are faster.",
-            show_default="what it is made for",
-            rich_help_panel=DATA,
+        image_size_option(
+            "Pixels of the images the backbone sees, a side or height x width (224x384); fewer are faster.", DATA
         ),
     ] = None,
     name: Annotated[

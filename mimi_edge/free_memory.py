@@ -6,14 +6,12 @@ as much is killed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimi_edge.kernel_files import ROOT, number_of, text_of
+from mimi_edge.kernel_files import ROOT, meminfo_bytes, number_of, text_of
 
-KB = 1024
 GROUPS = Path("sys/fs/cgroup")
 
 
@@ -48,9 +46,8 @@ def free_memory_bytes(root: Path = ROOT) -> int | None:
     Args:
         root: of the file system, for tests.
     """
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", text_of(root / "proc/meminfo") or "", re.MULTILINE)
-    system = [] if found is None else [int(found[1]) * KB]
-    return min([*system, *_left_by_groups(root)], default=None)
+    system = meminfo_bytes(root).get("MemAvailable")
+    return min([*([] if system is None else [system]), *_left_by_groups(root)], default=None)
 
 
 def _left_by_groups(root: Path) -> Iterator[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+KB = 1024
 
 
 def text_of(path: Path) -> str | None:
@@ -26,6 +28,12 @@ def number_of(path: Path) -> int | None:
         return int(words[0]) if words else None
     except ValueError:
         return None
+
+
+def meminfo_bytes(root: Path) -> dict[str, int]:
+    """Entries of `/proc/meminfo` that are sizes, by name."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB$", text_of(root / "proc/meminfo") or "", re.MULTILINE)
+    return {name: int(count) * KB for name, count in found}
 
 
 def below(root: Path, pattern: str) -> Iterator[Path]:

@@ -100,3 +100,8 @@ class ImageSize:
 
     def __hash__(self) -> int:
         return hash(tuple(self))
+
+
+def document_of_size(size: ImageSize | None) -> int | list[int] | None:
+    """As JSON holds a size that may be open."""
+    return None if size is None else size.document

@@ -18,7 +18,7 @@ from mimi_edge.choices import ACTIVATION_NAMES, EARLIER_SCORE_NAMES, SCORE_NAMES
 from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.free_room import AUTO, IMAGES
-from mimi_edge.images.image_size import ImageSize
+from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
@@ -246,9 +246,8 @@ def config_document(config: TrainingConfig) -> dict[str, Any]:
         "head_store": config.head_store,
         "passes_of": config.passes_of,
     }
-    size = None if config.image_size is None else config.image_size.document
     chosen = {name: None if choice is None else choice.value for name, choice in named.items()}
-    return asdict(config) | chosen | {"image_size": size}
+    return asdict(config) | chosen | {"image_size": document_of_size(config.image_size)}
 
 
 def config_from_document(document: Mapping[str, Any], where: object = "The run's configuration") -> TrainingConfig:

@@ -266,11 +266,10 @@ def _images_on_device(
 ) -> dict[str, DeviceImages]:
     config, preprocessing = prepared.config, prepared.backbone.preprocessing
     images = {name: on_device(split, preprocessing, device) for name, split in decoded.items()}
-    originals = decoded["train"].originals(preprocessing)
-    for kind in augment_kinds(config.augment):
-        if kind.name == ORIGINAL_CROP and originals is not None:
-            parts = OriginalCrops(originals, kind.strength, config.seed, device)
-            images["train"] = replace(images["train"], parts=parts)
+    crop = next((kind for kind in augment_kinds(config.augment) if kind.name == ORIGINAL_CROP), None)
+    if crop is not None and (originals := decoded["train"].originals(preprocessing)) is not None:
+        parts = OriginalCrops(originals, crop.strength, config.seed, device)
+        images["train"] = replace(images["train"], parts=parts)
     return images
 
 

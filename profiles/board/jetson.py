@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimi_edge.errors import MimiEdgeError
-from mimi_edge.kernel_files import ROOT, below, number_of, text_of
+from mimi_edge.kernel_files import ROOT, below, meminfo_bytes, number_of, text_of
 from mimi_edge.profiles.board.jtop_meter import JtopMeter, open_jtop
 from mimi_edge.profiles.board.rails import RailMeter, find_rails
 
@@ -38,7 +38,6 @@ LEAST_DEGREES = -40
 NO_THROTTLING = ("fan", "tcc offset")
 """Cooling devices, in small letters, that slow nothing down: fans, and a setting of Intel's that is mostly in force."""
 POWER_EVENTS = {1: "under-voltage", 2: "average over-current", 3: "instantaneous over-current"}
-KB = 1024
 
 
 @dataclass(frozen=True)
@@ -204,9 +203,8 @@ def throttling(root: Path = ROOT) -> Throttling:
 
 def memory(root: Path = ROOT) -> Memory:
     """From `/proc/meminfo`; on a Jetson the GPU's share is in it."""
-    sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text_of(root / "proc/meminfo") or "", re.MULTILINE))
-    total, available = (int(sizes[name]) * KB if name in sizes else None for name in ("MemTotal", "MemAvailable"))
-    return Memory(total, available)
+    sizes = meminfo_bytes(root)
+    return Memory(sizes.get("MemTotal"), sizes.get("MemAvailable"))
 
 
 def jetson_meter(root: Path = ROOT, *, use_jtop: bool = True) -> RailMeter | JtopMeter:

@@ -11,7 +11,7 @@ from mimi_edge.choices import COMPARED_METHODS, MIMI_PLUS, SCORE_NAMES, TRIED_RA
 from mimi_edge.documents import DocumentKind
 from mimi_edge.errors import ConfigError
 from mimi_edge.files import MEGABYTE
-from mimi_edge.images.image_size import ImageSize
+from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
 from mimi_edge.texts import excerpt
@@ -91,8 +91,8 @@ class ComparisonConfig:
 
 def comparison_document(config: ComparisonConfig) -> dict[str, Any]:
     """The configuration as values that JSON can hold."""
-    size = None if config.image_size is None else config.image_size.document
-    return asdict(config) | {"store": config.store.value, "scope": config.scope.value, "image_size": size}
+    plain = {"store": config.store.value, "scope": config.scope.value}
+    return asdict(config) | plain | {"image_size": document_of_size(config.image_size)}
 
 
 MAY_GROW = ("methods", "seeds", "learning_rates", "rounds", "download")

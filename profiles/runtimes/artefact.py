@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Listener, silent
-from mimi_edge.images.image_size import ImageSize
+from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.runtimes import Runs, runtime_of
 from mimi_edge.tasks.stores import Floats
@@ -76,14 +76,9 @@ class Opening:
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
-        plain: dict[type, Callable[[Any], Any]] = {
-            Backend: lambda backend: backend.value,
-            ImageSize: lambda size: size.document,
-        }
-        return {
-            name: str(value) if isinstance(value, Path) else plain.get(type(value), lambda same: same)(value)
-            for name, value in asdict(self).items()
-        }
+        plain = {"backend": self.backend.value, "image_size": document_of_size(self.image_size)}
+        values = asdict(self) | plain
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @staticmethod
     def of(document: Mapping[str, Any]) -> Opening:
