@@ -119,7 +119,7 @@ def training_config(
         typer.Option(
             help="A folder with a folder of images per class (optionally under train/ val/ test/), "
             "a .csv, .tsv or .parquet with the columns path, label and, if you like, split; or a name: builtin:digits, "
-            "builtin:fashion, generated:sprites-location, generated:sprites-orientation, torchvision:NAME, hf:NAME.",
+            "builtin:fashion, generated:sprites-location, -orientation or -count, torchvision:NAME, hf:NAME.",
             rich_help_panel=DATA,
         ),
     ] = DEFAULTS["data"],

@@ -1,7 +1,7 @@
 """Data sets whose images are made by formula: tasks on which the features of a frozen backbone fail, without a network.
 
-VTAB's structured tasks after dSprites: where a sprite is, and how it is turned, each in 16 classes; 1,000 images to
-train with, of which 200 are for validation, as in VTAB.
+VTAB's structured tasks after dSprites: where a sprite is, and how it is turned, each in 16 classes; and how many there
+are, in 8. 1,000 images to train with, of which 200 are for validation, as in VTAB.
 """
 
 from __future__ import annotations
@@ -18,22 +18,62 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.images.sources.asked import Asked
 from mimi_edge.images.sources.divided import dataset_of
 from mimi_edge.images.sources.names import GENERATED_PREFIX, bare_name
+from mimi_edge.images.sources.scenes import LARGEST_COUNT, count_in, draw_scene
 from mimi_edge.images.sources.sprites import COUNTS, ORIENTATIONS, POSITIONS, Sprite, draw, sprite_numbered
 from mimi_edge.images.splits import Dataset, Split
 from mimi_edge.texts import excerpt
 
 IMAGES: Mapping[str, int] = MappingProxyType({"train": 800, "val": 200, "test": 2_000})
 CLASSES = 16
+"""Of VTAB's structured tasks after dSprites."""
 DRAWN_WITH = 2017
-"""Seed of which sprites there are: every run has the same, whatever its own seed."""
+"""Seed of which images there are: every run has the same, whatever its own seed."""
 
-LABELS: Mapping[str, Callable[[Sprite], int]] = MappingProxyType(
+
+@dataclass(frozen=True)
+class Generated:
+    """A data set made by formula, whose images have numbers.
+
+    Attributes:
+        classes: names.
+        of: what an image is called, before its number.
+        images: how many there are to choose from.
+        draw: gives the image of a number, [H, W].
+        label: gives the index of the class of a number.
+    """
+
+    classes: tuple[str, ...]
+    of: str
+    images: int
+    draw: Callable[[int], NDArray[np.uint8]]
+    label: Callable[[int], int]
+
+
+def _after_dsprites(label: Callable[[Sprite], int]) -> Generated:
+    """Single sprites, all combinations of their factors, of which something is asked that has 16 answers."""
+    return Generated(
+        classes=tuple(f"{number:02d}" for number in range(CLASSES)),
+        of="sprite",
+        images=int(np.prod(COUNTS)),
+        draw=lambda number: draw(sprite_numbered(number)),
+        label=lambda number: label(sprite_numbered(number)),
+    )
+
+
+SETS: Mapping[str, Generated] = MappingProxyType(
     {
-        "sprites-location": lambda sprite: sprite.x * CLASSES // len(POSITIONS),
-        "sprites-orientation": lambda sprite: sprite.orientation * CLASSES // len(ORIENTATIONS),
+        "sprites-location": _after_dsprites(lambda sprite: sprite.x * CLASSES // len(POSITIONS)),
+        "sprites-orientation": _after_dsprites(lambda sprite: sprite.orientation * CLASSES // len(ORIENTATIONS)),
+        "sprites-count": Generated(
+            classes=tuple(str(count) for count in range(1, LARGEST_COUNT + 1)),
+            of="scene",
+            images=10**6,
+            draw=draw_scene,
+            label=lambda number: count_in(number) - 1,
+        ),
     }
 )
-"""What is asked of an image, by the name of the data set."""
+"""By name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +81,16 @@ class Drawn:
     """Draws images by index.
 
     Attributes:
-        numbers: of the sprites, as of `sprite_numbered`.
+        one_of: gives the image of a number, [H, W].
+        numbers: of the images.
     """
 
+    one_of: Callable[[int], NDArray[np.uint8]]
     numbers: NDArray[np.int64]
 
     def __call__(self, index: int) -> Image.Image:
         """The image, in mode RGB."""
-        return Image.fromarray(draw(sprite_numbered(int(self.numbers[index])))).convert("RGB")
+        return Image.fromarray(self.one_of(int(self.numbers[index]))).convert("RGB")
 
 
 def takes(spec: str) -> bool:
@@ -72,23 +114,24 @@ def load(asked: Asked) -> Dataset:
         ConfigError: there is none of that name, or a written split is another's.
     """
     name = bare_name(asked.spec)
-    if name not in LABELS:
-        known = ", ".join(f"{GENERATED_PREFIX}{one}" for one in LABELS)
+    if name not in SETS:
+        known = ", ".join(f"{GENERATED_PREFIX}{one}" for one in SETS)
         raise ConfigError(f"No data set {excerpt(name)} is generated. Use one of {known}, or a folder of images.")
-    drawn = np.random.default_rng(DRAWN_WITH).choice(int(np.prod(COUNTS)), sum(IMAGES.values()), replace=False)
+    made = SETS[name]
+    drawn = np.random.default_rng(DRAWN_WITH).choice(made.images, sum(IMAGES.values()), replace=False)
     ends = np.cumsum(list(IMAGES.values()))[:-1]
     splits = {
-        split: _split(split, numbers, LABELS[name])
+        split: _split(split, numbers, made)
         for split, numbers in zip(IMAGES, np.split(drawn.astype(np.int64), ends), strict=True)
     }
-    return dataset_of(name, splits["train"].classes, splits, asked)
+    return dataset_of(name, made.classes, splits, asked)
 
 
-def _split(name: str, numbers: NDArray[np.int64], label_of: Callable[[Sprite], int]) -> Split:
+def _split(name: str, numbers: NDArray[np.int64], made: Generated) -> Split:
     return Split(
         name=name,
-        classes=tuple(f"{number:02d}" for number in range(CLASSES)),
-        labels=np.array([label_of(sprite_numbered(int(number))) for number in numbers], np.int64),
-        origins=tuple(f"sprite {number}" for number in numbers.tolist()),
-        read=Drawn(numbers),
+        classes=made.classes,
+        labels=np.array([made.label(number) for number in numbers.tolist()], np.int64),
+        origins=tuple(f"{made.of} {number}" for number in numbers.tolist()),
+        read=Drawn(made.draw, numbers),
     )

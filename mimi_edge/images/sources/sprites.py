@@ -44,12 +44,26 @@ def sprite_numbered(number: int) -> Sprite:
 
 def draw(sprite: Sprite) -> NDArray[np.uint8]:
     """The image [64, 64], 255 inside the shape and 0 outside."""
-    columns, rows = np.meshgrid(np.arange(SIDE) - POSITIONS[sprite.x], np.arange(SIDE) - POSITIONS[sprite.y])
-    turn = ORIENTATIONS[sprite.orientation]
-    size = RADIUS * SCALES[sprite.scale]
+    middle = (POSITIONS[sprite.x], POSITIONS[sprite.y])
+    covered = covers(SHAPES[sprite.shape], SCALES[sprite.scale], ORIENTATIONS[sprite.orientation], *middle)
+    return np.where(covered, np.uint8(255), np.uint8(0))
+
+
+def covers(shape: str, scale: float, turn: float, x: float, y: float) -> NDArray[np.bool_]:
+    """Which pixels [64, 64] lie inside a shape.
+
+    Args:
+        shape: one of `SHAPES`.
+        scale: 1 is the largest of dSprites.
+        turn: in radians.
+        x: of its centre, in pixels from the left.
+        y: in pixels from the top.
+    """
+    columns, rows = np.meshgrid(np.arange(SIDE) - x, np.arange(SIDE) - y)
+    size = RADIUS * scale
     right = (columns * np.cos(turn) + rows * np.sin(turn)) / size
     up = (columns * np.sin(turn) - rows * np.cos(turn)) / size
-    return np.where(_INSIDE[SHAPES[sprite.shape]](right, up), np.uint8(255), np.uint8(0))
+    return _INSIDE[shape](right, up)
 
 
 def _square(right: Coordinates, up: Coordinates) -> NDArray[np.bool_]:

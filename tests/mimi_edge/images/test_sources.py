@@ -14,6 +14,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.events import Event, Note
 from mimi_edge.images.dataset import load_dataset, split_document
 from mimi_edge.images.sources.names import is_named
+from mimi_edge.images.sources.scenes import draw_scene
 from mimi_edge.images.sources.sprites import COUNTS, ORIENTATIONS, POSITIONS, SHAPES, Sprite, draw, sprite_numbered
 from mimi_edge.training.asked_config import data_wherever
 
@@ -120,8 +121,10 @@ def test_a_folder_with_such_a_table_is_told_to_give_the_table(tmp_path: Path) ->
     assert f"--data {path}" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["sprites-location", "sprites-orientation"])
-def test_sprites_are_the_same_for_everybody(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "classes"), [("sprites-location", 16), ("sprites-orientation", 16), ("sprites-count", 8)]
+)
+def test_sprites_are_the_same_for_everybody(name: str, classes: int) -> None:
     dataset = load_dataset(f"generated:{name}", seed=5)
     assert is_named(f"generated:{name}")
     assert {split: len(images) for split, images in dataset.splits.items()} == {"train": 800, "val": 200, "test": 2000}
@@ -129,14 +132,16 @@ def test_sprites_are_the_same_for_everybody(name: str) -> None:
     origins = [origin for split in dataset.splits.values() for origin in split.origins]
     assert len(set(origins)) == len(origins)
     for split in dataset.splits.values():
-        assert set(split.labels.tolist()) == set(range(16))
+        assert set(split.labels.tolist()) == set(range(classes))
     assert load_dataset(f"generated:{name}", seed=0, split=split_document(dataset)).classes == dataset.classes
     with pytest.raises(ConfigError, match="not that of generated:sprites"):
         load_dataset(f"generated:{name}", seed=0, split=split_document(load_dataset("builtin:digits", seed=0)))
 
 
 def test_other_names_are_answered_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="generated:sprites-location, generated:sprites-orientation"):
+    with pytest.raises(
+        ConfigError, match="generated:sprites-location, generated:sprites-orientation, generated:sprites-count"
+    ):
         load_dataset("generated:circles", seed=0)
 
 
@@ -192,6 +197,27 @@ def test_labels_are_what_is_seen() -> None:
         assert abs(middle - POSITIONS[sprite.x]) < 4
         assert location.splits["val"].labels[index] == sprite.x // 2
         assert turned.splits["val"].labels[index] == math.floor(sprite.orientation * 16 / 40)
+
+
+def test_a_scene_has_as_many_sprites_as_its_class_says() -> None:
+    images = load_dataset("generated:sprites-count", seed=0).splits["val"]
+    seen = [np.asarray(images.image(index))[..., 0] > 0 for index in range(60)]
+    assert [images.classes[label] for label in images.labels[:60]] == [str(pieces(one)) for one in seen]
+    areas = {count: [int(draw_scene(number).sum()) for number in range(count - 1, 200, 8)] for count in (3, 8)}
+    assert max(areas[3]) > min(areas[8]), "the white area gives the number away"
+
+
+def pieces(white: np.ndarray) -> int:
+    """How many parts hang together, corners included."""
+    left, found = set(zip(*np.nonzero(white), strict=True)), 0
+    while left:
+        found, edge = found + 1, [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            around = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)} & left
+            left -= around
+            edge += around
+    return found
 
 
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
