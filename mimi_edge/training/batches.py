@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.ranks import agreed, rows_of, summed
 from mimi_edge.training.read_ahead import Index, ReadAhead
+from mimi_edge.training.rows import Rows
 
 GPU_SHARE = 0.4
 """Of a GPU's free memory, that the images of a split may take; what needs more is brought there batch by batch."""
@@ -32,11 +33,11 @@ class Place:
 class Parts(Protocol):
     """Random parts of images, which place and seed alone decide."""
 
-    def coming(self, batches: Iterable[Tensor], first: Place) -> None:
-        """Says which batches, int64 [B] each, steps will ask for from a place on."""
+    def coming(self, batches: Iterable[tuple[Tensor, Rows]], first: Place) -> None:
+        """Says which images, int64 [b], of which rows steps will ask for from a place on, batch by batch."""
 
-    def at(self, index: Tensor, place: Place) -> Tensor:
-        """Parts, uint8 [B, 3, H, W] on the device, of images int64 [B]."""
+    def at(self, index: Tensor, rows: Rows, place: Place) -> Tensor:
+        """Parts, uint8 [b, 3, H, W] on the device, of images int64 [b] that are these rows of a batch."""
         ...
 
 
@@ -66,16 +67,18 @@ class DeviceImages:
         if isinstance(self.images, ReadAhead):
             self.images.coming(batches)
 
-    def will_vary(self, batches: Sequence[Tensor], first: Place) -> None:
-        """Says what steps will ask for from a place on."""
+    def will_vary(self, batches: Iterable[tuple[Tensor, Rows]], first: Place) -> None:
+        """Says which batches, int64 [B], steps will ask for from a place on, and which rows of them."""
+        wanted = [(rows.of_batch(index), rows) for index, rows in batches]
         if self.parts is not None:
-            self.parts.coming(batches, first)
+            self.parts.coming(wanted, first)
         else:
-            self.will_give(batches)
+            self.will_give(index for index, _ in wanted)
 
-    def at(self, index: Tensor, place: Place) -> Tensor:
-        """What a step sees of images int64 [B], before they are varied on the device: uint8 [B, 3, H, W]."""
-        return self.images[index] if self.parts is None else self.parts.at(index, place)
+    def at(self, index: Tensor, rows: Rows, place: Place) -> Tensor:
+        """What a step sees of rows of a batch int64 [B], before they are varied on the device: uint8 [b, 3, H, W]."""
+        wanted = rows.of_batch(index)
+        return self.images[wanted] if self.parts is None else self.parts.at(wanted, rows, place)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the backbone wants, float32 [B, 3, H, W], of uint8 pixels of that shape."""

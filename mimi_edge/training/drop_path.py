@@ -78,6 +78,5 @@ def _dropped(
 
 def _own(share: Share, rows: int, generator: torch.Generator) -> Tensor:
     """A chance for each row [rows] of what a pass sees, of those drawn for the whole batch; images may have several."""
-    begin, end, _ = share.rows.indices(share.of)
-    each = rows // (end - begin)
-    return torch.rand(share.of * each, generator=generator)[begin * each : end * each]
+    each = rows // len(share.rows.numbers)
+    return share.rows.of_batch(torch.rand((share.rows.of, each), generator=generator)).flatten()

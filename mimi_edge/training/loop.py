@@ -24,6 +24,7 @@ from mimi_edge.training.drop_path import dropping_paths
 from mimi_edge.training.early_end import is_out_of_patience
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.ranks import LossOf, Share, adding_gradients_of, rank, rows_of, share_of, summed
+from mimi_edge.training.rows import Rows
 
 WARM_UP_SHARE = 0.05
 REPORT_SECONDS = 0.5
@@ -186,30 +187,35 @@ def batch_loss(
     share: Share | None = None,
 ) -> Tensor:
     """Cross-entropy of one batch, or of a share of it, which then counts as much as it is large."""
-    rows = slice(None) if share is None else share.rows
+    rows = Rows.all_of(len(index)) if share is None else share.rows
     if inputs.prefix is not None:
-        index = index[rows]
+        index = rows.of_batch(index)
         with inputs.autocast:
             logits = model.run_from(inputs.prefix.tokens[index], inputs.prefix.start)
         targets = inputs.train.labels[index]
     else:
-        # All of the batch, wherever it is shared: images are mixed with others, and chance is that of the batch.
-        pixels, targets = _varied(inputs.train, index, config, place, model.head.out_features)
+        pixels, targets = _varied(inputs.train, index, config, place, model.head.out_features, rows)
         with inputs.autocast:
-            logits = model(inputs.train.normalised(pixels[rows]))
-        targets = targets[rows]
+            logits = model(inputs.train.normalised(pixels))
     loss = functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
     return loss if share is None or share.factor is None else loss * share.factor
 
 
 def _varied(
-    images: DeviceImages, index: Tensor, config: TrainingConfig, place: Place, classes: int
+    images: DeviceImages, index: Tensor, config: TrainingConfig, place: Place, classes: int, rows: Rows
 ) -> tuple[Tensor, Tensor]:
-    """Pixels [B, 3, H, W] of 0..255, and their targets: labels [B], or shares of classes [B, C] where it mixes."""
-    pixels, labels = augmented(images.at(index, place), config.augment, config.seed, place), images.labels[index]
+    """Pixels [b, 3, H, W] of 0..255, and their targets: labels [b], or shares of classes [b, C] where it mixes."""
+    seen = _rows_seen(rows, config)
+    pixels = augmented(images.at(index, seen, place), config.augment, config.seed, place, seen)
+    labels = images.labels[seen.of_batch(index)]
     if not (mixing := _mixing(config)):
         return pixels, labels
-    return mixed(pixels, functional.one_hot(labels, classes).float(), mixing, config.seed, place)
+    return mixed(pixels, functional.one_hot(labels, classes).float(), mixing, config.seed, place, rows)
+
+
+def _rows_seen(rows: Rows, config: TrainingConfig) -> Rows:
+    """The images that some rows are made of: themselves, and those that they are mixed with."""
+    return rows.with_mirrored() if _mixing(config) else rows
 
 
 def _mixing(config: TrainingConfig) -> Mixing:
@@ -239,7 +245,8 @@ def train_round(
             progress.loss = EpochLoss(torch.zeros((), device=device))
         order = training_order(inputs.train, config.seed, begin, balance=config.balance).to(device)
         if inputs.prefix is None:
-            inputs.train.will_vary(order.split(config.batch_size)[begin.step :], begin)
+            to_come = order.split(config.batch_size)[begin.step :]
+            inputs.train.will_vary([(one, _rows_seen(share_of(len(one)).rows, config)) for one in to_come], begin)
         for step in range(begin.step, batches):
             here = Place(begin.round, begin.epoch, step)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]

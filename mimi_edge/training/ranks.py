@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mimi_edge.errors import LostRankError, MimiEdgeError
 from mimi_edge.tasks.stores import Floats
+from mimi_edge.training.rows import Rows
 from mimi_edge.training.torchrun import Rank, this_rank
 
 LONGEST_WAIT = timedelta(days=1)
@@ -43,13 +44,11 @@ class Share:
 
     Attributes:
         rows: of the batch; where there are fewer images than processes, some have one that does not count.
-        of: how many images the batch has.
         factor: that the mean loss of the rows is multiplied by, so that the mean over processes is that of the batch;
             None for a process alone, whose rows are all.
     """
 
-    rows: slice
-    of: int
+    rows: Rows
     factor: float | None = None
 
 
@@ -172,10 +171,9 @@ def rows_of(count: int) -> range:
 def share_of(count: int) -> Share:
     """Which images of a batch are this process's, and how much they count."""
     if rank().is_alone:
-        return Share(slice(None), count)
+        return Share(Rows.all_of(count))
     rows = rows_of(count)
-    begin, end = (rows.start, rows.stop) if rows else (0, 1)
-    return Share(slice(begin, end), count, len(rows) * rank().size / count)
+    return Share(Rows(tuple(rows) or (0,), count), len(rows) * rank().size / count)
 
 
 class _Passes(nn.Module):

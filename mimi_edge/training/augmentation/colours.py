@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from mimi_edge.training.augmentation.chance import Chance
 
-def jittered(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+
+def jittered(pixels: Tensor, strength: float, chance: Chance) -> Tensor:
     """Multiplies each image's brightness, contrast and saturation, in this order, by 1 - strength to 1 + strength.
 
     Args:
         pixels: uint8 [B, 3, H, W].
         strength: 0 changes nothing, 1 may take all away.
-        generator: of what is drawn.
+        chance: of these images.
     """
-    factors = 1 + strength * (2 * torch.rand((3, len(pixels), 1, 1, 1), generator=generator) - 1)
+    factors = 1 + strength * (2 * chance.shares(3)[..., None, None, None] - 1)
     brightness, contrast, saturation = factors.to(pixels.device)
     made = (pixels.float() * brightness).clamp(0, 255)
     grey = functional.rgb_to_grayscale(made).mean((1, 2, 3), keepdim=True)

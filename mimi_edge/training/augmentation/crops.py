@@ -6,21 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mimi_edge.training.augmentation.chance import Chance
 from mimi_edge.training.augmentation.rectangles import rectangles
 
 ASPECT = 4 / 3
 """Crops are at most so many times as wide as high, or as high as wide."""
 
 
-def cropped(pixels: Tensor, least_area: float, generator: torch.Generator) -> Tensor:
+def cropped(pixels: Tensor, least_area: float, chance: Chance) -> Tensor:
     """Replaces each image by a part of itself.
 
     Args:
         pixels: uint8 [B, 3, H, W].
         least_area: of a part, as a share of the image; the most is all of it.
-        generator: of what is drawn.
+        chance: of these images.
     """
-    height, width, down, right = rectangles(len(pixels), (least_area, 1), ASPECT, generator)
+    height, width, down, right = rectangles(chance, (least_area, 1), ASPECT)
     theta = torch.zeros(len(pixels), 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = width, (2 * right - 1) * (1 - width)
     theta[:, 1, 1], theta[:, 1, 2] = height, (2 * down - 1) * (1 - height)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mimi_edge.training.augmentation.chance import Chance
 from mimi_edge.training.augmentation.rectangles import rectangles
 
 AREAS = (0.02, 1 / 3)
@@ -13,17 +14,17 @@ ASPECT = 10 / 3
 """It is at most so many times as wide as high, or as high as wide."""
 
 
-def erased(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def erased(pixels: Tensor, share: float, chance: Chance) -> Tensor:
     """Fills a rectangle of some images with noise.
 
     Args:
         pixels: uint8 [B, 3, H, W].
         share: of the images that lose a part, on average.
-        generator: of what is drawn.
+        chance: of these images.
     """
-    chosen = (torch.rand(len(pixels), generator=generator) < share).nonzero()[:, 0]
-    height, width, down, right = rectangles(len(chosen), AREAS, ASPECT, generator)
-    noise = torch.randint(0, 256, (len(chosen), *pixels.shape[1:]), dtype=torch.uint8, generator=generator)
+    chosen, of_chosen = chance.some(share)
+    height, width, down, right = rectangles(of_chosen, AREAS, ASPECT)
+    noise = of_chosen.noise(*pixels.shape[1:])
     rows = _between(pixels.shape[-2], down * (1 - height), height)
     columns = _between(pixels.shape[-1], right * (1 - width), width)
     where = (rows[:, :, None] & columns[:, None, :])[:, None].to(pixels.device)

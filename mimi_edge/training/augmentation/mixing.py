@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mimi_edge.training.batches import Place, seed_for
+from mimi_edge.training.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,35 @@ class Mixing:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def mixed(pixels: Tensor, targets: Tensor, mixing: Mixing, seed: int, place: Place) -> tuple[Tensor, Tensor]:
+def mixed(
+    pixels: Tensor, targets: Tensor, mixing: Mixing, seed: int, place: Place, rows: Rows | None = None
+) -> tuple[Tensor, Tensor]:
     """Mixes each image with the one at the same place from the end, one share for the whole batch.
 
     Args:
-        pixels: uint8 [B, 3, H, W].
-        targets: float32 [B, C], each row's sum 1.
+        pixels: uint8 [b, 3, H, W] of `rows.with_mirrored()`.
+        targets: float32 [b, C] of the same images, each row's sum 1.
         mixing: which, and how strongly.
         seed: of the run.
         place: of the step.
+        rows: n of the batch that are wanted; None for all.
 
     Returns:
-        float32 [B, 3, H, W] of 0..255, and float32 [B, C].
+        float32 [n, 3, H, W] of 0..255, and float32 [n, C].
     """
+    rows = rows or Rows.all_of(len(pixels))
+    here = rows.with_mirrored()
+    pixels, others = here.picked(pixels, rows.numbers), here.picked(pixels, rows.mirrored)
+    targets, other_targets = here.picked(targets, rows.numbers), here.picked(targets, rows.mirrored)
     random = np.random.default_rng(seed_for(seed, "mix", place.round, place.epoch, place.step))
     is_cut = mixing.mixup == 0 or (mixing.cutmix > 0 and random.random() < 0.5)
     alpha = mixing.cutmix if is_cut else mixing.mixup
-    kept, others = float(random.beta(alpha, alpha)), pixels.flip(0).float()
+    kept = float(random.beta(alpha, alpha))
     if is_cut:
         made, kept = _with_a_patch(pixels.float(), others, kept, random)
     else:
-        made = pixels.float().mul_(kept).add_(others, alpha=1 - kept)
-    return made, targets * kept + targets.flip(0) * (1 - kept)
+        made = pixels.float().mul_(kept).add_(others.float(), alpha=1 - kept)
+    return made, targets * kept + other_targets * (1 - kept)
 
 
 def _with_a_patch(pixels: Tensor, others: Tensor, kept: float, random: np.random.Generator) -> tuple[Tensor, float]:

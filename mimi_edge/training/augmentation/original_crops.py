@@ -15,6 +15,7 @@ from mimi_edge.images.on_demand import OnDemand
 from mimi_edge.training.augmentation.crops import ASPECT
 from mimi_edge.training.batches import Place, generator_for
 from mimi_edge.training.read_ahead import Bringer
+from mimi_edge.training.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class _Wanted:
     """The parts of some images at one place of a run."""
 
     positions: tuple[int, ...]
+    rows: Rows
     place: Place
 
 
@@ -42,21 +44,21 @@ class OriginalCrops:
         self._originals, self._least_area, self._seed = originals, least_area, seed
         self._bringer = Bringer[_Wanted](self._read, device)
 
-    def coming(self, batches: Iterable[Tensor], first: Place) -> None:
-        """Says which batches, int64 [B] each, an epoch is going to ask for from a place on."""
+    def coming(self, batches: Iterable[tuple[Tensor, Rows]], first: Place) -> None:
+        """Says which images, int64 [b], of which rows an epoch is going to ask for from a place on, batch by batch."""
         self._bringer.coming(
-            _Wanted(tuple(index.tolist()), Place(first.round, first.epoch, first.step + number))
-            for number, index in enumerate(batches)
+            _Wanted(tuple(index.tolist()), rows, Place(first.round, first.epoch, first.step + number))
+            for number, (index, rows) in enumerate(batches)
         )
 
-    def at(self, index: Tensor, place: Place) -> Tensor:
-        """Parts, uint8 [B, 3, H, W], of images int64 [B]."""
-        return self._bringer.bring(_Wanted(tuple(index.tolist()), place))
+    def at(self, index: Tensor, rows: Rows, place: Place) -> Tensor:
+        """Parts, uint8 [b, 3, H, W], of images int64 [b] that are these rows of a batch."""
+        return self._bringer.bring(_Wanted(tuple(index.tolist()), rows, place))
 
     def _read(self, wanted: _Wanted) -> Tensor:
         place, positions = wanted.place, wanted.positions
         generator = generator_for(self._seed, "original crops", place.round, place.epoch, place.step)
-        drawn = torch.rand((len(positions), 4), generator=generator).tolist()
+        drawn = wanted.rows.of_batch(torch.rand((wanted.rows.of, 4), generator=generator)).tolist()
         size = self._originals.preprocessing.size
         parts = [partial(part_of, tuple(one), self._least_area, size.width / size.height) for one in drawn]
         return torch.from_numpy(self._originals.parts(positions, parts))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
+
+from mimi_edge.training.augmentation.chance import Chance
 
 OPERATIONS_EACH = 2
 """N: how many operations an image goes through."""
@@ -47,19 +48,19 @@ STRENGTHENED: dict[str, Operation] = {
 _ALL = tuple(SIGNED | STRENGTHENED)
 
 
-def rand_augmented(pixels: Tensor, magnitude: float, generator: torch.Generator) -> Tensor:
+def rand_augmented(pixels: Tensor, magnitude: float, chance: Chance) -> Tensor:
     """Does `OPERATIONS_EACH` operations to each image, of all alike probable.
 
     Args:
         pixels: uint8 [B, 3, H, W].
         magnitude: M, from 0 to `HIGHEST`.
-        generator: of what is drawn.
+        chance: of these images.
     """
     amount = magnitude / HIGHEST
     made = pixels.clone()
     for _ in range(OPERATIONS_EACH):
-        drawn = torch.randint(len(_ALL), (len(pixels),), generator=generator)
-        negative = torch.rand(len(pixels), generator=generator) < 0.5
+        drawn = chance.whole_numbers(0, len(_ALL))
+        negative = chance.shares() < 0.5
         for number, name in enumerate(_ALL):
             for sign, chosen in ((1, ~negative), (-1, negative)):
                 index = ((drawn == number) & chosen).nonzero()[:, 0].to(pixels.device)

@@ -6,18 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from ranks_script import TRAININGS, config_of
+from training_samples import small_config
 
 import mimi_edge
 from mimi_edge.errors import ConfigError
+from mimi_edge.images.on_demand import OnDemand
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import decode_tensors
-from mimi_edge.training import devices, ranks
+from mimi_edge.training import devices, loop, ranks
+from mimi_edge.training.rows import Rows
 from mimi_edge.training.runs import run_training
 from mimi_edge.training.torchrun import Rank, require_alone, this_rank
 
@@ -83,7 +88,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
     with ranks.joined() as here:
         assert here.is_alone
     share = ranks.share_of(7)
-    assert (list(range(7))[share.rows], share.factor) == (list(range(7)), None)
+    assert (share.rows, share.factor) == (Rows.all_of(7), None)
     assert ranks.any_says(True)
     assert not ranks.any_says(False)
 
@@ -97,8 +102,29 @@ def test_shares_are_all_of_a_batch_and_count_as_much_as_they_are_large(monkeypat
         assert [row for rows, _ in shares for row in rows] == list(range(count))
         assert sum(share.factor for _, share in shares) / 3 == pytest.approx(1)
         for rows, share in shares:
-            assert len(range(count)[share.rows]) == max(1, len(rows))
+            assert (len(share.rows.numbers), share.rows.of) == (max(1, len(rows)), count)
             assert share.factor == pytest.approx(3 * len(rows) / count)
+
+
+@pytest.mark.parametrize(("mixup", "images"), [(0.0, 2), (0.4, 4)])
+def test_a_process_decodes_its_own_images_and_those_they_are_mixed_with(
+    mixup: float, images: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the second of four, of batches of eight; while it trains, for whoever evaluates has other rows."""
+    config = small_config(pictures, images="files", batch_size=8, epochs=1, augment="flip", mixup=mixup)
+    second = ranks.Share(Rows((2, 3), 8), 1.0)
+    decoded: list[int] = []
+    reading = OnDemand.decoded
+
+    def counted(self: OnDemand, positions: Sequence[int]) -> NDArray[np.uint8]:
+        if self.split.name == "train":
+            decoded.append(len(positions))
+        return reading(self, positions)
+
+    monkeypatch.setattr(OnDemand, "decoded", counted)
+    monkeypatch.setattr(loop, "share_of", lambda _: second)
+    run_training(config, tmp_path / "run")
+    assert set(decoded) == {images}
 
 
 def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

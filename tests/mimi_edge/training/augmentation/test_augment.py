@@ -13,6 +13,7 @@ from mimi_edge.training.augmentation.kinds import KINDS, ORIGINAL_CROP, Kind, au
 from mimi_edge.training.augmentation.mixing import Mixing, mixed
 from mimi_edge.training.augmentation.randaugment import SIGNED, STRENGTHENED
 from mimi_edge.training.batches import Place
+from mimi_edge.training.rows import Rows
 
 SIDE = 32
 HERE = Place(1, 2, 3)
@@ -41,6 +42,22 @@ def test_augmentation_depends_on_the_place_and_the_seed_alone(kinds: str) -> Non
     assert torch.equal(images, before)
     for other in (augmented(images, kinds, 8, HERE), *(augmented(images, kinds, 7, place) for place in PLACES)):
         assert not torch.equal(made, other)
+
+
+@pytest.mark.parametrize("rows", [Rows(tuple(range(11, 30)), 40), Rows((0, 7, 39), 40)])
+@pytest.mark.parametrize("kinds", [*DONE_BY, "+".join(DONE_BY)])
+def test_some_rows_vary_as_they_do_in_their_batch(kinds: str, rows: Rows) -> None:
+    whole = augmented(pixels(), kinds, 7, HERE)
+    assert torch.equal(augmented(rows.of_batch(pixels()), kinds, 7, HERE, rows), rows.of_batch(whole))
+
+
+@pytest.mark.parametrize("mixing", [Mixing(mixup=0.8), Mixing(cutmix=1.0)])
+@pytest.mark.parametrize("own", [Rows((0, 1, 2), 8), Rows((2, 3, 4), 8), Rows((7,), 8)])
+def test_some_rows_are_mixed_as_they_are_in_their_batch(own: Rows, mixing: Mixing) -> None:
+    images, targets = pixels(8), some_targets(8)
+    seen = own.with_mirrored()
+    made = mixed(seen.of_batch(images), seen.of_batch(targets), mixing, 0, HERE, own)
+    assert all(map(torch.equal, made, map(own.of_batch, mixed(images, targets, mixing, 0, HERE))))
 
 
 @pytest.mark.parametrize("kinds", DONE_BY)

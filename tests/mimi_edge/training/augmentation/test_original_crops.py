@@ -21,8 +21,10 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.training.augmentation.crops import ASPECT
 from mimi_edge.training.augmentation.original_crops import OriginalCrops, part_of
 from mimi_edge.training.batches import Place
+from mimi_edge.training.rows import Rows
 from mimi_edge.training.runs import resume_training, run_training
 
+ALL = Rows.all_of(12)
 CPU, HERE = torch.device("cpu"), Place(1, 2, 3)
 HALF = (0.5, 0.5, 0.5)
 SIZE = ImageSize(24, 40)
@@ -66,22 +68,24 @@ def test_parts_are_as_sharp_as_the_original(tmp_path: Path) -> None:
         Image.fromarray(stripes).save(file)
     whole = decode_dataset(load_dataset(str(folder), seed=0), PREPROCESSING)["train"].images
     index = torch.arange(12)
-    parts = crops_of(folder, least_area=0.01).at(index, HERE)
+    parts = crops_of(folder, least_area=0.01).at(index, ALL, HERE)
     assert parts.shape == (12, 3, *SIZE)
     assert whole.std(axis=(1, 2)).max() < 10
     assert parts.float().std(dim=(2, 3)).max() > 60
 
 
 def test_place_and_seed_alone_decide_whether_said_before_or_not(pictures: Path) -> None:
-    batches = torch.randperm(24, generator=torch.Generator().manual_seed(0)).split(8)
+    batches, every = torch.randperm(24, generator=torch.Generator().manual_seed(0)).split(8), Rows.all_of(8)
     alone, ahead = crops_of(pictures), crops_of(pictures, images="files")
-    ahead.coming(batches, Place(1, 2, 3))
-    made = [ahead.at(index, Place(1, 2, 3 + number)) for number, index in enumerate(batches)]
+    ahead.coming([(index, every) for index in batches], Place(1, 2, 3))
+    made = [ahead.at(index, every, Place(1, 2, 3 + number)) for number, index in enumerate(batches)]
     for number in (2, 0, 1):
-        assert torch.equal(alone.at(batches[number], Place(1, 2, 3 + number)), made[number])
+        assert torch.equal(alone.at(batches[number], every, Place(1, 2, 3 + number)), made[number])
     for other in (Place(0, 2, 3), Place(1, 0, 3), Place(1, 2, 0)):
-        assert not torch.equal(alone.at(batches[0], other), made[0])
-    assert not torch.equal(crops_of(pictures, seed=1).at(batches[0], HERE), made[0])
+        assert not torch.equal(alone.at(batches[0], every, other), made[0])
+    assert not torch.equal(crops_of(pictures, seed=1).at(batches[0], every, HERE), made[0])
+    some = Rows((2, 3, 7), 8)
+    assert torch.equal(alone.at(some.of_batch(batches[0]), some, HERE), some.of_batch(made[0]))
 
 
 def test_images_that_were_left_out_are_not_counted(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_an_image_that_breaks_meanwhile_is_named(tmp_path: Path) -> None:
     broken = min((folder / "train").rglob("*.png"))
     broken.write_bytes(b"no image")
     with pytest.raises(ConfigError, match=f"{broken.name} could be used when the run began, and cannot any more"):
-        crops.at(torch.arange(12), HERE)
+        crops.at(torch.arange(12), ALL, HERE)
 
 
 def test_a_run_goes_on_with_the_same_bytes_wherever_images_are_kept(pictures: Path, tmp_path: Path) -> None:
