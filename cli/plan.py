@@ -52,6 +52,7 @@ def _document(plan: Plan) -> dict[str, Any]:
             for training in plan.trainings
         ],
         "images_per_s": round(plan.images_per_s, 1),
+        "decoded_per_s": None if plan.decoded_per_s is None else round(plan.decoded_per_s, 1),
         "seconds": round(plan.seconds, 1),
     }
 
@@ -75,6 +76,8 @@ def _show(plan: Plan) -> None:
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
     if config.max_minutes is not None and plan.seconds > config.max_minutes * 60:
         ends["too long"] = f"--max-minutes {config.max_minutes:g} will leave fewer epochs, and meet the budget"
+    if plan.decoded_per_s is not None:
+        ends["decoding"] = f"each image in every epoch, about {plan.decoded_per_s:.3g} images/s, counted in the time"
     show_facts(
         "What it stands on",
         {

@@ -10,7 +10,10 @@ import torch
 
 from mimi_edge.budgets import Budget, Cost, largest_that_fits
 from mimi_edge.events import Listener, Note, silent
+from mimi_edge.images.fitted import fitted_images, usable_threads
+from mimi_edge.images.free_room import FILES
 from mimi_edge.sites import Neurons
+from mimi_edge.training.augmentation.kinds import original_crop_in
 from mimi_edge.training.batches import DeviceImages, Place
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.devices import autocast, chosen_device
@@ -19,6 +22,7 @@ from mimi_edge.training.loop import RoundInputs, make_optimizer, training_step
 from mimi_edge.training.prepared_run import Prepared, prepare
 
 TIMED_STEPS = 3
+TIMED_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,15 @@ class Plan:
         prepared: what it would start from.
         trainings: in their order.
         images_per_s: of training at the largest size, from a few timed steps.
-        seconds: that all steps would take at that speed.
+        seconds: that all steps would take at that speed, with the decoding for which they wait.
+        decoded_per_s: images, where each is decoded anew in every epoch; else None.
     """
 
     prepared: Prepared
     trainings: tuple[PlannedTraining, ...]
     images_per_s: float
     seconds: float
+    decoded_per_s: float | None = None
 
 
 def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Plan:
@@ -67,7 +73,28 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
     listener(Note("Timing a few steps at the largest size."))
     speed = _images_per_s(prepared)
     images = len(prepared.dataset.splits["train"]) * sum(training.epochs for training in trainings)
-    return Plan(prepared, trainings, speed, images / speed)
+    if not _decodes_in_every_epoch(config):
+        return Plan(prepared, trainings, speed, images / speed)
+    decoded = _decoded_per_s(prepared)
+    return Plan(prepared, trainings, speed, images * _seconds_for_each(config, speed, decoded), decoded)
+
+
+def _decodes_in_every_epoch(config: TrainingConfig) -> bool:
+    return config.images == FILES or original_crop_in(config.augment) is not None
+
+
+def _decoded_per_s(prepared: Prepared) -> float:
+    """Images that the threads of this process decode in a second, damaged ones included."""
+    some = prepared.dataset.splits["train"].some(TIMED_IMAGES)
+    started = time.perf_counter()
+    count = sum(1 for _ in fitted_images(some, prepared.backbone.preprocessing, usable_threads()))
+    return count / (time.perf_counter() - started)
+
+
+def _seconds_for_each(config: TrainingConfig, trained_per_s: float, decoded_per_s: float) -> float:
+    """Of an image: on a GPU while others are decoded, on a CPU by the processors that decode, too."""
+    trained, decoded = 1 / trained_per_s, 1 / decoded_per_s
+    return trained + decoded if chosen_device(config.device).type == "cpu" else max(trained, decoded)
 
 
 def _trainings(prepared: Prepared) -> list[PlannedTraining]:

@@ -33,7 +33,7 @@ from mimi_edge.sites import Neurons
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy, Task, decode_tensors
 from mimi_edge.texts import json_text
-from mimi_edge.training.augmentation.kinds import ORIGINAL_CROP, augment_kinds
+from mimi_edge.training.augmentation.kinds import original_crop_in
 from mimi_edge.training.augmentation.original_crops import OriginalCrops
 from mimi_edge.training.batches import DeviceImages, Place, PrefixTokens, on_device, prefix_tokens, training_order
 from mimi_edge.training.checkpoints import load_checkpoint
@@ -266,7 +266,7 @@ def _images_on_device(
 ) -> dict[str, DeviceImages]:
     config, preprocessing = prepared.config, prepared.backbone.preprocessing
     images = {name: on_device(split, preprocessing, device) for name, split in decoded.items()}
-    crop = next((kind for kind in augment_kinds(config.augment) if kind.name == ORIGINAL_CROP), None)
+    crop = original_crop_in(config.augment)
     if crop is not None and (originals := decoded["train"].originals(preprocessing)) is not None:
         parts = OriginalCrops(originals, crop.strength, config.seed, device)
         images["train"] = replace(images["train"], parts=parts)

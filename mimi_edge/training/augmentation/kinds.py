@@ -53,6 +53,11 @@ class Kind:
     strength: float = 0
 
 
+def original_crop_in(text: str) -> Kind | None:
+    """The kind that decodes each image anew for every step, if such a text asks for it."""
+    return next((kind for kind in augment_kinds(text) if kind.name == ORIGINAL_CROP), None)
+
+
 def augment_kinds(text: str) -> tuple[Kind, ...]:
     """The kinds that a text without faults asks for, in the order in which they are done."""
     asked = {} if text == NONE else dict(map(_parts, text.split("+")))
