@@ -81,7 +81,7 @@ def to_half(
     if precision is Precision.FP32:
         return ()
     if precision not in HALVES:
-        raise ConfigError(f"Half precision is fp16 or bf16; got {precision.value}. INT8 comes from quantise().")
+        raise ConfigError(f"Half precision is fp16 or bf16; got {precision.value}. INT8 comes from quantised_model().")
     infer_types(model)
     half = HALVES[precision]
     constant = constant_nodes(model.graph)

@@ -108,44 +108,6 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def quantise(
-    graph: Path,
-    out: Path,
-    images: Floats,
-    *,
-    rest: Precision = Precision.FP16,
-    keep: Collection[str] = (),
-    feeds: Feeds | None = None,
-    listener: Listener = silent,
-) -> QuantisedLayers:
-    """Writes the INT8 form of an fp32 graph beside it.
-
-    The new graph takes its weights from the files that the old one takes them from.
-
-    Args:
-        graph: of which to make one; it stays as it is.
-        out: file to write, in the same folder.
-        images: normalised training images, float32 [n, 3, H, W]; a few hundred will do.
-        rest: what everything else computes in: fp32, fp16 or bf16.
-        keep: values that `rest` cannot hold, as for `to_half`.
-        feeds: the graph's other inputs, as for `value_ranges`.
-        listener: hears how far it is.
-
-    Raises:
-        ConfigError: there are no images, nothing to quantise, or the files would not lie together.
-        ArtifactError: the graph is damaged.
-        MimiEdgeError: ONNX Runtime is not installed.
-        OSError: the disk is full.
-    """
-    from mimi_edge.export.graph_files import save_graph
-
-    if out.resolve().parent != graph.resolve().parent:
-        raise ConfigError(f"{out} must lie in one folder with {graph}, whose weights it uses; expected {graph.parent}.")
-    model, layers = quantised_model(graph, images, rest=rest, keep=keep, feeds=feeds, listener=listener)
-    save_graph(model, out)
-    return layers
-
-
 def quantised_model(
     graph: Path,
     images: Floats,
@@ -155,7 +117,21 @@ def quantised_model(
     feeds: Feeds | None = None,
     listener: Listener = silent,
 ) -> tuple[ir.Model, QuantisedLayers]:
-    """Makes the INT8 form of an fp32 graph in memory; arguments and errors are those of `quantise`."""
+    """Makes the INT8 form of an fp32 graph in memory, with the weights that the graph takes from its files.
+
+    Args:
+        graph: of which to make one; it stays as it is.
+        images: normalised training images, float32 [n, 3, H, W]; a few hundred will do.
+        rest: what everything else computes in: fp32, fp16 or bf16.
+        keep: values that `rest` cannot hold, as for `to_half`.
+        feeds: the graph's other inputs, as of `Look`.
+        listener: hears how far it is.
+
+    Raises:
+        ConfigError: there are no images, or nothing to quantise.
+        ArtifactError: the graph is damaged.
+        MimiEdgeError: ONNX Runtime is not installed.
+    """
     from mimi_edge.export.precision.half import to_half
 
     if not len(images):

@@ -68,20 +68,6 @@ class Ranges:
     images: int
 
 
-def value_ranges(
-    graph: Path,
-    images: Floats,
-    *,
-    feeds: Feeds | None = None,
-    threads: int | None = None,
-    batch: int = BATCH,
-    listener: Listener = silent,
-) -> dict[str, float]:
-    """The largest absolute value that each float value of an fp32 graph takes on some images; see `find_ranges`."""
-    look = Look(images, feeds or {})
-    return dict(find_ranges(graph, [look], threads=threads, batch=batch, listener=listener).largest)
-
-
 def find_ranges(
     graph: Path,
     looks: Sequence[Look],

@@ -147,14 +147,6 @@ class Executor(Owner):
             # The ordinary run just before is needed: TensorRT finishes its preparations for new addresses in it.
             self._keep_graph(call, context)
 
-    def enqueue(self, call: Call) -> None:
-        """Starts the call on the stream without any graph.
-
-        Raises:
-            MimiEdgeError: TensorRT refuses it.
-        """
-        self._enqueue(self._prepared(call))
-
     def wait(self) -> None:
         """Waits until everything on the stream is done.
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from mimi_edge.choices import Backend, Precision, Strategy
-from mimi_edge.documents import DocumentKind, document_bytes, raw_document, typed_document
+from mimi_edge.documents import DocumentKind, raw_document, typed_document
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.building.requests import CAPABILITY, BatchRange
 from mimi_edge.export.engines.tensorrt.tensors import LARGEST_DIMENSION, EngineTensor
@@ -129,15 +129,6 @@ def sidecar_bytes(sidecar: Sidecar) -> bytes:
     """A sidecar as its file holds it: JSON with sorted keys."""
     text = json.dumps(_document(sidecar), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
-
-
-def read_sidecar(path: Path) -> Sidecar:
-    """Reads a sidecar; the engine is not looked at.
-
-    Raises:
-        ArtifactError: it is missing, damaged or of a newer schema; every fault is listed.
-    """
-    return parse_sidecar(document_bytes(path, KIND), path)
 
 
 def parse_sidecar(content: bytes, path: Path) -> Sidecar:

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.documents import document_bytes
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export.engines.building.requests import BatchRange
 from mimi_edge.export.engines.shelf.sidecars import (
+    KIND,
     Sidecar,
     parse_sidecar,
-    read_sidecar,
     sidecar_bytes,
     sidecar_name,
 )
@@ -176,11 +177,11 @@ def test_nonsense_cannot_be_written_either():
 
 def test_a_missing_or_huge_file_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="No such file"):
-        read_sidecar(tmp_path / "x.json")
+        parse_sidecar(document_bytes(tmp_path / "x.json", KIND), tmp_path / "x.json")
     with (tmp_path / "x.json").open("wb") as opened:
         opened.truncate(10**9)
     with pytest.raises(ArtifactError, match="1,000,000,000 bytes"):
-        read_sidecar(tmp_path / "x.json")
+        parse_sidecar(document_bytes(tmp_path / "x.json", KIND), tmp_path / "x.json")
 
 
 def test_it_lies_beside_its_engine():

@@ -16,9 +16,14 @@ from mimi_edge.export.graphs import describe, load_graph, read_graph_info
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision import ranges as ranges_module
 from mimi_edge.export.precision.half import infer_types, to_half
-from mimi_edge.export.precision.ranges import FP16_LARGEST, Look, find_ranges, overflowing, value_ranges
+from mimi_edge.export.precision.ranges import FP16_LARGEST, Look, find_ranges, overflowing
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
+
+
+def value_ranges(graph, images, *, feeds=None, **options):
+    """The largest absolute values of a graph on some images."""
+    return find_ranges(graph, [Look(images, feeds or {})], **options).largest
 
 
 def _toy(exported, folder, text: str):
