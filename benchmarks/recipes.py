@@ -7,7 +7,6 @@ The file grows as runs end, and the same command goes on where it stopped. Setti
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from growing_csv import GrowingCsv
 
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.choices import Scope
@@ -28,19 +28,8 @@ from mimi_edge.training.reports import TrainingReport
 from mimi_edge.training.runs import run_training
 
 DATASETS = ("builtin:digits", "builtin:fashion")
-COLUMNS = (
-    "data",
-    "budget_mb",
-    "seed",
-    "of_each",
-    "setting",
-    "epochs",
-    "image_passes",
-    "size_bytes",
-    "val",
-    "test",
-    "seconds",
-)
+KEYS = ("data", "budget_mb", "seed", "of_each", "setting")
+VALUES = ("epochs", "image_passes", "size_bytes", "val", "test", "seconds")
 
 
 @dataclass(frozen=True)
@@ -91,12 +80,12 @@ def main() -> None:
     """Takes all runs that the file has not."""
     options = _options()
     torch.set_num_threads(1)
-    done = _done(options.out)
+    lines = GrowingCsv(options.out, KEYS, VALUES)
     for budget_mb, seed, name, data in product(options.budgets_mb, options.seeds, options.settings, options.data):
         config = TrainingConfig(budget_from_units(budget_mb, None), data, epochs=options.epochs, seed=seed)
         key = (data, f"{budget_mb:g}", str(seed), str(options.epochs), name)
-        if key not in done:
-            _add(options.out, _row(key, config, SETTINGS[name]))
+        if not lines.has(key):
+            lines.add(key, _values(config, SETTINGS[name]))
 
 
 def _options() -> argparse.Namespace:
@@ -112,34 +101,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _done(path: Path) -> set[tuple[str, ...]]:
-    if not path.exists():
-        return set()
-    with path.open(newline="") as opened:
-        return {tuple(row[name] for name in COLUMNS[:5]) for row in csv.DictReader(opened)}
-
-
-def _add(path: Path, row: Mapping[str, Any]) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="") as opened:
-        writer = csv.DictWriter(opened, COLUMNS, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _row(key: tuple[str, ...], config: TrainingConfig, setting: Setting) -> dict[str, Any]:
+def _values(config: TrainingConfig, setting: Setting) -> tuple[Any, ...]:
     epochs, trained = _trained(config, setting)
     report = _report(trained, setting)
     images = len(prepare(config).dataset.splits["train"])
-    values = (
+    return (
         " ".join(map(str, epochs)),
         images * sum(epochs),
         report.cost.size_bytes,
         *(f"{report.accuracy[split].accuracy:.4f}" for split in ("val", "test")),
         f"{report.seconds:.0f}",
     )
-    return dict(zip(COLUMNS, (*key, *values), strict=True))
 
 
 def _trained(config: TrainingConfig, setting: Setting) -> tuple[tuple[int, ...], TrainingConfig]:

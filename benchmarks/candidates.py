@@ -1,0 +1,218 @@
+"""What could beat `--method mimi+` at equal bytes and in as many passes over the images: candidates, side by side.
+
+A line of CSV for each run; the file grows as runs end, and the same command goes on where it stopped. Candidates are to
+be judged by the column `val`; `test` is there for what was chosen. Some are options that train has, others are methods
+made of the same parts as ours, which live here alone, and one is another start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from growing_csv import GrowingCsv
+from torch import Tensor
+
+from mimi_edge.choices import MIMI_PLUS
+from mimi_edge.methods.bottlenecks import bottleneck
+from mimi_edge.methods.catalogue import add_method
+from mimi_edge.methods.description import ZEROS, Axis, Description, Normal, StoredTensor, together
+from mimi_edge.methods.edits import Branch, Replace
+from mimi_edge.methods.method import Method
+from mimi_edge.methods.mimi import MimiSettings
+from mimi_edge.methods.network import Layer, Network
+from mimi_edge.methods.weights import Frozen, Stored, add, dot
+from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
+from mimi_edge.profiles.comparison.trials import planned_trainings, training_config
+from mimi_edge.sites import uniform_neurons
+from mimi_edge.training import runs
+from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.prepared_run import prepare
+from mimi_edge.training.runs import run_training
+
+DATASETS = (
+    "builtin:digits",
+    "builtin:fashion",
+    "generated:sprites-location",
+    "generated:sprites-orientation",
+    "generated:sprites-count",
+)
+IMAGES_FOR_START = 256
+ROWS_FOR_START = 4_000
+KEYS = ("data", "train_images", "budget_mb", "candidate", "rate", "seed")
+VALUES = ("epochs", "size_bytes", "val", "test")
+
+
+def _ranks(layer: Layer, ratio: float, std: float) -> Description:
+    """A frozen weight gets a product of two thin matrices, the ranks of which are pruned as neurons are."""
+    rank = max(1, int(min(layer.inputs, layer.outputs) / ratio))
+    into, out_of = f"{layer.name}.lora_a", f"{layer.name}.lora_b"
+    tensors = (
+        StoredTensor(into, (rank, layer.inputs), Normal(std)),
+        StoredTensor(out_of, (layer.outputs, rank), ZEROS),
+    )
+    becomes = add(Frozen(layer.weight), dot(Stored(out_of), Stored(into)))
+    return Description(tensors, (Axis(layer.name, rank, {into: 0, out_of: 1}),), (Replace(layer.weight, becomes),))
+
+
+def _layers(network: Network) -> Iterator[Layer]:
+    for block in network.blocks:
+        for place in (block.attention.name, block.mlp.name):
+            yield from network.layers(place)
+
+
+def _lora(network: Network, settings: MimiSettings) -> Description:
+    return together(_ranks(layer, settings.start_ratio, std=0.02) for layer in _layers(network))
+
+
+def _neurons(network: Network, settings: MimiSettings, *, parallel: bool = False) -> Iterator[Description]:
+    neurons = uniform_neurons(network.sites, settings.start_ratio)
+    for site in network.sites:
+        yield bottleneck(site, neurons[site.name], settings.activation, parallel=parallel)
+
+
+def _both(network: Network, settings: MimiSettings) -> Description:
+    queries = (_ranks(layer, settings.start_ratio, std=0.01) for layer in _layers(network) if "qkv" in layer.name)
+    return together((*_neurons(network, settings), *queries))
+
+
+def _beside(network: Network, settings: MimiSettings) -> Description:
+    return together(_neurons(network, settings, parallel=True))
+
+
+for name, describe in {"ranks": _lora, "neurons-and-ranks": _both, "beside": _beside}.items():
+    add_method(Method(f"mimi-{name}", f"MiMi {name}", "none", describe, MimiSettings, prunes=True))
+
+
+@contextmanager
+def _principal_start() -> Iterator[None]:
+    """Neurons begin as the directions in which what they read varies most, as strong as they would have begun."""
+    first_state = runs._state
+
+    def started(run: Any) -> Any:
+        model, optimizer, progress = first_state(run)
+        images, read = run.images["train"], dict[Branch, Tensor]()
+        branches = [edit for edit in model.description.edits if isinstance(edit, Branch)]
+
+        def hear(branch: Branch, _: Any, __: Any, output: Any) -> None:
+            tokens = output[0] if isinstance(output, tuple) else output
+            read[branch] = tokens.flatten(0, -2)
+
+        hooks = [
+            model.backbone.get_submodule(one.place).register_forward_hook(partial(hear, one), prepend=True)
+            for one in branches
+        ]
+        with torch.no_grad():
+            model(images.normalised(images.images[torch.arange(min(IMAGES_FOR_START, len(images)))]))
+            for branch, tokens in read.items():
+                some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[:ROWS_FOR_START]
+                centred = tokens[some] - tokens.mean(0)
+                _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+                down = model.tensor(branch.down.name)  # type: ignore[union-attr]
+                count = min(down.shape[1], len(directions))
+                down[:, :count] = directions[:count].T * directions.shape[1] ** 0.5 * down.std()
+        for hook in hooks:
+            hook.remove()
+        return model, optimizer, progress
+
+    with patch.object(runs, "_state", started):
+        yield
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to try.
+
+    Attributes:
+        method: as `compare` takes it.
+        options: entries of the configuration that differ from what `compare` gives it.
+        trying: what is done otherwise meanwhile.
+    """
+
+    method: str = MIMI_PLUS
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trying: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+CANDIDATES = {
+    "mimi+": Candidate(),
+    "two bits": Candidate("mimi@int2"),
+    "one pruning": Candidate(options={"rho": 0.9}),
+    "start ratio 4": Candidate(options={"start_ratio": 4.0}),
+    "score snip": Candidate(options={"score": "snip"}),
+    "rounded in the last training alone": Candidate(options={"round_from": "last"}),
+    "beside the sub-layers": Candidate("mimi-beside@int1"),
+    "ranks in all weights": Candidate("mimi-ranks@int1", {"start_ratio": 4.0}),
+    "neurons and ranks": Candidate("mimi-neurons-and-ranks@int1"),
+    "principal start": Candidate(trying=_principal_start),
+    "adapters, one bit": Candidate("adapters@int1"),
+    "Adapter+, one bit": Candidate("adapter-plus@int1"),
+    "LoRA, one bit": Candidate("lora@int1"),
+    "MiMi, sixteen bits": Candidate("mimi"),
+    "adapters, sixteen bits": Candidate("adapters"),
+    "LoRA, sixteen bits": Candidate("lora"),
+}
+
+
+def main() -> None:
+    """Takes all runs that the file has not."""
+    options = _options()
+    torch.set_num_threads(1)
+    lines = GrowingCsv(options.out, KEYS, VALUES)
+    for seed, name, data, rate in product(options.seeds, options.candidates, options.data, options.rates):
+        key = (data, str(options.train_images or ""), f"{options.budget_mb:g}", name, f"{rate:g}", str(seed))
+        if not lines.has(key):
+            lines.add(key, _values(key, CANDIDATES[name]))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(DATASETS))
+    parser.add_argument("--train-images", type=int)
+    parser.add_argument("--budget-mb", type=float, default=0.03)
+    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="NAME")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.002])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("candidates.csv"))
+    return parser.parse_args()
+
+
+def _values(key: tuple[str, ...], candidate: Candidate) -> tuple[Any, ...]:
+    config, epochs = _training(key, candidate)
+    with tempfile.TemporaryDirectory() as folder, candidate.trying():
+        report = run_training(config, Path(folder) / "run")
+    accuracies = (f"{report.accuracy[split].accuracy:.4f}" for split in ("val", "test"))
+    return (" ".join(map(str, epochs)), report.cost.size_bytes, *accuracies)
+
+
+def _training(key: tuple[str, ...], candidate: Candidate) -> tuple[TrainingConfig, tuple[int, ...]]:
+    """The run of a candidate, and the epochs of its trainings: together as many as MiMi's in sixteen bits."""
+    data, images, budget, _, rate, seed = key
+    config = ComparisonConfig(
+        methods=(candidate.method,),
+        budgets_mb=(float(budget),),
+        data=data,
+        train_images=int(images) if images else None,
+        epochs=1,
+    )
+    (entry,), (mimi,) = entries_of(config), entries_of(replace(config, methods=("mimi",)))
+    total = planned_trainings(config, mimi)
+    training = training_config(config, entry, epochs=total, rate=float(rate), seed=int(seed))
+    if entry.method.prunes:
+        training = replace(training, passes_of=None, pruning_epochs=1, **candidate.options)
+        prunings = prepare(training).schedule.trainings - 1
+        training = replace(training, epochs=total - prunings)
+    return training, prepare(training).epochs
+
+
+if __name__ == "__main__":
+    main()
