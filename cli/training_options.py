@@ -308,6 +308,14 @@ def training_config(
             rich_help_panel=METHOD,
         ),
     ] = DEFAULTS["patience"],
+    val_interval: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs from one look at the validation images to the next; the last epoch of a training has one.",
+            show_default="every one that --patience or --max-minutes need, else what costs little",
+            rich_help_panel=METHOD,
+        ),
+    ] = DEFAULTS["val_interval"],
     max_minutes: Annotated[
         float | None,
         typer.Option(
@@ -410,6 +418,7 @@ def training_config(
         settings={name: value for name, value in settings.items() if value is not None},
         image_size=image_size,
         patience=patience,
+        val_interval=val_interval,
         max_minutes=max_minutes,
         keep_rounds=keep_rounds,
         tensorboard=tensorboard,

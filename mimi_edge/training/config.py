@@ -86,7 +86,7 @@ SHARED_SETTINGS = ("activation", "start_ratio")
 """Options that methods have as settings, too."""
 _NOT_PART_OF_THE_TASK = (
     *("device", "skip_bad_images", "tensorboard", "keep_rounds", "images", "data_root", "download"),
-    "grad_checkpointing",
+    *("grad_checkpointing", "val_interval"),
 )
 
 
@@ -137,6 +137,8 @@ class TrainingConfig:
         round_from: one of ROUND_FROM: the training from which on weights of few bits are rounded as they will be kept.
         max_minutes: that training may take, in all sittings together; None for as long as it takes.
         patience: epochs after which a training ends whose validation accuracy has not risen; None for never.
+        val_interval: epochs from one look at the validation images to the next; None is as often as something depends
+            on it, else about as often as costs little (`mimi_edge.training.val_interval`).
         tensorboard: write files for TensorBoard, too.
         grad_checkpointing: keep of each block only what goes in, and compute the rest again for gradients.
         keep_rounds: keep the task after each training, of methods that prune.
@@ -204,6 +206,7 @@ class TrainingConfig:
     train_on_val: bool = False
     passes_of: Store | None = None
     grad_checkpointing: bool = False
+    val_interval: int | None = None
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
@@ -414,6 +417,17 @@ def _faults_of_endings(config: TrainingConfig) -> Iterator[str]:
         yield f"--max-minutes must be finite and larger than zero, got {config.max_minutes}"
     if config.patience is not None and config.patience < 1:
         yield f"--patience must be at least 1 epoch, got {config.patience}"
+    yield from _faults_of_looks(config)
+
+
+def _faults_of_looks(config: TrainingConfig) -> Iterator[str]:
+    if config.val_interval is None:
+        return
+    if config.val_interval < 1:
+        yield f"--val-interval must be at least 1 epoch, got {config.val_interval}"
+    every = {"--patience": config.patience, "--max-minutes": config.max_minutes}
+    if looking := [option for option, value in every.items() if value is not None]:
+        yield f"--val-interval goes without {' and '.join(looking)}: validation is looked at after every epoch there"
 
 
 def _faults_of_recipe(config: TrainingConfig) -> Iterator[str]:

@@ -25,6 +25,7 @@ from mimi_edge.training.early_end import is_out_of_patience
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.ranks import LossOf, Share, adding_gradients_of, rank, rows_of, share_of, summed
 from mimi_edge.training.rows import Rows
+from mimi_edge.training.val_interval import epochs_between_looks
 
 WARM_UP_SHARE = 0.05
 REPORT_SECONDS = 0.5
@@ -289,12 +290,21 @@ def _end_epoch(model: EditedModel, inputs: RoundInputs, config: TrainingConfig, 
             f"The loss became {loss} in training {place.round + 1}, epoch {place.epoch + 1}. "
             "Start again with a lower --lr, or with --precision fp32."
         )
-    with inputs.autocast:
-        accuracy = evaluate(model, inputs.val, evaluation_batch(config), inputs.val_prefix)
+    seen: dict[str, float] = {}
+    if _is_looked_at(inputs, config, progress):
+        with inputs.autocast:
+            seen["val_accuracy"] = evaluate(model, inputs.val, evaluation_batch(config), inputs.val_prefix)
     shared = {} if rank().is_alone else {"processes": rank().size, "gradient_bytes": model.trained_bytes}
-    ended = {"round": place.round, "epoch": place.epoch, "loss": loss, "val_accuracy": accuracy}
-    progress.history.append(ended | shared)
+    ended = {"round": place.round, "epoch": place.epoch, "loss": loss}
+    progress.history.append(ended | seen | shared)
     progress.place = Place(place.round, place.epoch + 1, 0)
+
+
+def _is_looked_at(inputs: RoundInputs, config: TrainingConfig, progress: Progress) -> bool:
+    """Whether validation images are looked at after the epoch that has just had its last step."""
+    place, ended = progress.place, progress.place.epoch + 1
+    is_last = ended >= epochs_of(inputs.epochs, progress)[place.round]
+    return is_last or ended % epochs_between_looks(config, len(inputs.train), len(inputs.val)) == 0
 
 
 def evaluation_batch(config: TrainingConfig) -> int:
@@ -364,8 +374,9 @@ class _Meter:
             "loss": f"{progress.loss.sum.item() / progress.loss.steps:.3f}",
             "images/s": f"{images / seconds:.0f}",
         }
-        if progress.history and progress.history[-1]["round"] == here.round:
-            figures["val"] = f"{progress.history[-1]['val_accuracy']:.1%}"
+        looked = [entry for entry in progress.history if entry["round"] == here.round and "val_accuracy" in entry]
+        if looked:
+            figures["val"] = f"{looked[-1]['val_accuracy']:.1%}"
         if (left := self._steps_left(here, epochs)) > 0:
             figures["all done in"] = f"about {duration(left * seconds / self._steps)}"
         return figures

@@ -38,7 +38,7 @@ def next_neuron(prepared: Prepared, prunings: Prunings, neurons: Neurons) -> tup
 
 def validation(progress: Progress) -> tuple[float, ...]:
     """Validation accuracy of the last epoch of each training."""
-    last = {entry["round"]: entry["val_accuracy"] for entry in progress.history}
+    last = {entry["round"]: entry["val_accuracy"] for entry in progress.history if "val_accuracy" in entry}
     return tuple(last[number] for number in sorted(last))
 
 

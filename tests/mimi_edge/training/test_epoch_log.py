@@ -110,5 +110,6 @@ def test_tensorboard_reads_what_the_log_says_after_an_interruption_too(pictures:
     logged = lines(folder)
     for scalar, column in (("val/accuracy", "val_accuracy"), ("task/bytes", "bytes"), ("train/loss", "loss")):
         told = read.Scalars(scalar)
-        assert [one.step for one in told] == [int(one["step"]) for one in logged]
-        assert [one.value for one in told] == pytest.approx([float(one[column]) for one in logged])
+        written = [one for one in logged if one[column]]  # validation is not looked at after every epoch
+        assert [one.step for one in told] == [int(one["step"]) for one in written]
+        assert [one.value for one in told] == pytest.approx([float(one[column]) for one in written])
