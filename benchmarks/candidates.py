@@ -147,6 +147,7 @@ CANDIDATES = {
     "mimi+": Candidate(),
     "two bits": Candidate("mimi@int2"),
     "one pruning": Candidate(options={"rho": 0.9}),
+    "smaller prunings": Candidate(options={"rho": 0.3}),
     "start ratio 4": Candidate(options={"start_ratio": 4.0}),
     "score snip": Candidate(options={"score": "snip"}),
     "rounded in the last training alone": Candidate(options={"round_from": "last"}),
