@@ -80,16 +80,30 @@ def _neurons(network: Network, settings: MimiSettings, *, parallel: bool = False
         yield bottleneck(site, neurons[site.name], settings.activation, parallel=parallel)
 
 
+def _in_attention(network: Network, settings: MimiSettings) -> Iterator[Description]:
+    for layer in _layers(network):
+        if layer.name.endswith("qkv"):
+            yield _ranks(layer, settings.start_ratio, std=0.01)
+
+
+def _attention(network: Network, settings: MimiSettings) -> Description:
+    return together(_in_attention(network, settings))
+
+
 def _both(network: Network, settings: MimiSettings) -> Description:
-    queries = (_ranks(layer, settings.start_ratio, std=0.01) for layer in _layers(network) if "qkv" in layer.name)
-    return together((*_neurons(network, settings), *queries))
+    return together((*_neurons(network, settings), *_in_attention(network, settings)))
 
 
 def _beside(network: Network, settings: MimiSettings) -> Description:
     return together(_neurons(network, settings, parallel=True))
 
 
-for name, describe in {"ranks": _lora, "neurons-and-ranks": _both, "beside": _beside}.items():
+for name, describe in {
+    "ranks": _lora,
+    "attention-ranks": _attention,
+    "neurons-and-ranks": _both,
+    "beside": _beside,
+}.items():
     add_method(Method(f"mimi-{name}", f"MiMi {name}", "none", describe, MimiSettings, prunes=True))
 
 
@@ -153,6 +167,7 @@ CANDIDATES = {
     "rounded in the last training alone": Candidate(options={"round_from": "last"}),
     "beside the sub-layers": Candidate("mimi-beside@int1"),
     "ranks in all weights": Candidate("mimi-ranks@int1", {"start_ratio": 4.0}),
+    "ranks in attention": Candidate("mimi-attention-ranks@int1"),
     "neurons and ranks": Candidate("mimi-neurons-and-ranks@int1"),
     "principal start": Candidate(trying=_principal_start),
     "adapters, one bit": Candidate("adapters@int1"),
