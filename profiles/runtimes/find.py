@@ -27,6 +27,14 @@ ENGINE_SUFFIXES = (".engine", ".plan")
 SOURCES = "a package, a task file (.safetensors), a graph (.onnx) or an engine (.engine)"
 
 
+def find_artefacts(sources: Sequence[Path], wanted: Wanted) -> tuple[Artefact, ...]:
+    """Opens the packages that sources are or lie in, and finds everything in them; as of `artefacts_of`."""
+    from mimi_edge.export.open_packages import undisturbed
+
+    with undisturbed(sources) as packages:
+        return artefacts_of(sources, wanted, packages)
+
+
 def artefacts_of(sources: Sequence[Path], wanted: Wanted, packages: Packages) -> tuple[Artefact, ...]:
     """Everything that sources hold, in their order; a package gives its bare backbone first.
 

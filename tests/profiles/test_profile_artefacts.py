@@ -12,10 +12,9 @@ from tiny_package import SIZE, make_package
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
-from mimi_edge.export.open_packages import undisturbed
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.profiles.runtimes.artefact import Opening, Wanted, file_sizes
-from mimi_edge.profiles.runtimes.find import artefacts_of
+from mimi_edge.profiles.runtimes.find import find_artefacts
 from mimi_edge.profiles.runtimes.onnx_runtime import LEAST_GRAPH, opened
 from mimi_edge.profiles.storage import folder_bytes, package_storage
 from mimi_edge.runtimes import Runs
@@ -26,11 +25,6 @@ TASKS = {"digits": (3, 0, 1), "latency": (1, 2, 2)}
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     return make_package(tmp_path_factory.mktemp("found"), TASKS)
-
-
-def find_artefacts(sources, wanted):
-    with undisturbed(sources) as packages:
-        return artefacts_of(sources, wanted, packages)
 
 
 def names(found):
