@@ -17,5 +17,5 @@ def is_out_of_patience(history: Sequence[Mapping[str, float]], number: int, pati
     """
     if patience is None:
         return False
-    reached = [entry["val_accuracy"] for entry in history if entry["round"] == number and "val_accuracy" in entry]
+    reached = [entry["val_accuracy"] for entry in history if entry["round"] == number]
     return bool(reached) and len(reached) - 1 - reached.index(max(reached)) >= patience
