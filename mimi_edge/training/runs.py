@@ -234,14 +234,14 @@ def _go_on(
     _note_threads(run, progress)
     keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds, clock)
     try:
-        _all_rounds(run, model, optimizer, progress, keeper)
+        measured = _all_rounds(run, model, optimizer, progress, keeper)
         if _holds(run, progress):
-            return _finish(run, model, progress, progress.prunings, keeper)
+            return _finish(run, model, measured or _measured_task(run, model), progress, progress.prunings, keeper)
     finally:
         model.release()
     model, prunings = _kept(run)
     try:
-        return _finish(run, model, progress, prunings, keeper)
+        return _finish(run, model, _measured_task(run, model), progress, prunings, keeper)
     finally:
         model.release()
 
@@ -302,8 +302,14 @@ def _kept(run: Run) -> tuple[EditedModel, Prunings]:
     return model, progress.prunings
 
 
-def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper) -> None:
-    """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning."""
+def _all_rounds(
+    run: Run, model: EditedModel, optimizer: torch.optim.AdamW, progress: Progress, keeper: Keeper
+) -> _Measured | None:
+    """Trains and prunes in turn, as long as accuracy holds; the last training is not followed by a pruning.
+
+    Returns:
+        The task after the last training, if it was measured.
+    """
     config, epochs = run.prepared.config, run.prepared.epochs
     trainings = len(epochs)
     log = EpochLog(run.folder, progress, tensorboard=config.tensorboard, listener=run.listener)
@@ -314,6 +320,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
         after_epoch=lambda: _epoch_ended(run, model, optimizer, watch),
         is_time_up=watch.is_time_up,
     )
+    measured = None
     try:
         while progress.place.round < trainings and _holds(run, progress):
             rounding = _rounding(run, progress.place.round, trainings)
@@ -323,7 +330,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
             with model.rounding_with(rounding):
                 train_round(model, optimizer, inputs, config, progress, hooks)
             _measure_as_stored(run, model, optimizer, progress, keeper)
-            _keep_round(run, model, progress)
+            measured = _keep_round(run, model, progress)
             # Where time is short, trainings are left out.
             progress.place = replace(
                 progress.place, round=before_next(epochs_of(epochs, progress), progress.place.round)
@@ -335,6 +342,7 @@ def _all_rounds(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
             keeper.save(model, optimizer, progress)
     finally:
         log.close()
+    return measured
 
 
 def _epoch_ended(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, watch: EpochWatch) -> None:
@@ -344,20 +352,21 @@ def _epoch_ended(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, wat
     )
 
 
-def _keep_round(run: Run, model: EditedModel, progress: Progress) -> None:
+def _keep_round(run: Run, model: EditedModel, progress: Progress) -> _Measured | None:
     """Writes the task as it is after a training, and measures it: a pass over the images of both held-out splits."""
     config = run.prepared.config
     if not (config.keep_rounds and method_named(config.method).prunes):
-        return
-    exact, number = model.weights(), progress.place.round + 1
+        return None
+    exact, number, measured = model.weights(), progress.place.round + 1, None
     try:
-        task = _measured_task(run, model).task
+        measured = _measured_task(run, model)
         cost = run.prepared.costs.cost(dict(model.sizes))
-        progress.rounds.append(write_round(task, cost, number, run.folder))
+        progress.rounds.append(write_round(measured.task, cost, number, run.folder))
     except (ArtifactError, OSError) as error:  # the store cannot hold it, or there is no room; nothing depends on it
         said = error if isinstance(error, ArtifactError) else f"{error.filename} cannot be written ({error.strerror})."
         run.listener(Note(f"The task after training {number} is not kept: {said}"))
     model.load_weights(exact)
+    return measured
 
 
 def _rounding(run: Run, training: int, trainings: int) -> Rounding | None:
@@ -446,18 +455,21 @@ def _prune_once(run: Run, model: EditedModel, optimizer: torch.optim.AdamW, prog
     )
 
 
-def _finish(run: Run, model: EditedModel, progress: Progress, prunings: Prunings, keeper: Keeper) -> TrainingReport:
-    """Stores the weights, measures what was stored, and writes everything down.
+def _finish(
+    run: Run, model: EditedModel, measured: _Measured, progress: Progress, prunings: Prunings, keeper: Keeper
+) -> TrainingReport:
+    """Stores the weights, and writes down everything that is known of them.
 
     Args:
         run: that ends.
         model: the result.
+        measured: the result, as it is stored.
         progress: of the whole run.
         prunings: that led to the result; the last one of the run may have gone too far.
         keeper: knows how long it took.
     """
-    measured = _measured_task(run, model)
     task = measured.task
+    model.load_tensors(task.tensors)
     name = run.prepared.config.name
     path = run.folder / (name + TASK_SUFFIX)
     size = write_task(task, path)

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from test_runs import accuracy_of_the_file
+from torch import Tensor
 from training_samples import small_config
 
 from mimi_edge.budgets import Budget
 from mimi_edge.choices import Store
 from mimi_edge.tasks.files import read_task
+from mimi_edge.training import runs
+from mimi_edge.training.batches import DeviceImages
 from mimi_edge.training.claims import claimed_again
+from mimi_edge.training.config import ANSWERS_FILE
+from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.reports import TrainingReport, finished_report
 from mimi_edge.training.round_files import round_file, round_files
 from mimi_edge.training.runs import run_training
@@ -49,6 +54,22 @@ def test_keeping_them_changes_no_weight_where_weights_are_rounded_as_they_train(
     without = run_training(small_config(pictures, keep_rounds=False, **options), tmp_path / "without")
     assert len(kept.rounds) > 1
     assert kept.task_file.read_bytes() == without.task_file.read_bytes()
+
+
+def test_the_last_of_them_is_measured_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, seen = runs.answers, list[int]()
+
+    def counted(model: EditedModel, images: DeviceImages, batch: int) -> Tensor:
+        seen.append(len(images))
+        return known(model, images, batch)
+
+    monkeypatch.setattr(runs, "answers", counted)
+    report = run_training(small_config(pictures, store=Store.INT8), tmp_path / "run")
+    assert len(seen) == len(report.rounds) * len(("val", "test"))
+    # What exports are held against is what the stored weights answer, which those that were trained do not.
+    without = run_training(small_config(pictures, store=Store.INT8, keep_rounds=False), tmp_path / "without")
+    assert (tmp_path / "run" / ANSWERS_FILE).read_bytes() == (tmp_path / "without" / ANSWERS_FILE).read_bytes()
+    assert without.accuracy == report.accuracy
 
 
 def test_a_method_that_is_not_pruned_has_no_curve(pictures: Path, tmp_path: Path) -> None:
