@@ -138,7 +138,7 @@ def decode_dataset(
     Raises:
         ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
-    place = _place(dataset, preprocessing, images, copies, listener)
+    place = place_of(dataset, preprocessing, images, copies=copies, listener=listener)
     entries = _entries(dataset, preprocessing) if place == MAPPED else {}
     decoded: dict[str, LabelledImages] = {}
     faults = []
@@ -190,8 +190,14 @@ def _decoded_or_fault(
         return str(error)
 
 
-def _place(dataset: Dataset, preprocessing: Preprocessing, images: str, copies: int, listener: Listener) -> str:
-    """Where images are kept; small data is not worth a look for where there is room."""
+def place_of(
+    dataset: Dataset, preprocessing: Preprocessing, images: str, *, copies: int = 1, listener: Listener = silent
+) -> str:
+    """Where `decode_dataset` keeps images: as `place_for` says, but small data is not worth a look for room.
+
+    Raises:
+        ConfigError: as of `place_for`.
+    """
     needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size.area * 3
     if images in (MEMORY, AUTO) and is_small(needed * copies):
         return MEMORY

@@ -10,6 +10,7 @@ import torch
 
 from mimi_edge.budgets import Budget, Cost, largest_that_fits
 from mimi_edge.events import Listener, Note, silent
+from mimi_edge.images.decode import place_of
 from mimi_edge.images.fitted import fitted_images, usable_threads
 from mimi_edge.images.free_room import FILES
 from mimi_edge.sites import Neurons
@@ -69,18 +70,20 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
         BudgetInfeasibleError: the budget cannot be met.
     """
     prepared = prepare(config, listener=listener)
-    trainings = tuple(_trainings(prepared))
+    trainings, decodes_anew = tuple(_trainings(prepared)), _decodes_in_every_epoch(prepared, listener)
     listener(Note("Timing a few steps at the largest size."))
     speed = _images_per_s(prepared)
-    images = len(prepared.dataset.splits["train"]) * sum(training.epochs for training in trainings)
-    if not _decodes_in_every_epoch(config):
+    images = len(prepared.decoded.splits["train"]) * sum(training.epochs for training in trainings)
+    if not decodes_anew:
         return Plan(prepared, trainings, speed, images / speed)
     decoded = _decoded_per_s(prepared)
     return Plan(prepared, trainings, speed, images * _seconds_for_each(config, speed, decoded), decoded)
 
 
-def _decodes_in_every_epoch(config: TrainingConfig) -> bool:
-    return config.images == FILES or original_crop_in(config.augment) is not None
+def _decodes_in_every_epoch(prepared: Prepared, listener: Listener) -> bool:
+    config = prepared.config
+    place = place_of(prepared.decoded, prepared.backbone.preprocessing, config.images, listener=listener)
+    return place == FILES or original_crop_in(config.augment) is not None
 
 
 def _decoded_per_s(prepared: Prepared) -> float:

@@ -14,6 +14,7 @@ from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope, Store, own_head_store
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
+from mimi_edge.images.limits import learning_from_val
 from mimi_edge.images.sources.names import is_at_hand
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.description import Description
@@ -58,6 +59,11 @@ class Prepared:
     costs: CostModel
     schedule: Schedule
     stages: Stages | None = None
+
+    @property
+    def decoded(self) -> Dataset:
+        """The images of each split as a run decodes them: those for validation may be trained on, too."""
+        return learning_from_val(self.dataset) if self.config.train_on_val else self.dataset
 
     @property
     def start(self) -> Neurons:

@@ -25,7 +25,6 @@ from mimi_edge.events import Listener, Note, silent
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.copies import Copies, leakage_csv
 from mimi_edge.images.dataset import LabelledImages, copies_in, decode_dataset, split_document
-from mimi_edge.images.limits import learning_from_val
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.recalls import ClassRecalls, class_recalls
@@ -208,12 +207,10 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     """A run with its images on the device."""
     config = prepared.config
     device = chosen_device(config.device)
-    dataset = prepared.dataset
     if config.train_on_val:
         listener(Note("The images for validation are trained on, too: accuracy on them, as said here, means little."))
-        dataset = learning_from_val(dataset)
     decoded = decode_dataset(
-        dataset,
+        prepared.decoded,
         prepared.backbone.preprocessing,
         skip_bad_images=config.skip_bad_images,
         listener=listener,
@@ -222,7 +219,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in measured_splits(config)})
     prepared.backbone.module.to(device)
-    copies = copies_in(dataset, decoded)
+    copies = copies_in(prepared.decoded, decoded)
     return Run(folder, prepared, _images_on_device(decoded, prepared, device), copies, device, listener)
 
 

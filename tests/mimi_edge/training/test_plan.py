@@ -1,0 +1,47 @@
+"""What `plan` counts is what a training would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from training_samples import small_config
+
+from mimi_edge.errors import ConfigError
+from mimi_edge.events import Event, Note
+from mimi_edge.images import free_room
+from mimi_edge.training.plan import plan_training
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in memory nor on the disk."""
+    monkeypatch.setattr(free_room, "free_memory_bytes", lambda: 0)
+    monkeypatch.setattr(free_room.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+
+
+def test_images_for_validation_count_where_they_are_trained_on(pictures: Path) -> None:
+    for train_on_val, splits in ((False, ("train",)), (True, ("train", "val"))):
+        plan = plan_training(small_config(pictures, train_on_val=train_on_val))
+        images = sum(len(plan.prepared.dataset.splits[name]) for name in splits)
+        epochs = sum(training.epochs for training in plan.trainings)
+        assert plan.seconds == pytest.approx(images * epochs / plan.images_per_s)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_decoding_counts_where_there_is_no_room_for_images(pictures: Path) -> None:
+    heard: list[Event] = []
+    plan = plan_training(small_config(pictures), listener=heard.append)
+    assert plan.decoded_per_s is not None
+    each = plan.seconds / (
+        len(plan.prepared.dataset.splits["train"]) * sum(training.epochs for training in plan.trainings)
+    )
+    assert each == pytest.approx(1 / plan.images_per_s + 1 / plan.decoded_per_s)
+    assert any("There is no room for" in event.text for event in heard if isinstance(event, Note))
+
+
+@pytest.mark.usefixtures("no_room")
+def test_what_train_has_no_room_for_is_refused(pictures: Path) -> None:
+    with pytest.raises(ConfigError, match="--images files"):
+        plan_training(small_config(pictures, images="memory"))
