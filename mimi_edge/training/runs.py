@@ -326,6 +326,7 @@ def _all_rounds(
             _note_ranks(run, model)
             with model.rounding_with(rounding):
                 train_round(model, optimizer, inputs, config, progress, hooks)
+            _note_what_was_not_learned(run, progress)
             _measure_as_stored(run, model, optimizer, progress, keeper)
             measured = _keep_round(run, model, progress)
             # Where time is short, trainings are left out.
@@ -380,6 +381,20 @@ def _note_ranks(run: Run, model: EditedModel) -> None:
     if not rank().is_alone:
         added = f"gradients that are added up: {model.trained_bytes:,} bytes a step"
         run.listener(Note(f"{rank().size} processes share each batch; {added}."))
+
+
+def _note_what_was_not_learned(run: Run, progress: Progress) -> None:
+    """A training that went astray may end as it should, with a task that is worth nothing."""
+    labels, accuracy = run.images["val"].labels, progress.history[-1].get("val_accuracy")
+    most_frequent = (torch.bincount(labels).max() / len(labels)).item()
+    if accuracy is not None and accuracy <= most_frequent:
+        run.listener(
+            Note(
+                f"After training {progress.place.round + 1}, {accuracy:.1%} of the validation images are recognised: "
+                f"no more than by always saying the most frequent class ({most_frequent:.1%}). If that stays so, try a "
+                "lower --lr, more --warm-up-epochs, or more --epochs."
+            )
+        )
 
 
 def _measure_as_stored(

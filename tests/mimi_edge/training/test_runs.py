@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from training_samples import CLASS_FOLDERS, small_config, tiny_backbone, write_image_folder
 
 from mimi_edge.budgets import Budget
 from mimi_edge.choices import EARLIER_SCORE_NAMES, SCORE_NAMES
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError, StoppedError
-from mimi_edge.events import Note
+from mimi_edge.events import Event, Note
 from mimi_edge.files import write_whole
 from mimi_edge.images.dataset import decode_dataset, load_dataset
 from mimi_edge.images.preprocessing import normalise
@@ -22,7 +24,8 @@ from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_tensors
-from mimi_edge.training import run_pictures, runs
+from mimi_edge.training import loop, run_pictures, runs
+from mimi_edge.training.batches import DeviceImages
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.references import reference_logits
@@ -381,3 +384,21 @@ def test_a_picture_that_there_will_not_be_is_told_before_anything_is_trained(
     with pytest.raises(StoppedError):
         runs.run_training(small_config(pictures), tmp_path / "run", listener=heard.append, should_stop=lambda: True)
     assert "matplotlib is not installed" in heard[0].text
+
+
+@pytest.mark.parametrize(("learned", "is_said"), [(0.0, True), (0.01, False)])
+def test_a_training_that_taught_nothing_is_said(
+    learned: float, is_said: bool, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_frequent: list[float] = []
+
+    def accuracy(model: nn.Module, images: DeviceImages, *_: object) -> float:
+        most_frequent.append((torch.bincount(images.labels).max() / len(images.labels)).item())
+        return most_frequent[-1] + learned
+
+    monkeypatch.setattr(loop, "evaluate", accuracy)
+    heard: list[Event] = []
+    report = run_training(small_config(pictures, epochs=1), tmp_path / "run", listener=heard.append)
+    said = [one.text for one in heard if isinstance(one, Note) and "always saying the most frequent" in one.text]
+    assert len(said) == len(report.validation) * is_said
+    assert all(f"({most_frequent[0]:.1%})" in text and "lower --lr" in text for text in said)
