@@ -217,7 +217,9 @@ def training_config(
     ] = None,
     warm_up_epochs: Annotated[
         int | None,
-        _of_recipe("warm_up_epochs", "Epochs in which the learning rate rises.", "a twentieth of a training"),
+        _of_recipe(
+            "warm_up_epochs", "Epochs in which the learning rate rises.", "a twentieth of a training, 10 steps or more"
+        ),
     ] = None,
     batch_size: Annotated[int | None, _of_recipe("batch_size", "Images in a step.")] = None,
     lr: Annotated[float | None, _of_recipe("learning_rate", "Highest learning rate.")] = None,

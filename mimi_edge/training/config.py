@@ -104,7 +104,8 @@ class TrainingConfig:
         store: how weights are kept in the task file.
         epochs: of each training; there is one more training than prunings.
         pruning_epochs: of each training that a pruning follows; None is as many as of the last.
-        warm_up_epochs: in which a training's learning rate rises; None is a twentieth of its steps.
+        warm_up_epochs: in which a training's learning rate rises; None is a twentieth of its steps, and at
+            least 10 of them, or half where there are fewer than 20.
         decay_vectors: whether weight decay is on biases and scales, too.
         clip_norm: longest gradient of all that is trained together; None for any.
         drop_path: share of the last block's branches that a training step leaves out; earlier blocks lose fewer.

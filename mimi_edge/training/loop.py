@@ -28,6 +28,9 @@ from mimi_edge.training.rows import Rows
 from mimi_edge.training.val_interval import epochs_between_looks
 
 WARM_UP_SHARE = 0.05
+FEWEST_WARM_UP_STEPS = 10
+"""Of a training that has twice as many, else half of it. With a single one, AdamW threw neurons of one bit so far, at
+rates of 1e-2 and more that they learned nothing any more (docs/results.md)."""
 REPORT_SECONDS = 0.5
 LARGEST_EVALUATION_BATCH = 256
 IMAGES_FOR_ONE_TRAINED = 2
@@ -118,8 +121,10 @@ class Hooks:
 
 def learning_rate(config: TrainingConfig, step: int, steps: int, epochs: int = 1) -> float:
     """Linear warm-up, then a cosine to zero, over one training of so many steps and epochs."""
-    share = WARM_UP_SHARE if config.warm_up_epochs is None else config.warm_up_epochs / epochs
-    warm_up = max(1, round(steps * share))
+    if config.warm_up_epochs is None:
+        warm_up = max(1, round(steps * WARM_UP_SHARE), min(FEWEST_WARM_UP_STEPS, steps // 2))
+    else:
+        warm_up = max(1, round(steps * config.warm_up_epochs / epochs))
     if step < warm_up:
         return config.learning_rate * (step + 1) / warm_up
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))

@@ -184,12 +184,19 @@ def test_a_run_with_the_prefix_learns_what_one_without_it_learns(
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
     config = small_config(Path("nowhere"), learning_rate=2.0)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
-    assert max(rates) == rates[5] == 2.0
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert 0 < rates[-1] < 0.01
-    assert learning_rate(config, 0, 1) == 2.0
+    rates = [learning_rate(config, step, 400) for step in range(400)]
+    assert rates[:20] == pytest.approx([(step + 1) / 10 for step in range(20)])
+    assert max(rates) == rates[20] == 2.0
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+@pytest.mark.parametrize(("steps", "warm_up"), [(1, 1), (2, 1), (13, 6), (20, 10), (200, 10), (260, 13)])
+def test_few_steps_warm_up_for_ten_or_half_of_them(steps: int, warm_up: int) -> None:
+    config = small_config(Path("nowhere"), learning_rate=2.0)
+    rates = [learning_rate(config, step, steps) for step in range(steps)]
+    assert rates.index(2.0) == warm_up - 1
+    assert rates[:warm_up] == pytest.approx([2.0 * (step + 1) / warm_up for step in range(warm_up)])
 
 
 @pytest.mark.parametrize("with_prefix", [True, False])
