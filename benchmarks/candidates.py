@@ -34,7 +34,7 @@ from mimi_edge.methods.weights import Frozen, Stored, add, dot
 from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
 from mimi_edge.profiles.comparison.trials import planned_trainings, training_config
 from mimi_edge.sites import uniform_neurons
-from mimi_edge.training import runs
+from mimi_edge.training import loop, runs
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import run_training
@@ -142,6 +142,40 @@ def _principal_start() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _one_schedule() -> Iterator[None]:
+    """The rate warms up in the first training, for a tenth of the steps of all, and falls over all: no restarts."""
+    train_round, learning_rate = loop.train_round, loop.learning_rate
+    before, epochs = 0, 1
+
+    def heard(model: Any, optimizer: Any, inputs: Any, config: Any, progress: Any, hooks: Any) -> None:
+        nonlocal before, epochs
+        before, epochs = sum(inputs.epochs[: progress.place.round]), sum(inputs.epochs)
+        train_round(model, optimizer, inputs, config, progress, hooks)
+
+    def rate(config: TrainingConfig, step: int, steps: int, of_training: int) -> float:
+        batches, warm = steps // of_training, replace(config, warm_up_epochs=1)
+        return learning_rate(warm, before * batches + step, epochs * batches, 10)
+
+    with patch.object(runs, "train_round", heard), patch.object(loop, "learning_rate", rate):
+        yield
+
+
+@contextmanager
+def _shorter_memory() -> Iterator[None]:
+    """AdamW remembers squares of gradients for about a hundred steps instead of a thousand."""
+    make_optimizer = loop.make_optimizer
+
+    def made(model: Any, config: TrainingConfig) -> torch.optim.AdamW:
+        optimizer = make_optimizer(model, config)
+        for group in optimizer.param_groups:
+            group["betas"] = (0.9, 0.99)
+        return optimizer
+
+    with patch.object(runs, "make_optimizer", made):
+        yield
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Something to try.
@@ -170,6 +204,10 @@ CANDIDATES = {
     "ranks in attention": Candidate("mimi-attention-ranks@int1"),
     "neurons and ranks": Candidate("mimi-neurons-and-ranks@int1"),
     "principal start": Candidate(trying=_principal_start),
+    "warm-up of a twentieth": Candidate(trying=lambda: patch.object(loop, "FEWEST_WARM_UP_STEPS", 1)),
+    "one schedule over all trainings": Candidate(trying=_one_schedule),
+    "beta2 of .99": Candidate(trying=_shorter_memory),
+    "batch of 16": Candidate(options={"batch_size": 16}),
     "adapters, one bit": Candidate("adapters@int1"),
     "Adapter+, one bit": Candidate("adapter-plus@int1"),
     "LoRA, one bit": Candidate("lora@int1"),
