@@ -13,7 +13,8 @@ from mimi_edge.export.engines.running.banks import Bank
 from mimi_edge.export.engines.running.exchange import DeviceMemory, Exchange, boundary, check_images
 from mimi_edge.export.engines.running.executor import Call, Executor, Plan
 from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.engines.running.shared import Tensors, check_classes, fitting, not_resident, task_ports
+from mimi_edge.export.engines.running.shared import Tensors, fitting, task_ports
+from mimi_edge.export.engines.running.switching import check_classes, not_resident
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER
 from mimi_edge.tasks.stores import Floats

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimi_edge.errors import ArtifactError, ConfigError, EngineBuildError
+from mimi_edge.errors import ArtifactError, EngineBuildError
 from mimi_edge.export.engines.running.exchange import DeviceMemory
 from mimi_edge.export.engines.running.executor import Executor, Plan
 from mimi_edge.export.engines.running.one_task import EngineRunner
-from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.engines.running.shared import check_classes, not_resident
+from mimi_edge.export.engines.running.switching import SwitchedRunner, check_classes
 from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.engines.tensorrt.messages import explain
-from mimi_edge.export.graphs import LOGITS
 from mimi_edge.tasks.stores import Floats
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -126,7 +125,20 @@ class Refit:
                 raise explain(log, f"{doing} in {self._executor.name}")
 
 
-class RefitRunner(Owner):
+@dataclass(frozen=True)
+class Waiting:
+    """A task on the host.
+
+    Attributes:
+        classes: C, that the task has.
+        weights: by name, as the engine takes them.
+    """
+
+    classes: int
+    weights: dict[str, NDArray[Any]]
+
+
+class RefitRunner(SwitchedRunner[Waiting]):
     """A refittable engine, and the tasks it can be switched to, whose weights lie on the host. A context manager."""
 
     def __init__(self, plan: Plan) -> None:
@@ -136,28 +148,13 @@ class RefitRunner(Owner):
             ArtifactError: the plan is damaged, for another GPU or version, or cannot be refitted.
             MimiEdgeError: there is not enough memory.
         """
-        self._tasks: dict[str, tuple[int, dict[str, NDArray[Any]]]] = {}
-        self._current: str | None = None
+        super().__init__()
         with ExitStack() as stack:
             self.runner = stack.enter_context(EngineRunner(plan))
-            self._refit = Refit(plan.bindings, self.runner.executor)
+            self.executor = self.runner.executor
+            self._refit = Refit(plan.bindings, self.executor)
             stack.callback(self._refit.close)
             self._stack = stack.pop_all()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that can be used, in the order they came."""
-        return tuple(self._tasks)
-
-    @property
-    def task(self) -> str | None:
-        """The task in the engine."""
-        return self._current
-
-    @property
-    def executor(self) -> Executor:
-        """What runs the engine."""
-        return self.runner.executor
 
     def add(self, task: str, tensors: Tensors, classes: int) -> None:
         """Prepares a task; one of the same name is replaced, and has to be used again.
@@ -171,7 +168,7 @@ class RefitRunner(Owner):
             ArtifactError: the tensors are not those that the engine takes; every fault is named.
         """
         check_classes(classes, self.executor, task)
-        self._tasks[task] = classes, self._refit.prepared(tensors, task)
+        self._tasks[task] = Waiting(classes, self._refit.prepared(tensors, task))
         if self._current == task:
             self._current = None
 
@@ -182,9 +179,7 @@ class RefitRunner(Owner):
             ConfigError: it is not there.
         """
         self._found(task)
-        del self._tasks[task]
-        if self._current == task:
-            self._current = None
+        self._forget(task)
 
     def use(self, task: str) -> float:
         """Refits the engine to a task.
@@ -196,33 +191,13 @@ class RefitRunner(Owner):
             ConfigError: there is no such task.
             EngineBuildError: TensorRT refuses; no task is in use then.
         """
-        _, weights = self._found(task)
+        weights = self._found(task).weights
         if self._current == task:
             return 0.0
         self._current = None
         took_ms = self._refit.apply(weights)
         self._current = task
         return took_ms
-
-    def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, H, W] -> logits of the task in use, float32 [B, C].
-
-        Raises:
-            ConfigError: no task is in use, or the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        return self.run_all(images)[LOGITS]
-
-    def run_all(self, images: Floats) -> dict[str, Floats]:
-        """Every output of the task in use, in float32; the logits cut to its own classes.
-
-        Raises:
-            ConfigError: no task is in use, or the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        classes = self._classes()
-        outputs = self.runner.run_all(images)
-        return outputs | {LOGITS: np.ascontiguousarray(outputs[LOGITS][:, :classes])}
 
     def load(self, images: Floats) -> int:
         """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
@@ -238,7 +213,7 @@ class RefitRunner(Owner):
         Raises:
             ConfigError: no task is in use.
         """
-        self._classes()
+        self._in_use()
         self.runner.launch(batch)
 
     @property
@@ -251,14 +226,5 @@ class RefitRunner(Owner):
         """What the engine takes on the device; tasks that are not in use take none."""
         return self.runner.memory
 
-    def _classes(self) -> int:
-        """Of the task in use."""
-        if self._current is None:
-            names = ", ".join(self._tasks) or "add one"
-            raise ConfigError(f"{self.executor.name} has no task in use. Say which: {names}.")
-        return self._tasks[self._current][0]
-
-    def _found(self, task: str) -> tuple[int, dict[str, NDArray[Any]]]:
-        if task not in self._tasks:
-            raise not_resident(task, self._tasks)
-        return self._tasks[task]
+    def _outputs(self, images: Floats) -> dict[str, Floats]:
+        return self.runner.run_all(images)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.errors import ArtifactError
 from mimi_edge.export.engines.running.cuda import DeviceBuffer
 from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
 from mimi_edge.export.engines.running.executor import Call, Executor, Plan, Port, Shape
-from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.graphs import INPUT, LOGITS
+from mimi_edge.export.engines.running.switching import SwitchedRunner, check_classes
+from mimi_edge.export.graphs import INPUT
 from mimi_edge.tasks.stores import Floats
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Resident:
     addresses: Mapping[str, int]
 
 
-class SharedRunner(Owner):
+class SharedRunner(SwitchedRunner[Resident]):
     """An engine that takes adapters and head as inputs, with the tasks that are on the device. A context manager.
 
     Tasks may come, be replaced and go between any two calls.
@@ -63,8 +63,7 @@ class SharedRunner(Owner):
             ArtifactError: the plan is damaged, for another GPU or version, or takes no tasks.
             MimiEdgeError: there is not enough memory.
         """
-        self._tasks: dict[str, Resident] = {}
-        self._current: str | None = None
+        super().__init__()
         self._last_number = 0
         self._calls: dict[tuple[int, int], Call] = {}
         with ExitStack() as stack:
@@ -73,16 +72,6 @@ class SharedRunner(Owner):
             self._flow = stack.enter_context(ImageFlow(self.executor))
             stack.push(self._leave)
             self._stack = stack.pop_all()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks on the device, in the order they came."""
-        return tuple(self._tasks)
-
-    @property
-    def task(self) -> str | None:
-        """The task in use."""
-        return self._current
 
     def add(self, task: str, tensors: Tensors, classes: int) -> None:
         """Puts a task on the device; one of the same name is overwritten where it lies, and its graphs stay good.
@@ -120,9 +109,7 @@ class SharedRunner(Owner):
         resident = self._found(task)
         self.executor.forget_graphs(lambda key: isinstance(key, tuple) and key[0] == resident.number)
         self._calls = {key: call for key, call in self._calls.items() if key[0] != resident.number}
-        del self._tasks[task]
-        if self._current == task:
-            self._current = None
+        self._forget(task)
         resident.buffer.close()
 
     def use(self, task: str) -> None:
@@ -133,26 +120,6 @@ class SharedRunner(Owner):
         """
         self._found(task)
         self._current = task
-
-    def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, H, W] -> logits of the task in use, float32 [B, C].
-
-        Raises:
-            ConfigError: no task is in use, or the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        return self.run_all(images)[LOGITS]
-
-    def run_all(self, images: Floats) -> dict[str, Floats]:
-        """Every output of the task in use, in float32; the logits cut to its own classes.
-
-        Raises:
-            ConfigError: no task is in use, or the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        classes = self._resident().classes
-        outputs = self._flow.run(images, self.launch)
-        return outputs | {LOGITS: np.ascontiguousarray(outputs[LOGITS][:, :classes])}
 
     def load(self, images: Floats) -> int:
         """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
@@ -168,7 +135,7 @@ class SharedRunner(Owner):
         Raises:
             ConfigError: no task is in use.
         """
-        resident = self._resident()
+        resident = self._in_use()
         key = resident.number, batch
         call = self._calls.get(key)
         if call is None:
@@ -198,17 +165,8 @@ class SharedRunner(Owner):
         self._last_number += 1
         return self._last_number
 
-    def _resident(self) -> Resident:
-        if self._current is None:
-            raise ConfigError(
-                f"{self.executor.name} has no task in use. Say which: {', '.join(self._tasks) or 'add one'}."
-            )
-        return self._tasks[self._current]
-
-    def _found(self, task: str) -> Resident:
-        if task not in self._tasks:
-            raise not_resident(task, self._tasks)
-        return self._tasks[task]
+    def _outputs(self, images: Floats) -> dict[str, Floats]:
+        return self._flow.run(images, self.launch)
 
     def _leave(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Memory of the tasks goes once nothing runs any more, all of it even where a part refuses."""
@@ -257,25 +215,6 @@ def fitting(tensors: Tensors, shapes: Mapping[str, Shape], ports: Sequence[Port]
             f"Task {task} does not fit the engine:\n{listed}\nExport an engine with this task among those it is for."
         )
     return made
-
-
-def check_classes(classes: int, executor: Executor, task: str) -> None:
-    """Holds a task's number of classes against the engine's.
-
-    Raises:
-        ArtifactError: the engine has no room for them.
-    """
-    room = executor.port(LOGITS).largest[1]
-    if not 1 <= classes <= room:
-        raise ArtifactError(
-            f"Task {task} has {classes} classes, {executor.name} has room for {room}. "
-            "Export an engine with this task among those it is for."
-        )
-
-
-def not_resident(task: str, tasks: Mapping[str, Any]) -> ConfigError:
-    """The error for a task that was not put on the device."""
-    return ConfigError(f"Task {task} is not on the device; there are: {', '.join(tasks) or 'none'}. Add it first.")
 
 
 def _faults(given: Tensors, made: Tensors, shapes: Mapping[str, Shape]) -> Iterator[str]:
