@@ -1,4 +1,4 @@
-"""`--method mimi+`: MiMi as it was best at equal bytes and passes, at the default rate (docs/results.md).
+"""`--method mimi+`: MiMi as it was best at equal bytes and passes, where bytes are short (docs/results.md).
 
 Neurons in one bit, so that fourteen times as many fit, and the passes over the images that MiMi would take with sixteen
 bits: it prunes less often, and has the rest in its last training. The task file says `mimi`, for that is what is in it.
