@@ -70,10 +70,11 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
         BudgetInfeasibleError: the budget cannot be met.
     """
     prepared = prepare(config, listener=listener)
-    trainings, decodes_anew = tuple(_trainings(prepared)), _decodes_in_every_epoch(prepared, listener)
+    trainings = tuple(_trainings(prepared))
+    decodes_anew = _decodes_in_every_epoch(prepared, listener)
     listener(Note("Timing a few steps at the largest size."))
     speed = _images_per_s(prepared)
-    images = len(prepared.decoded.splits["train"]) * sum(training.epochs for training in trainings)
+    images = len(prepared.to_decode.splits["train"]) * sum(training.epochs for training in trainings)
     if not decodes_anew:
         return Plan(prepared, trainings, speed, images / speed)
     decoded = _decoded_per_s(prepared)
@@ -82,7 +83,7 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
 
 def _decodes_in_every_epoch(prepared: Prepared, listener: Listener) -> bool:
     config = prepared.config
-    place = place_of(prepared.decoded, prepared.backbone.preprocessing, config.images, listener=listener)
+    place = place_of(prepared.to_decode, prepared.backbone.preprocessing, config.images, listener=listener)
     return place == FILES or original_crop_in(config.augment) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -60,9 +61,9 @@ class Prepared:
     schedule: Schedule
     stages: Stages | None = None
 
-    @property
-    def decoded(self) -> Dataset:
-        """The images of each split as a run decodes them: those for validation may be trained on, too."""
+    @cached_property
+    def to_decode(self) -> Dataset:
+        """The splits as a run decodes them: images for validation may be trained on, too."""
         return learning_from_val(self.dataset) if self.config.train_on_val else self.dataset
 
     @property

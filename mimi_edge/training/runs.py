@@ -209,8 +209,9 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     device = chosen_device(config.device)
     if config.train_on_val:
         listener(Note("The images for validation are trained on, too: accuracy on them, as said here, means little."))
+    dataset = prepared.to_decode
     decoded = decode_dataset(
-        prepared.decoded,
+        dataset,
         prepared.backbone.preprocessing,
         skip_bad_images=config.skip_bad_images,
         listener=listener,
@@ -219,7 +220,7 @@ def _opened(folder: Path, prepared: Prepared, listener: Listener) -> Run:
     )
     prepared = with_image_counts(prepared, {name: len(decoded[name].labels) for name in measured_splits(config)})
     prepared.backbone.module.to(device)
-    copies = copies_in(prepared.decoded, decoded)
+    copies = copies_in(dataset, decoded)
     return Run(folder, prepared, _images_on_device(decoded, prepared, device), copies, device, listener)
 
 
