@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import get_args
 
 import pytest
 
-from mimi_edge.cli.training_options import training_config
+from mimi_edge.cli.training_options import training_config, training_options
 from mimi_edge.errors import ConfigError
 from mimi_edge.training.recipes import PAPER, QUICK, RECIPES
 
@@ -34,7 +33,7 @@ def test_options_go_before_their_recipe_even_at_the_values_of_the_default() -> N
 
 @pytest.mark.parametrize("entry", RECIPES[QUICK])
 def test_no_option_of_a_recipe_has_a_default_of_its_own(entry: str) -> None:
-    parameter = inspect.signature(training_config, eval_str=True).parameters[OPTIONS.get(entry, entry)]
+    parameter = training_options()[OPTIONS.get(entry, entry)]
     assert parameter.default is None
     shown, value = get_args(parameter.annotation)[1].show_default, RECIPES[QUICK][entry]
     assert isinstance(shown, str)
