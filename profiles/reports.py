@@ -7,7 +7,7 @@ the samples, so a document cannot contradict itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mimi_edge.documents import DocumentKind, typed_document
@@ -33,6 +33,7 @@ REPORT_KIND = DocumentKind(
     open=True,
 )
 KINDS = ("backbone", "task", "graph", "engine", "peer")
+RATIO_FIELDS = tuple(one.name for one in fields(Ratio))
 ESTIMATE_FIELDS = ("device", "title", "precision", "batch", "bounds_ms", "launch_assumption")
 
 
@@ -423,19 +424,7 @@ def _storage_document(storage: PackageStorage) -> dict[str, Any]:
 
 
 def _artefact_document(artefact: MeasuredArtefact) -> dict[str, Any]:
-    return {
-        "name": artefact.name,
-        "kind": artefact.kind,
-        "task": artefact.task,
-        "backbone": artefact.backbone,
-        "origin": artefact.origin,
-        "backend": artefact.backend,
-        "precision": artefact.precision,
-        "strategy": artefact.strategy,
-        "files": dict(artefact.files),
-        "size_bytes": artefact.size_bytes,
-        "neurons": None if artefact.neurons is None else dict(artefact.neurons),
-        "gflops": artefact.gflops,
+    nested = {
         "stored_accuracy": {split: asdict(value) for split, value in artefact.stored_accuracy.items()},
         "accuracy": _with(artefact.accuracy, "accuracy", "balanced_accuracy"),
         "preprocessing": None if artefact.preprocessing is None else _preparation_document(artefact.preprocessing),
@@ -443,6 +432,7 @@ def _artefact_document(artefact: MeasuredArtefact) -> dict[str, Any]:
         "failure": _with(artefact.failure),
         "measurements": [_measurement_document(one) for one in artefact.measurements],
     }
+    return {**vars(artefact), "size_bytes": artefact.size_bytes, **nested}
 
 
 def _with(value: Any, *derived: str) -> dict[str, Any] | None:
@@ -517,14 +507,8 @@ class _PreparationEntries:
 
 
 @dataclass(frozen=True)
-class _RatioEntries:
-    to: str
-    value: float
-    low: float
-    high: float
-    confidence: float
-    correlation: float | None = None
-    spread: float | None = None
+class _RatioEntries(Ratio):
+    to: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -573,38 +557,16 @@ class _ReportEntries:
 
 
 def _report_from(entries: _ReportEntries) -> Report:
-    return Report(
-        made=entries.made,
-        seed=entries.seed,
-        environment=entries.environment,
-        artefacts=tuple(map(_artefact_from, entries.artefacts)),
-        method=entries.method,
-        storage=entries.storage,
-        ledger=entries.ledger,
-    )
+    return Report(**{**vars(entries), "artefacts": tuple(map(_artefact_from, entries.artefacts))})
 
 
 def _artefact_from(entries: _ArtefactEntries) -> MeasuredArtefact:
     preparation = entries.preprocessing
-    return MeasuredArtefact(
-        name=entries.name,
-        kind=entries.kind,
-        task=entries.task,
-        backbone=entries.backbone,
-        origin=entries.origin,
-        backend=entries.backend,
-        precision=entries.precision,
-        strategy=entries.strategy,
-        files=entries.files,
-        neurons=entries.neurons,
-        gflops=entries.gflops,
-        stored_accuracy=entries.stored_accuracy,
-        accuracy=entries.accuracy,
-        preprocessing=None if preparation is None else _preparation_from(preparation),
-        memory=entries.memory,
-        failure=entries.failure,
-        measurements=tuple(map(_measurement_from, entries.measurements)),
-    )
+    found = {
+        "preprocessing": None if preparation is None else _preparation_from(preparation),
+        "measurements": tuple(map(_measurement_from, entries.measurements)),
+    }
+    return MeasuredArtefact(**{**vars(entries), **found})
 
 
 def _preparation_from(entries: _PreparationEntries) -> Preparation:
@@ -612,19 +574,8 @@ def _preparation_from(entries: _PreparationEntries) -> Preparation:
     return Preparation(entries.source, *steps)
 
 
-def _ratio_from(entries: _RatioEntries) -> Ratio:
-    figures = (entries.value, entries.low, entries.high, entries.confidence)
-    return Ratio(*figures, correlation=entries.correlation, spread=entries.spread)
-
-
 def _measurement_from(entries: _MeasurementEntries) -> Measurement:
+    taken = (entries.latency_ns, entries.warm_up_ns, entries.settled, entries.turn_starts_ns, entries.processes)
     ratio = entries.ratio
-    return Measurement(
-        batch=entries.batch,
-        samples=Samples(
-            entries.latency_ns, entries.warm_up_ns, entries.settled, entries.turn_starts_ns, entries.processes
-        ),
-        ratio=None if ratio is None else RatioTo(ratio.to, _ratio_from(ratio)),
-        energy=entries.energy,
-        estimate=entries.estimate,
-    )
+    to = None if ratio is None else RatioTo(ratio.to, Ratio(**{name: getattr(ratio, name) for name in RATIO_FIELDS}))
+    return Measurement(entries.batch, Samples(*taken), to, entries.energy, entries.estimate)
