@@ -160,6 +160,17 @@ def command(
     given = sources or []
     file_format = _embedding(file_format) if embed else file_format
     made_first = file_format is Format.ONNX or _makes_a_package(given)
+    engine = {
+        "precision": precision,
+        "strategy": strategy,
+        "batch": batch,
+        "mixed": mixed or None,
+        "spare_neurons": spare_neurons,
+        "spare_classes": spare_classes,
+        "backend": backend,
+        "compute_capability": compute_capability,
+        "max_accuracy_drop": max_accuracy_drop,
+    }
     _check_options(
         {file_format, Format.ONNX} if made_first else {file_format},
         file_format,
@@ -168,18 +179,7 @@ def command(
             (Format.ONNX, *OUTPUT): {"--output": output},
             (Format.ONNX, Format.TRT): {"--data": data},
             (Format.TRT, *OUTPUT): {"--task": task},
-            (Format.TRT,): {
-                "--precision": precision,
-                "--strategy": strategy,
-                "--batch": batch,
-                "--mixed": mixed or None,
-                "--spare-neurons": spare_neurons,
-                "--spare-classes": spare_classes,
-                "--backend": backend,
-                "--compute-capability": compute_capability,
-                "--run": run,
-                "--max-accuracy-drop": max_accuracy_drop,
-            },
+            (Format.TRT,): {"--run": run, **{"--" + name.replace("_", "-"): value for name, value in engine.items()}},
         },
     )
     from mimi_edge.cli.formats.onnx import Making
@@ -196,21 +196,9 @@ def command(
         write = _writer(file_format)
         write(given, output or OUTPUT[file_format], making, tasks=task or None, as_json=as_json)
     else:
-        from mimi_edge.cli.formats.engines import AskedEngines
         from mimi_edge.cli.formats.engines import export as export_engines
 
-        asked = AskedEngines(
-            precision=precision or Precision.FP16,
-            strategy=strategy or Strategy.PER_TASK,
-            batch=batch or "1:1:8",
-            mixed=mixed,
-            spare_neurons=spare_neurons or 0,
-            spare_classes=spare_classes or 0,
-            backend=backend,
-            compute_capabilities=tuple(compute_capability or ()),
-            max_accuracy_drop=0.01 if max_accuracy_drop is None else max_accuracy_drop,
-        )
-        export_engines(given, asked, making, tasks=task or None, runs=run or (), as_json=as_json)
+        export_engines(given, engine, making, tasks=task or None, runs=run or (), as_json=as_json)
 
 
 def _embedding(file_format: Format) -> Format:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimi_edge.choices import Backend, Precision, Strategy
+from mimi_edge.choices import Strategy
 from mimi_edge.cli.defaults import PACKAGE, say_next
 from mimi_edge.cli.output import document_or, show_facts
 from mimi_edge.cli.progress import watching
@@ -30,23 +30,8 @@ LOOKED_AT = 64
 """Training images that are looked at for overflow or calibrated on, spread over the split."""
 
 
-@dataclass(frozen=True)
-class AskedEngines:
-    """What the options of engines say; see `mimi-edge export --help`."""
-
-    precision: Precision
-    strategy: Strategy
-    batch: str
-    mixed: bool
-    spare_neurons: int
-    spare_classes: int
-    backend: Backend | None
-    compute_capabilities: tuple[str, ...]
-    max_accuracy_drop: float
-
-
-def engine_options(asked: AskedEngines) -> EngineOptions:
-    """The same, once it is sure that it makes sense.
+def engine_options(asked: Mapping[str, Any]) -> EngineOptions:
+    """What options of engines ask for, by their parameters in `mimi-edge export`; None is the default.
 
     Raises:
         ConfigError: the options contradict each other.
@@ -54,24 +39,17 @@ def engine_options(asked: AskedEngines) -> EngineOptions:
     from mimi_edge.export.engines.building.requests import BatchRange
     from mimi_edge.export.engines.building.work import EngineOptions
 
-    if asked.backend is not None and asked.backend not in ENGINE_BACKENDS:
-        raise ConfigError(f"Engines come from trt or trt-rtx; got --backend {asked.backend.value}.")
-    return EngineOptions(
-        precision=asked.precision,
-        strategy=asked.strategy,
-        batch=BatchRange.parse(asked.batch),
-        mixed=asked.mixed,
-        spare_neurons=asked.spare_neurons,
-        spare_classes=asked.spare_classes,
-        backend=asked.backend,
-        compute_capabilities=asked.compute_capabilities,
-        max_accuracy_drop=asked.max_accuracy_drop,
-    )
+    given = {name: value for name, value in asked.items() if value is not None}
+    if "backend" in given and given["backend"] not in ENGINE_BACKENDS:
+        raise ConfigError(f"Engines come from trt or trt-rtx; got --backend {given['backend'].value}.")
+    if "batch" in given:
+        given["batch"] = BatchRange.parse(given["batch"])
+    return EngineOptions(compute_capabilities=tuple(given.pop("compute_capability", ())), **given)
 
 
 def export(
     sources: Sequence[Path],
-    asked: AskedEngines,
+    asked: Mapping[str, Any],
     making: Making,
     *,
     tasks: Sequence[str] | None,
@@ -82,7 +60,7 @@ def export(
 
     Args:
         sources: packages; run folders and task files are put into one first; none is the run that was finished last.
-        asked: what the options say.
+        asked: as of `engine_options`.
         making: how tasks become a package; its threads and data are for engines, too.
         tasks: names of those to build for; by default those of the sources.
         runs: run folders of tasks, for their images; by default those among the sources.
@@ -97,7 +75,7 @@ def export(
     found = targets(sources, making, as_json=as_json)
     built = {
         target.package.folder: _built(
-            replace(target, runs=tuple(runs) or target.runs), options, making, tasks or _tasks(target, asked.strategy)
+            replace(target, runs=tuple(runs) or target.runs), options, making, tasks or _tasks(target, options.strategy)
         )
         for target in found
     }
