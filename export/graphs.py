@@ -35,6 +35,8 @@ EMBEDDED_KEY = "mimi_edge_embedded"
 """Of a one-file export instead, which is no graph to merge into or to build from."""
 BACKBONE_GRAPH = "backbone.onnx"
 BACKBONE_WEIGHTS = "backbone.weights"
+BACKBONE_FILES = (BACKBONE_GRAPH, BACKBONE_WEIGHTS)
+GRAPH_SUFFIX = ".onnx"
 INPUT = "images"
 FEATURES = "features"
 LOGITS = "logits"

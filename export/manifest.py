@@ -214,10 +214,7 @@ def parsed_manifest(document: Mapping[str, Any]) -> Manifest:
 
 
 @dataclass(frozen=True)
-class _Backbone:
-    name: str
-    sha256: str
-    features: int
+class _Backbone(BackboneIdentity):
     input_size: ImageSize
 
 
@@ -235,15 +232,8 @@ class _Document:
 
 def _manifest(document: _Document) -> Manifest:
     backbone = document.backbone
-    return Manifest(
-        backbone=BackboneIdentity(backbone.name, backbone.sha256, backbone.features),
-        input_size=backbone.input_size,
-        files=document.files,
-        tasks=document.tasks,
-        pending=document.pending,
-        leaving=document.leaving,
-        previous=document.previous,
-    )
+    identity = BackboneIdentity(backbone.name, backbone.sha256, backbone.features)
+    return Manifest(**{**vars(document), "backbone": identity, "input_size": backbone.input_size})
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:

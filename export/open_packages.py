@@ -18,7 +18,14 @@ from typing import Any
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import VerifiedGraph, external_tensors, link_fault, verified_graph
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, load_graph, open_graph_file
+from mimi_edge.export.graphs import (
+    BACKBONE_FILES,
+    BACKBONE_GRAPH,
+    BACKBONE_WEIGHTS,
+    GRAPH_SUFFIX,
+    load_graph,
+    open_graph_file,
+)
 from mimi_edge.export.known_hashes import remembered_from, remembered_sha256
 from mimi_edge.export.locks import read_here, reading
 from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, read_manifest
@@ -30,8 +37,6 @@ from mimi_edge.tasks.task import BackboneIdentity
 
 ENGINES = "engines"
 """The shelf's folder, which has a manifest of its own."""
-GRAPH_SUFFIX = ".onnx"
-BACKBONE_FILES = (BACKBONE_GRAPH, BACKBONE_WEIGHTS)
 
 
 @dataclass(frozen=True)

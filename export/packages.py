@@ -19,8 +19,10 @@ from mimi_edge.events import Listener, Note, silent
 from mimi_edge.export.archives.earlier_version import before, stage_kept
 from mimi_edge.export.external_data import verified_graph
 from mimi_edge.export.graphs import (
+    BACKBONE_FILES,
     BACKBONE_GRAPH,
     BACKBONE_WEIGHTS,
+    GRAPH_SUFFIX,
     GraphFile,
     open_graph_file,
     read_backbone_graph,
@@ -37,10 +39,10 @@ from mimi_edge.export.manifest import (
     read_manifest,
 )
 from mimi_edge.export.merge import Merged, merge_opened
-from mimi_edge.export.open_packages import BACKBONE_FILES, GRAPH_SUFFIX, package_of, settled
 from mimi_edge.export.open_packages import Package as Package  # noqa: PLC0414  (others take these from here)
 from mimi_edge.export.open_packages import PackagedTask as PackagedTask  # noqa: PLC0414
 from mimi_edge.export.open_packages import opened_package as opened_package  # noqa: PLC0414
+from mimi_edge.export.open_packages import package_of, settled
 from mimi_edge.export.open_packages import read_package as read_package  # noqa: PLC0414
 from mimi_edge.export.staging import staging_folder
 from mimi_edge.export.transactions import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.archives.earlier_version import keep, kept_tasks, sweep_kept
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS, read_backbone_graph
+from mimi_edge.export.graphs import BACKBONE_FILES, read_backbone_graph
 from mimi_edge.export.locks import locked
 from mimi_edge.export.manifest import (
     MANIFEST,
@@ -101,7 +101,7 @@ def extend(
 
 def backbone_entries(manifest: Manifest) -> dict[str, FileEntry]:
     """What the two files that all tasks share must be."""
-    return {name: manifest.files[name] for name in (BACKBONE_GRAPH, BACKBONE_WEIGHTS)}
+    return {name: manifest.files[name] for name in BACKBONE_FILES}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from functools import cached_property
 from mimi_edge.documents import FaultyError, json_value, typed
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.archives.tar import END, LARGEST_MEMBER_BYTES, member_header, padding
-from mimi_edge.export.graphs import BACKBONE_GRAPH, BACKBONE_WEIGHTS
+from mimi_edge.export.graphs import BACKBONE_FILES, GRAPH_SUFFIX
 from mimi_edge.export.manifest import (
     MANIFEST,
     SCHEMA,
@@ -35,10 +35,9 @@ FORMAT = 1
 KEY = "archive"
 README = "README.txt"
 SUMS = "SHA256SUMS"
-GRAPH_SUFFIX = ".onnx"
 FULL, TASKS = "full", "tasks"
-BACKBONE_FILES = (BACKBONE_GRAPH, BACKBONE_WEIGHTS)
 
+SHA256_DIGITS, HEXADECIMAL = 64, frozenset("0123456789abcdef")
 LARGEST_MANIFEST_BYTES = 8_000_000
 LARGEST_BYTES = {README: 8_000_000, GRAPH_SUFFIX: 64_000_000, SUFFIX: 256_000_000}
 """Of a file by its name or the end of it: these are read into memory. Weights may be as large as tar can say."""
@@ -177,29 +176,22 @@ def contents_faults(contents: Contents) -> list[str]:
 
 def _value_faults(contents: Contents) -> list[str]:
     manifest = contents.manifest
-    backbone = manifest.backbone
-    faults = []
-    if not (isinstance(backbone.name, str) and _is_sha256(backbone.sha256) and _is_count(backbone.features)):
-        faults.append("the backbone has no name, sha256 or width")
-    for name, entry in (*manifest.files.items(), *contents.needs.items()):
-        if not (_is_sha256(entry.sha256) and _is_count(entry.size_bytes)):
-            faults.append(f"{name!r} has no sha256 or no size")
-    faults += [f"task {name!r}: its check is no table" for name, task in manifest.tasks.items() if _odd(task.check)]
+    files = (*manifest.files.items(), *contents.needs.items())
+    faults = [
+        f"{name!r} has no sha256 or no size"
+        for name, entry in files
+        if not is_sha256(entry.sha256) or entry.size_bytes < 0
+    ]
+    if not is_sha256(manifest.backbone.sha256) or manifest.backbone.features < 0:
+        faults.append("the backbone has no sha256 or no width")
     if manifest.unfinished or manifest.previous:
         faults.append("files are said to be pending, leaving or kept, which an archive cannot have")
     return faults
 
 
-def _odd(check: object) -> bool:
-    return not isinstance(check, dict)
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+def is_sha256(value: str) -> bool:
+    """Whether a text is one, in small letters."""
+    return len(value) == SHA256_DIGITS and set(value) <= HEXADECIMAL
 
 
 def _name_faults(contents: Contents) -> list[str]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.export.archives.contents import BACKBONE_FILES, FULL, README, Contents
+from mimi_edge.export.archives.contents import FULL, README, Contents
 from mimi_edge.export.archives.read import Archive, unpack
 from mimi_edge.export.archives.verify import checked_archive, checked_sha256, files_of
-from mimi_edge.export.graphs import BACKBONE_GRAPH, open_graph_file
+from mimi_edge.export.graphs import BACKBONE_FILES, BACKBONE_GRAPH, GRAPH_SUFFIX, open_graph_file
 from mimi_edge.export.manifest import MANIFEST, TaskEntry, check_task_name
 from mimi_edge.export.merge import merge_opened
-from mimi_edge.export.open_packages import GRAPH_SUFFIX
 from mimi_edge.export.packages import Change, create, install
 from mimi_edge.export.transactions import settled_manifest
 from mimi_edge.tasks.files import SUFFIX, TaskFile, open_task

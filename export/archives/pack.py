@@ -9,12 +9,13 @@ from pathlib import Path
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, silent
-from mimi_edge.export.archives.contents import BACKBONE_FILES, README, Contents, Member, contents_faults
+from mimi_edge.export.archives.contents import README, Contents, Member, contents_faults
 from mimi_edge.export.archives.progress import ByteProgress
 from mimi_edge.export.archives.read import chunks
 from mimi_edge.export.archives.readme import readme
 from mimi_edge.export.archives.tar import END, padding
 from mimi_edge.export.archives.verify import content_faults, files_of
+from mimi_edge.export.graphs import BACKBONE_FILES
 from mimi_edge.export.manifest import FileEntry, Manifest
 from mimi_edge.export.open_packages import file_faults, package_of, settled, unlisted
 from mimi_edge.export.transactions import backbone_entries
