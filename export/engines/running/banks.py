@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.running.cuda import DeviceBuffer
 from mimi_edge.export.engines.running.executor import Executor, Port, Shape
+from mimi_edge.export.engines.running.fitting import Slot
 from mimi_edge.export.engines.running.owner import Owner
 
 
@@ -52,9 +53,9 @@ class Bank(Owner):
         return {name: buffer.handle for name, buffer in self._buffers.items()}
 
     @property
-    def task_shapes(self) -> dict[str, Shape]:
-        """Of one task's tensors."""
-        return {port.name: port.shape[1:] for port in self._ports}
+    def slots(self) -> dict[str, Slot]:
+        """For one task's tensors."""
+        return {port.name: Slot(port.dtype, port.shape[1:]) for port in self._ports}
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -80,7 +81,7 @@ class Bank(Owner):
 
         Args:
             task: name of it.
-            tensors: in the engine's types, contiguous, as `task_shapes` says.
+            tensors: in the engine's types, contiguous, as `slots` says.
 
         Raises:
             ConfigError: the engine has no place left.

@@ -12,8 +12,9 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.running.banks import Bank
 from mimi_edge.export.engines.running.exchange import DeviceMemory, Exchange, boundary, check_images
 from mimi_edge.export.engines.running.executor import Call, Executor, Plan
+from mimi_edge.export.engines.running.fitting import Tensors, fitting
 from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.engines.running.shared import Tensors, fitting, task_ports
+from mimi_edge.export.engines.running.shared import task_ports
 from mimi_edge.export.engines.running.switching import check_classes, not_resident
 from mimi_edge.export.graphs import INPUT, LOGITS
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER
@@ -76,7 +77,7 @@ class MixedRunner(Owner):
             ConfigError: the engine has no room for another task.
             CudaError: there is not enough memory.
         """
-        checked = fitting(tensors, self._bank.task_shapes, self._ports, task)
+        checked = fitting(tensors, self._bank.slots, task)
         check_classes(classes, self.executor, task)
         if self._bank.put(task, checked):
             self.executor.forget_graphs()

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError, EngineBuildError
 from mimi_edge.export.engines.running.exchange import DeviceMemory
 from mimi_edge.export.engines.running.executor import Executor, Plan
+from mimi_edge.export.engines.running.fitting import Slot, Tensors, fitting
 from mimi_edge.export.engines.running.one_task import EngineRunner
 from mimi_edge.export.engines.running.switching import SwitchedRunner, check_classes
 from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.engines.tensorrt.messages import explain
 from mimi_edge.tasks.stores import Floats
-
-Tensors = Mapping[str, NDArray[Any]]
 
 
 class Refit:
@@ -49,30 +47,17 @@ class Refit:
         self._refitter = None
         self._held = {}
 
-    def prepared(self, tensors: Tensors, task: str) -> dict[str, NDArray[Any]]:
-        """A task's weights in the types and sizes that the engine was built with.
-
-        Args:
-            tensors: by name, padded; floats are converted.
-            task: name of it.
-
-        Raises:
-            ArtifactError: they are not those that the engine takes; every fault is named.
-        """
-        made = {name: self._prepared(name, tensors[name]) for name in self.names if name in tensors}
-        if faults := list(self._faults(tensors, made)):
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ArtifactError(
-                f"Task {task} does not fit the engine:\n{listed}\n"
-                "Export an engine with this task among those it is for."
-            )
-        return made
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """For a task's weights, in the types and sizes that the engine was built with."""
+        prototypes = {name: self._refitter.get_weights_prototype(name) for name in self.names}
+        return {name: Slot(self._bindings.numpy_dtype(one.dtype), int(one.size)) for name, one in prototypes.items()}
 
     def apply(self, weights: Tensors) -> float:
         """Replaces all weights, and drops the CUDA graphs, which may have old ones in them.
 
         Args:
-            weights: as `prepared` makes them.
+            weights: as the slots have them.
 
         Returns:
             Milliseconds until the engine was ready again; capturing graphs anew comes on top.
@@ -102,22 +87,6 @@ class Refit:
                 f"{self._executor.name} also wants new values of {', '.join(sorted(missing)[:10])}: it joined them "
                 "with what is replaced. Export it again, with only adapters and head refittable."
             )
-
-    def _prepared(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        prototype = self._refitter.get_weights_prototype(name)
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(values, self._bindings.numpy_dtype(prototype.dtype))
-
-    def _faults(self, given: Tensors, made: Tensors) -> Iterator[str]:
-        for name in sorted({*self.names, *given}):
-            if name not in given:
-                yield f"{name}: missing"
-            elif name not in made:
-                yield f"{name}: cannot be replaced in the engine"
-            elif made[name].size != (expected := int(self._refitter.get_weights_prototype(name).size)):
-                yield f"{name}: expected {expected} values, got {made[name].size}"
-            elif not np.isfinite(made[name].astype(np.float32)).all():
-                yield f"{name}: holds values that {made[name].dtype} cannot keep"
 
     def _ask(self, doing: str, work: Any, *arguments: Any) -> None:
         with self._bindings.listening() as log:
@@ -168,7 +137,7 @@ class RefitRunner(SwitchedRunner[Waiting]):
             ArtifactError: the tensors are not those that the engine takes; every fault is named.
         """
         check_classes(classes, self.executor, task)
-        self._tasks[task] = Waiting(classes, self._refit.prepared(tensors, task))
+        self._tasks[task] = Waiting(classes, fitting(tensors, self._refit.slots, task))
         if self._current == task:
             self._current = None
 

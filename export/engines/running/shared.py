@@ -8,23 +8,21 @@ build, no refit and no copy. Without graphs it costs one `set_tensor_address` fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.engines.running.cuda import DeviceBuffer
 from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
-from mimi_edge.export.engines.running.executor import Call, Executor, Plan, Port, Shape
+from mimi_edge.export.engines.running.executor import Call, Executor, Plan, Port
+from mimi_edge.export.engines.running.fitting import Slot, Tensors, fitting
 from mimi_edge.export.engines.running.switching import SwitchedRunner, check_classes
 from mimi_edge.export.graphs import INPUT
 from mimi_edge.tasks.stores import Floats
-
-Tensors = Mapping[str, NDArray[Any]]
 
 ALIGNMENT = 256
 """Of each tensor, in bytes: as `cudaMalloc` aligns, so that kernels may read as wide as they like."""
@@ -86,7 +84,7 @@ class SharedRunner(SwitchedRunner[Resident]):
             ArtifactError: the tensors are not those that the engine takes; every fault is named.
             CudaError: there is not enough memory.
         """
-        checked = fitting(tensors, {port.name: port.shape for port in self._ports}, self._ports, task)
+        checked = fitting(tensors, {port.name: Slot(port.dtype, port.shape) for port in self._ports}, task)
         check_classes(classes, self.executor, task)
         offsets, size_bytes = _offsets(self._ports)
         known = self._tasks.get(task)
@@ -190,43 +188,6 @@ def task_ports(executor: Executor, others: Sequence[str]) -> tuple[Port, ...]:
     if not ports:
         raise ArtifactError(f"{executor.name} has one task built in; expected one that takes tasks as inputs.")
     return ports
-
-
-def fitting(tensors: Tensors, shapes: Mapping[str, Shape], ports: Sequence[Port], task: str) -> dict[str, NDArray[Any]]:
-    """A task's tensors in the engine's types, contiguous.
-
-    Args:
-        tensors: by name.
-        shapes: that are expected, by name.
-        ports: of the same names.
-        task: name of it.
-
-    Raises:
-        ArtifactError: they are not those that the engine takes; every fault is named.
-    """
-    made: dict[str, NDArray[Any]] = {}
-    for port in ports:
-        if port.name in tensors:
-            with np.errstate(over="ignore"):
-                made[port.name] = np.ascontiguousarray(tensors[port.name], port.dtype)
-    if faults := list(_faults(tensors, made, shapes)):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(
-            f"Task {task} does not fit the engine:\n{listed}\nExport an engine with this task among those it is for."
-        )
-    return made
-
-
-def _faults(given: Tensors, made: Tensors, shapes: Mapping[str, Shape]) -> Iterator[str]:
-    for name in sorted(shapes.keys() | given.keys()):
-        if name not in given:
-            yield f"{name}: missing"
-        elif name not in shapes:
-            yield f"{name}: the engine has no such input"
-        elif made[name].shape != shapes[name]:
-            yield f"{name}: expected {list(shapes[name])}, got {list(made[name].shape)}"
-        elif not np.isfinite(made[name].astype(np.float32)).all():
-            yield f"{name}: holds values that {made[name].dtype} cannot keep"
 
 
 def _offsets(ports: Sequence[Port]) -> tuple[dict[str, int], int]:
