@@ -185,7 +185,7 @@ def test_every_misfit_is_named_and_nothing_is_kept(graph):
         used = computer.gpu.used_bytes
         with pytest.raises(ArtifactError) as caught:
             runner.add("cats", weights, 3)
-        for fault in ("head.bias: holds", "other: the engine has no", "head.weight: expected", ".up: missing"):
+        for fault in ("head.bias: holds", "other: the engine takes no", "head.weight: expected", ".up: missing"):
             assert fault in str(caught.value)
         with pytest.raises(ArtifactError, match=r"6 classes.*room for 5"):
             runner.add("cats", task_weights(1), 6)
