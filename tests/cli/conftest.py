@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blank_pictures import draw_blank
 from cli_world import SMALL, Packaged, Trained, here, write_pictures
 from quick_exports import keep_operators
 
@@ -41,3 +42,8 @@ def packaged(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pack
     keep_operators()
     folder = tmp_path_factory.mktemp("packaged") / "package"
     return Packaged(folder, here("export", trained.run, "--output", folder, "--json").ended(0))
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_blank(monkeypatch)

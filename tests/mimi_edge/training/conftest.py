@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from blank_pictures import draw_blank
 from training_samples import FAMILIES, small_config, tiny_backbone, tiny_runs, write_image_folder
 
 from mimi_edge.training.backbones import LoadedBackbone
@@ -45,3 +46,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
     """A run that nobody interrupted."""
     return run_training(small_config(pictures), tmp_path_factory.mktemp("run") / "finished")
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_blank(monkeypatch)
