@@ -192,11 +192,17 @@ def test_progress_is_told(rtx, workplace_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 @pytest.mark.parametrize(
-    ("strategy", "mixed"), [(Strategy.PER_TASK, PLAIN), (Strategy.SHARED, PLAIN), (Strategy.SHARED, MIXED)]
+    ("backbone", "strategy", "mixed", "precision"),
+    [
+        ("builtin", Strategy.PER_TASK, PLAIN, Precision.FP32),
+        ("builtin", Strategy.SHARED, PLAIN, Precision.FP16),
+        ("builtin", Strategy.SHARED, MIXED, Precision.FP32),
+        ("swin_tiny_patch4_window7_224", Strategy.PER_TASK, PLAIN, Precision.FP16),
+        ("swin_tiny_patch4_window7_224", Strategy.SHARED, PLAIN, Precision.FP32),
+        ("swin_tiny_patch4_window7_224", Strategy.SHARED, MIXED, Precision.FP16),
+    ],
 )
-@pytest.mark.parametrize("backbone", ["builtin", "swin_tiny_patch4_window7_224"])
 def test_real_backbones(rtx, workplace_of, backbone, strategy, mixed, precision):
     place = workplace_of(backbone)
     made, model = built(rtx, place, strategy, precision, mixed=mixed)
