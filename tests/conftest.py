@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -51,6 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
         patch.setenv(variable, str(folder / name))
     for variable, value in SETTINGS.items():
         patch.setenv(variable, value)
+    # Under nohup the tests would inherit that a closed terminal is nothing to them, and so would what they start.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _why_no_gpu() -> str | None:
