@@ -21,9 +21,9 @@ from mimi_edge.profiles.latency import (
     Samples,
     WarmUp,
     measure,
-    ratio_of_medians,
     summarise,
 )
+from mimi_edge.profiles.ratios import ratio
 from mimi_edge.sites import Site
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Floats, Store
@@ -78,7 +78,7 @@ def compared(measured: str, peer: str, samples: Mapping[str, Samples], note: str
         peer=peer,
         measured_ms=summarise(latency_ns).p50_ms,
         peer_ms=summarise(peer_ns).p50_ms,
-        ratio=ratio_of_medians(latency_ns, peer_ns),
+        ratio=ratio(samples[measured], samples[peer]),
         rounds=len(latency_ns),
         note=note,
     )

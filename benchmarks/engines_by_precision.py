@@ -30,7 +30,8 @@ from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import Package, create_or_extend
 from mimi_edge.export.parity import measure_outputs
 from mimi_edge.export.precision.half import FP32_OPERATORS
-from mimi_edge.profiles.latency import measure, measured_ratio, ratio_of_medians, summarise
+from mimi_edge.profiles.latency import measure, summarise
+from mimi_edge.profiles.ratios import measured_ratio, ratio
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats
 
@@ -100,7 +101,7 @@ def compared_precisions(name: str, folder: Path, *, rounds: int, seed: int) -> d
     for form in runners:
         found[form]["p50_ms"] = summarise(samples[form].latency_ns).p50_ms
         if first in samples:
-            found[form]["of_fp32"] = asdict(ratio_of_medians(samples[form].latency_ns, samples[first].latency_ns))
+            found[form]["of_fp32"] = asdict(ratio(samples[form], samples[first]))
     return found
 
 

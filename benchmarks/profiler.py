@@ -30,7 +30,7 @@ from graphs import exported, with_task
 from mimi_edge.export.packages import Package, create_or_extend, read_package
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
-from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, ratio_of_medians, summarise
+from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, Samples, summarise
 from mimi_edge.profiles.plan import Plan
 from mimi_edge.profiles.processes import COMMAND, Crew
 from mimi_edge.profiles.profiler import profile
@@ -196,7 +196,7 @@ def _bookkeeping(rounds: int) -> Row:
         peer="the same wait, clock read only around ten",
         measured_ms=summarise(profiled).p50_ms,
         peer_ms=summarise(plain).p50_ms,
-        ratio=ratio_of_medians(profiled, plain),
+        ratio=ratio(*(Samples(tuple(taken), (), settled=True) for taken in (profiled, plain))),
         rounds=len(plain),
     )
 

@@ -23,7 +23,6 @@ Clock = Callable[[], int]
 """Gives nanoseconds that never go back."""
 
 NANOSECONDS_PER_MS = 1_000_000
-RESAMPLES_AT_ONCE = 250
 SEEN, ALIKE, UNSURE = "yes", "no difference seen", "too busy to tell"
 WIDEST_ALIKE = 1.1
 """Upper over lower end of the widest interval that still says that two things are alike."""
@@ -247,12 +246,6 @@ def measure(
     return {name: Samples(tuple(timed.samples[name]), tuple(warm[name]), settled) for name in runnables}
 
 
-def measured_ratio(measured: Runnable, reference: Runnable, *, rounds: int = 200, listener: Listener = silent) -> Ratio:
-    """Times two runnables in turns and gives the ratio of their medians with its interval."""
-    samples = measure({"measured": measured, "reference": reference}, rounds=rounds, listener=listener)
-    return ratio_of_medians(samples["measured"].latency_ns, samples["reference"].latency_ns)
-
-
 def summarise(latency_ns: Sequence[int]) -> LatencySummary:
     """Percentiles, mean, extremes and jitter of samples in nanoseconds."""
     values_ms = np.asarray(latency_ns, np.float64) / NANOSECONDS_PER_MS
@@ -267,57 +260,6 @@ def summarise(latency_ns: Sequence[int]) -> LatencySummary:
         jitter_ms=float(np.median(np.abs(np.diff(values_ms)))) if len(values_ms) > 1 else 0.0,
         count=len(values_ms),
     )
-
-
-def ratio_of_medians(
-    measured_ns: Sequence[int],
-    reference_ns: Sequence[int],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-    block: int = 1,
-) -> Ratio:
-    """How many times the reference's median the measured median is.
-
-    The interval is a percentile bootstrap over rounds: both samples of a round are drawn together, for they saw the
-    same moment of the machine. Where turns were several samples, whole turns are drawn together, for the same reason.
-
-    Args:
-        measured_ns: samples, one a round.
-        reference_ns: samples of the same rounds.
-        confidence: of the interval, between 0 and 1.
-        resamples: how many times the rounds are drawn again.
-        seed: of the draws.
-        block: successive samples that were taken in one turn.
-
-    Raises:
-        ConfigError: the two are not of the same rounds, or there are none.
-    """
-    pairs = np.asarray([measured_ns, reference_ns], np.float64) if len(measured_ns) == len(reference_ns) else None
-    if pairs is None or not pairs.size:
-        raise ConfigError(
-            f"A ratio needs samples of the same rounds, got {len(measured_ns)} and {len(reference_ns)} samples. "
-            "Measure both in one run."
-        )
-    ratios = np.concatenate(list(_resampled_ratios(pairs, resamples, block, np.random.default_rng(seed))))
-    low, high = np.quantile(ratios, ((1 - confidence) / 2, (1 + confidence) / 2))
-    measured, reference = np.median(pairs, axis=1)
-    return Ratio(float(measured / reference), float(low), float(high), confidence)
-
-
-def _resampled_ratios(
-    pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resamples: int, block: int, random: np.random.Generator
-) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    """Ratios of medians of drawn rounds, a few hundred draws at a time so that memory stays small."""
-    count = pairs.shape[1]
-    inside = np.arange(block)
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        shape = (min(RESAMPLES_AT_ONCE, resamples - start), -(-count // block), 1)
-        # A last turn that is shorter than the others goes on at the beginning.
-        draws = (random.integers(0, -(-count // block), shape) * block + inside) % count
-        measured, reference = np.median(pairs[:, draws.reshape(shape[0], -1)], axis=2)
-        yield measured / reference
 
 
 def _timed(runnable: Runnable, clock: Clock) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mimi_edge.profiles.devices.roofline import Estimate
 from mimi_edge.profiles.environment import Environment
-from mimi_edge.profiles.latency import Samples, ratio_of_medians
+from mimi_edge.profiles.latency import Samples
+from mimi_edge.profiles.ratios import ratio as ratio_of
 from mimi_edge.profiles.reports import (
     EnergyUse,
     Failure,
@@ -70,7 +71,7 @@ def make_measurement(batch=1, samples=None, reference=None, to="backbone", energ
     samples = samples or make_samples()
     ratio = None
     if reference is not None:
-        ratio = RatioTo(to, ratio_of_medians(samples.latency_ns, reference.latency_ns, resamples=200))
+        ratio = RatioTo(to, ratio_of(samples, reference, resamples=200))
     return Measurement(batch, samples, ratio, energy, estimate)
 
 

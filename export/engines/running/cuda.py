@@ -1,4 +1,4 @@
-"""The part of the CUDA runtime that running an engine needs: memory, streams, events and graphs, each given back once.
+"""The part of the CUDA runtime that running an engine needs: memory, streams and graphs, each given back once.
 
 Linux only, as TensorRT on a Jetson is. One thread at a time: CUDA keeps the current device for each thread.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from ctypes import byref, c_float, c_int, c_size_t, c_void_p
+from ctypes import byref, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -137,10 +137,6 @@ class Stream(_Owned):
     """A queue of work for the device."""
 
 
-class Event(_Owned):
-    """A mark in a stream whose time the device notes."""
-
-
 class Graph(_Owned):
     """Work that was captured once and is started as a whole."""
 
@@ -207,10 +203,6 @@ class Cuda:
         """A stream that does not wait for the default one."""
         return Stream(self._made("cudaStreamCreateWithFlags", _NON_BLOCKING), self._releaser("cudaStreamDestroy"))
 
-    def event(self) -> Event:
-        """An event that measures time."""
-        return Event(self._made("cudaEventCreateWithFlags", 0), self._releaser("cudaEventDestroy"))
-
     def upload(self, address: int, values: NDArray[Any], stream: Stream) -> None:
         """Starts a copy to the device; `values` has to be contiguous and to stay as it is until the stream is done."""
         self.call("cudaMemcpyAsync", address, values.ctypes.data, values.nbytes, _TO_DEVICE, stream.handle)
@@ -234,17 +226,6 @@ class Cuda:
             CudaError: something in it failed.
         """
         self.call("cudaStreamSynchronize", stream.handle)
-
-    def record(self, event: Event, stream: Stream) -> None:
-        """Puts the event into the stream."""
-        self.call("cudaEventRecord", event.handle, stream.handle)
-
-    def elapsed_ms(self, start: Event, end: Event) -> float:
-        """Time between two recorded events; waits for the second."""
-        self.call("cudaEventSynchronize", end.handle)
-        result = c_float()
-        self.call("cudaEventElapsedTime", byref(result), start.handle, end.handle)
-        return result.value
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """Records what `work` puts into the stream, without doing it.

@@ -11,7 +11,7 @@ import ctypes
 import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,6 @@ SIGNATURES: Mapping[str, Sequence[Any]] = {
     "cudaGraphLaunch": (c_void_p, c_void_p),
     "cudaGraphDestroy": (c_void_p,),
     "cudaGraphExecDestroy": (c_void_p,),
-    "cudaEventCreateWithFlags": (_OUT, c_uint),
-    "cudaEventRecord": (c_void_p, c_void_p),
-    "cudaEventSynchronize": (c_void_p,),
-    "cudaEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
-    "cudaEventDestroy": (c_void_p,),
 }
 """Arguments of the functions that return a code. `cudaGraphInstantiate` itself changed its arguments in CUDA 12."""
 

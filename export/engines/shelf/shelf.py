@@ -18,9 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mimi_edge.choices import Precision, Strategy
 from mimi_edge.documents import DocumentKind, parse_document, read_bytes
@@ -66,11 +66,11 @@ class Shelf:
     """What a shelf's manifest says.
 
     Attributes:
-        entries: by name.
+        engines: by name.
         pending: files of which a new version waits under `staged_name`.
     """
 
-    entries: Mapping[str, ShelfEntry] = field(default_factory=dict)
+    engines: Mapping[str, ShelfEntry]
     pending: tuple[str, ...] = ()
 
 
@@ -144,7 +144,7 @@ def read_shelf(package: Path) -> dict[str, ShelvedEngine]:
 
     def all_of(shelf: Shelf) -> dict[str, ShelvedEngine]:
         manifest = read_manifest(package)
-        return {name: _shelved(package, manifest, shelf, name) for name in sorted(shelf.entries)}
+        return {name: _shelved(package, manifest, shelf, name) for name in sorted(shelf.engines)}
 
     return _retried(folder, all_of)
 
@@ -241,7 +241,7 @@ def _commit(folder: Path, name: str, entry: ShelfEntry, parts: Mapping[str, Path
     for file, part in parts.items():
         part.replace(folder / staged_name(file))
     sync(folder)
-    announced = Shelf({**shelf.entries, name: entry}, tuple(parts))
+    announced = Shelf({**shelf.engines, name: entry}, tuple(parts))
     _write(folder, announced)
     _finished(folder, announced)
 
@@ -269,10 +269,9 @@ def _is_abandoned(part: Path) -> bool:
 
 
 def _write(folder: Path, shelf: Shelf) -> None:
-    document: dict[str, Any] = {"schema": SCHEMA, "engines": {name: asdict(one) for name, one in shelf.entries.items()}}
-    if shelf.pending:
-        document["pending"] = sorted(shelf.pending)
-    text = json_text(document, sort_keys=True)
+    pending = {"pending": sorted(shelf.pending)} if shelf.pending else {}
+    engines = {name: asdict(one) for name, one in shelf.engines.items()}
+    text = json_text({"schema": SCHEMA, "engines": engines, **pending}, sort_keys=True)
     write_whole(folder / MANIFEST, (text + "\n").encode())
 
 
@@ -282,25 +281,16 @@ def _write(folder: Path, shelf: Shelf) -> None:
 def _read(folder: Path) -> Shelf:
     path = folder / MANIFEST
     if not os.path.lexists(path):
-        return Shelf()
-    document = parse_document(_read_whole(path, LARGEST_FILE_BYTES), path, KIND, _Document)
-    shelf = Shelf(document.engines, document.pending)
+        return Shelf({})
+    shelf = parse_document(_read_whole(path, LARGEST_FILE_BYTES), path, KIND, Shelf)
     if wrong := list(_wrong(shelf)):
         raise ArtifactError(f"{path} lists what no shelf holds: {', '.join(wrong[:5])}. {REBUILD}")
     return shelf
 
 
-@dataclass(frozen=True)
-class _Document:
-    """What `_write` writes."""
-
-    engines: Mapping[str, ShelfEntry]
-    pending: tuple[str, ...] = ()
-
-
 def _wrong(shelf: Shelf) -> Iterator[str]:
     """Names come from a file, so they may not lead anywhere else."""
-    for name, entry in shelf.entries.items():
+    for name, entry in shelf.engines.items():
         if entry.engine != name + SUFFIX or entry.sidecar != sidecar_name(entry.engine) or not is_plain_name(name):
             yield f"{excerpt(name)} ({excerpt(entry.engine)}, {excerpt(entry.sidecar)})"
         if set(entry.files) != {entry.engine, entry.sidecar}:
@@ -308,7 +298,7 @@ def _wrong(shelf: Shelf) -> Iterator[str]:
         for file, known in entry.files.items():
             if not DIGEST.fullmatch(known.sha256) or not 0 < known.size_bytes <= LARGEST_ENGINE_BYTES:
                 yield f"{excerpt(file)} of {known.size_bytes} bytes, sha256 {known.sha256[:12]!r}"
-    known_files = {file for entry in shelf.entries.values() for file in entry.files}
+    known_files = {file for entry in shelf.engines.values() for file in entry.files}
     yield from (excerpt(name) for name in shelf.pending if name not in known_files)
 
 
@@ -324,7 +314,7 @@ def _retried(folder: Path, look: Callable[[Shelf], Found]) -> Found:
 
 
 def _shelved(package: Path, manifest: Manifest, shelf: Shelf, name: str) -> ShelvedEngine:
-    entry = shelf.entries[name]
+    entry = shelf.engines[name]
     folder = package / FOLDER
     sidecar = _sidecar(folder, shelf, entry)
     if not any(os.path.lexists(path) for path in _places(folder, shelf, entry.engine)):
@@ -343,7 +333,7 @@ def _sidecar(folder: Path, shelf: Shelf, entry: ShelfEntry) -> Sidecar:
 
 def _listed_engine(path: Path, shelf: Shelf) -> tuple[bytes, Sidecar] | None:
     """None where the shelf does not have it."""
-    entry = shelf.entries.get(path.name.removesuffix(SUFFIX))
+    entry = shelf.engines.get(path.name.removesuffix(SUFFIX))
     if entry is None or entry.engine != path.name:
         return None
     sidecar = _sidecar(path.parent, shelf, entry)

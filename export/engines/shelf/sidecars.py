@@ -150,20 +150,11 @@ def _range_of(sizes: Any) -> Any:
 
 
 def _document(sidecar: Sidecar) -> dict[str, Any]:
-    document = {name: getattr(sidecar, name) for name in sidecar.__dataclass_fields__}
-    return document | {
+    return {
+        **vars(sidecar),
         "schema": SCHEMA,
-        "backend": sidecar.backend.value,
-        "precision": sidecar.precision.value,
-        "strategy": sidecar.strategy.value,
-        "compute_capabilities": list(sidecar.compute_capabilities),
         "ranges": {name: [one.smallest, one.best, one.largest] for name, one in sidecar.ranges.items()},
-        "tensors": [asdict(tensor) | {"shape": list(tensor.shape)} for tensor in sidecar.tensors],
-        "tasks": dict(sidecar.tasks),
-        "layout": None if sidecar.layout is None else dict(sidecar.layout),
-        "kept_fp32": dict(sidecar.kept_fp32),
-        "passes": list(sidecar.passes),
-        "check": sidecar.check if isinstance(sidecar.check, str) else dict(sidecar.check),
+        "tensors": [asdict(tensor) for tensor in sidecar.tensors],
     }
 
 

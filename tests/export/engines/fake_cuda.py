@@ -95,7 +95,6 @@ class FakeCuda:
     streams: dict[int, FakeStream] = field(default_factory=dict)
     graphs: dict[int, list[Work]] = field(default_factory=dict)
     programs: dict[int, list[Work]] = field(default_factory=dict)
-    events: dict[int, float | None] = field(default_factory=dict)
     reserved: int = 0
     last_handle: int = 4096
 
@@ -116,7 +115,6 @@ class FakeCuda:
             "memory": [memory.size for memory in self.live.values()],
             "streams": list(self.streams),
             "graphs": [*self.graphs, *self.programs],
-            "events": list(self.events),
             "weights": [self.reserved] if self.reserved else [],
         }
         assert self.faults == []
@@ -244,23 +242,6 @@ class FakeCuda:
 
     def graph_exec_destroy(self, program: int) -> None:
         del self.programs[program]
-
-    def event_create_with_flags(self, out: Any, flags: int) -> None:
-        out[0] = self._new(self.events, None)
-
-    def event_record(self, event: int, stream: int) -> None:
-        self.put(stream, lambda: self.events.__setitem__(event, self.clock_ms))
-
-    def event_synchronize(self, event: int) -> None:
-        self._drain()
-
-    def event_elapsed_time(self, out: Any, start: int, end: int) -> None:
-        begun, ended = self.events[start], self.events[end]
-        self._must(begun is not None and ended is not None, "an event was not recorded")
-        out[0] = (ended or 0.0) - (begun or 0.0)
-
-    def event_destroy(self, event: int) -> None:
-        del self.events[event]
 
     # Inside.
 
