@@ -64,7 +64,7 @@ def energy_of(crew: Crew, name: str, batch: int, plan: PowerPlan) -> EnergyUse |
     if answer is None:
         return None
     try:
-        used = sampler.samples().energy(answer["start_ns"], answer["end_ns"], idle_watts=plan.idle_watts)
+        used = sampler.samples().energy(answer["start_ns"], answer["end_ns"])
     except ConfigError as error:
         raise MimiEdgeError(f"{plan.meter.description} did not answer while {name} ran: {error}") from error
     return EnergyUse(

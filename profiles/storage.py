@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mimi_edge.profiles.inventory import folder_files
 
 if TYPE_CHECKING:
     from mimi_edge.export.packages import Package
@@ -56,15 +56,9 @@ def package_storage(package: Package) -> PackageStorage:
     return PackageStorage(
         backbone_graph_bytes=package.backbone_graph.stat().st_size,
         backbone_weights_bytes=package.backbone_weights.stat().st_size,
-        package_bytes=folder_bytes(package.folder),
+        package_bytes=sum(folder_files(package.folder).values()),
         tasks={
             name: TaskStorage(task.task_file.stat().st_size, task.graph.stat().st_size)
             for name, task in package.tasks.items()
         },
     )
-
-
-def folder_bytes(folder: Path) -> int:
-    """Sizes of all files below a folder; one that has several names is counted once, links to others not at all."""
-    found = (path.lstat() for path in folder.rglob("*"))
-    return sum({(one.st_dev, one.st_ino): one.st_size for one in found if stat.S_ISREG(one.st_mode)}.values())

@@ -70,24 +70,17 @@ class Energy:
         seconds: between the instants.
         method: `counter` of the device, or `trapezoid` over sampled watts.
         samples: readings between the instants.
-        idle_watts: measured before, None where it was not; it is taken off in `joules_above_idle`.
     """
 
     joules: float
     seconds: float
     method: str
     samples: int
-    idle_watts: float | None = None
 
     @property
     def mean_watts(self) -> float:
         """Over the whole time."""
         return self.joules / self.seconds
-
-    @property
-    def joules_above_idle(self) -> float | None:
-        """Joules less what the machine would have used doing nothing; None where idle was not measured."""
-        return None if self.idle_watts is None else self.joules - self.idle_watts * self.seconds
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,7 @@ class PowerSamples:
         """How joules are had: by the device's counter if every reading has it."""
         return TRAPEZOID if any(reading.counter_joules is None for reading in self.readings) else COUNTER
 
-    def energy(self, start_ns: int, end_ns: int, *, idle_watts: float | None = None) -> Energy:
+    def energy(self, start_ns: int, end_ns: int) -> Energy:
         """Joules between two instants.
 
         Between readings power (or the counter) is taken to change evenly.
@@ -122,7 +115,6 @@ class PowerSamples:
         Args:
             start_ns: `time.perf_counter_ns` at the start; not before the first reading.
             end_ns: and at the end; not after the last reading.
-            idle_watts: of the machine at rest, measured before.
 
         Raises:
             ConfigError: the instants are in wrong order or not covered by readings.
@@ -135,7 +127,7 @@ class PowerSamples:
             )
         inside = sum(start_ns <= reading.at_ns <= end_ns for reading in self.readings)
         joules = self._joules_at(end_ns) - self._joules_at(start_ns)
-        return Energy(joules, (end_ns - start_ns) / NS_PER_S, self.method, inside, idle_watts)
+        return Energy(joules, (end_ns - start_ns) / NS_PER_S, self.method, inside)
 
     def _joules_at(self, at_ns: int) -> float:
         """Since the first reading; between readings the counter, or the power, changes evenly."""
@@ -226,15 +218,3 @@ def idle_watts(meter: PowerMeter, seconds: float = 2.0, interval_s: float = DEFA
         time.sleep(seconds)
     samples = sampler.samples()
     return samples.energy(samples.readings[0].at_ns, samples.readings[-1].at_ns).mean_watts
-
-
-def joules_per_image(energy: Energy, images: int) -> float:
-    """Above idle where that is known, else everything.
-
-    Raises:
-        ConfigError: there were no images.
-    """
-    if images < 1:
-        raise ConfigError(f"Joules per image need at least one image, got {images}.")
-    above = energy.joules_above_idle
-    return (energy.joules if above is None else above) / images

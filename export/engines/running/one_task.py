@@ -77,11 +77,6 @@ class EngineRunner(Owner):
         """What it takes on the device."""
         return self._flow.memory({})
 
-    @property
-    def device_memory_bytes(self) -> int:
-        """All that it takes on the device; captured graphs are not in it, because CUDA does not tell."""
-        return self.memory.total_bytes
-
 
 def _expect_images_only(executor: Executor) -> None:
     names = [port.name for port in executor.inputs]

@@ -13,11 +13,9 @@ from mimi_edge.profiles.board.power import (
     COUNTER,
     MOST_FAILURES,
     TRAPEZOID,
-    Energy,
     PowerReading,
     PowerSamples,
     idle_watts,
-    joules_per_image,
     sample,
 )
 
@@ -102,18 +100,6 @@ def test_energy_outside_the_readings_is_not_made_up(start, end):
 def test_samples_are_two_or_more_in_order_of_time(points):
     with pytest.raises(ConfigError, match="rising times"):
         samples(*points)
-
-
-def test_idle_is_taken_off_and_said():
-    energy = samples((0, 10.0), (2, 10.0)).energy(0, 2 * SECOND, idle_watts=4.0)
-    assert energy.joules == pytest.approx(20)
-    assert energy.joules_above_idle == pytest.approx(12)
-    assert joules_per_image(energy, 6) == pytest.approx(2)
-    unknown = Energy(20.0, 2.0, TRAPEZOID, 2)
-    assert unknown.joules_above_idle is None
-    assert joules_per_image(unknown, 5) == pytest.approx(4)
-    with pytest.raises(ConfigError, match="at least one image"):
-        joules_per_image(energy, 0)
 
 
 def test_sampling_covers_the_block_from_its_first_instant_to_its_last():
