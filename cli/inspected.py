@@ -11,6 +11,7 @@ from mimi_edge.cli.output import show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ArtifactError
 from mimi_edge.profiles.rendering.table import Table
+from mimi_edge.texts import fault_list
 
 Inspected = tuple[dict[str, Any], Callable[[], None]]
 """A document for programs, and what shows it to people."""
@@ -35,8 +36,9 @@ def archive(path: Path) -> Inspected:
         found = examine(path, listener)
     contents = found.contents
     if contents is None or found.faults:
-        listed = "\n".join(f"  - {fault}" for fault in found.faults)
-        raise ArtifactError(f"{path} is damaged, or no archive of mimi-edge pack:\n{listed}\nGet an unaltered copy.")
+        raise ArtifactError(
+            f"{path} is damaged, or no archive of mimi-edge pack:\n{fault_list(found.faults)}\nGet an unaltered copy."
+        )
     manifest, files = contents.manifest, {member.name: member.entry.size_bytes for member in contents.members}
     document: dict[str, Any] = {
         "kind": "archive",

@@ -17,6 +17,7 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.export.graphs import INPUT, GraphFile, GraphInfo, open_graph_file
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.files import SUFFIX
+from mimi_edge.texts import fault_list
 
 if TYPE_CHECKING:
     import onnx
@@ -72,12 +73,13 @@ def verified_graph(graph: GraphFile, hashed: Mapping[str, str] = NOTHING_HASHED)
     tensors = list(external_tensors(model))
     faults = sorted({fault for tensor in tensors for fault in _faults(tensor, path.parent)})
     if absurd := list(_absurd_shapes(model, info)):
-        listed = "\n".join(f"  - {fault}" for fault in absurd[:10])
-        raise ArtifactError(f"{path} has shapes that no graph of ours has:\n{listed}\nGet an unaltered copy.")
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults[:10])
         raise ArtifactError(
-            f"{path} takes weights from where it must not:\n{listed}\nExport it again, or get an unaltered copy."
+            f"{path} has shapes that no graph of ours has:\n{fault_list(absurd)}\nGet an unaltered copy."
+        )
+    if faults:
+        raise ArtifactError(
+            f"{path} takes weights from where it must not:\n{fault_list(faults)}\nExport it again, or get an unaltered "
+            "copy."
         )
     verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors), graph)
     _check_task_file(verified, path, hashed)

@@ -17,6 +17,7 @@ from mimi_edge.files import sha256_of_bytes, write_whole
 from mimi_edge.tasks.descriptions import description_of
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, Task
+from mimi_edge.texts import fault_list
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -117,8 +118,9 @@ def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
             "mimi-edge export RUN ... --output FOLDER"
         )
     if faults := list(_misfits(task, info)):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"{task_file} does not fit the graph of {expected.name}:\n{listed}\nTrain it again.")
+        raise ArtifactError(
+            f"{task_file} does not fit the graph of {expected.name}:\n{fault_list(faults)}\nTrain it again."
+        )
 
 
 def _misfits(task: Task, info: GraphInfo) -> Iterator[str]:

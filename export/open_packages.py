@@ -34,6 +34,7 @@ from mimi_edge.files import copy_hashed, sha256_of
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.texts import fault_list
 
 ENGINES = "engines"
 """The shelf's folder, which has a manifest of its own."""
@@ -387,8 +388,9 @@ def used_faults(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
 
 def _raise_for(folder: Path, faults: Sequence[str]) -> None:
     if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"Package {folder} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+        raise ArtifactError(
+            f"Package {folder} is damaged:\n{fault_list(faults)}\nExport it again, or get an unaltered copy."
+        )
 
 
 def _file_fault(folder: Path, name: str, expected: FileEntry, digest: Callable[[Path], str] | None) -> str | None:

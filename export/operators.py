@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import onnx_ir as ir
 
 from mimi_edge.errors import ArtifactError
+from mimi_edge.texts import fault_list
 
 OLDEST_TENSORRT = "10.3"
 OPSETS = range(9, 21)
@@ -56,9 +57,8 @@ def check_operators(model: ir.Model) -> None:
     """
     faults = sorted({*_opset_faults(model), *_node_faults(model)})
     if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(
-            f"TensorRT {OLDEST_TENSORRT} cannot read this graph:\n{listed}\n"
+            f"TensorRT {OLDEST_TENSORRT} cannot read this graph:\n{fault_list(faults)}\n"
             "Graphs of mimi-edge have none of these: export the backbone again with this version."
         )
 

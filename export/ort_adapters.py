@@ -36,7 +36,7 @@ from mimi_edge.installation import pip_line
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.stores import Array, Floats, Store
 from mimi_edge.tasks.task import BackboneIdentity, Task, decode_adapters, decode_head, encode_weights
-from mimi_edge.texts import json_text
+from mimi_edge.texts import fault_list, json_text
 
 SCHEMA = 1
 MANIFEST = "ort-adapters.json"
@@ -194,8 +194,7 @@ def read_ort_adapters(folder: Path) -> OrtAdapterSet:
         foreign = verify_graph(adapters.graph).files - adapters.files.keys()
         faults = [f"{GRAPH} takes weights from {name}, which is not listed" for name in sorted(foreign)]
     if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"{folder} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+        raise ArtifactError(f"{folder} is damaged:\n{fault_list(faults)}\nExport it again, or get an unaltered copy.")
     return adapters
 
 

@@ -17,6 +17,7 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.export.manifest import KEPT, KeptTask, Manifest, TaskEntry, staged_name
 from mimi_edge.export.staging import settle_file
 from mimi_edge.files import sha256_of, sync
+from mimi_edge.texts import fault_list
 
 
 def kept_tasks(manifest: Manifest, names: Iterable[str]) -> dict[str, KeptTask | None]:
@@ -98,8 +99,9 @@ def stage_kept(folder: Path, manifest: Manifest, changed: Manifest) -> None:
         OSError: the disk is full.
     """
     if faults := kept_faults(folder, manifest):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ArtifactError(f"The version before, in {folder}, is damaged:\n{listed}\nInstall the task again instead.")
+        raise ArtifactError(
+            f"The version before, in {folder}, is damaged:\n{fault_list(faults)}\nInstall the task again instead."
+        )
     for name in changed.pending:
         _copy(folder / KEPT / changed.files[name].sha256, folder / staged_name(name))
 

@@ -21,6 +21,7 @@ from mimi_edge.export.open_packages import file_faults, package_of, settled, unl
 from mimi_edge.export.transactions import backbone_entries
 from mimi_edge.files import whole_file
 from mimi_edge.tasks.files import read_task
+from mimi_edge.texts import fault_list
 
 STAGE = "pack"
 
@@ -68,8 +69,9 @@ def pack(
     with settled(package) as whole:
         manifest = _chosen(package, whole, tasks, with_backbone)
         if faults := _faults(package, manifest, with_backbone):
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ArtifactError(f"Package {package} is damaged:\n{listed}\nExport it again, or get an unaltered copy.")
+            raise ArtifactError(
+                f"Package {package} is damaged:\n{fault_list(faults)}\nExport it again, or get an unaltered copy."
+            )
         contents, text = _contents(package, manifest, {} if with_backbone else backbone_entries(whole))
         with whole_file(out) as beside, beside.open("wb") as opened:
             digest = _write(contents, text, package, opened.write, listener)
@@ -110,8 +112,7 @@ def _contents(package: Path, manifest: Manifest, needs: Mapping[str, FileEntry])
     entry = FileEntry(hashlib.sha256(text).hexdigest(), len(text))
     contents = Contents(replace(manifest, files={**manifest.files, README: entry}), needs)
     if faults := contents_faults(contents):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ConfigError(f"{package} cannot be packed:\n{listed}\nChoose other tasks with --task.")
+        raise ConfigError(f"{package} cannot be packed:\n{fault_list(faults)}\nChoose other tasks with --task.")
     return contents, text
 
 

@@ -21,6 +21,7 @@ from mimi_edge.export.open_packages import file_faults, settled, unlisted
 from mimi_edge.export.staging import temporary_folder
 from mimi_edge.tasks.files import read_task
 from mimi_edge.tasks.task import BackboneIdentity, Task
+from mimi_edge.texts import fault_list
 
 T = TypeVar("T")
 
@@ -90,9 +91,8 @@ def in_words(verdict: Verdict) -> str:
     """Everything that is wrong, and what to do about it."""
     if verdict.kind == PACKAGE and not (verdict.path / MANIFEST).exists():
         return "\n".join(verdict.faults)  # it is none, and they say what to do
-    listed = "\n".join(f"  - {fault}" for fault in verdict.faults)
     next_step = "Install its tasks again, or get an unaltered copy." if verdict.kind == PACKAGE else "Copy it again."
-    return f"{verdict.path} must not be used:\n{listed}\n{next_step}"
+    return f"{verdict.path} must not be used:\n{fault_list(verdict.faults, len(verdict.faults))}\n{next_step}"
 
 
 def checked_sha256(value: str) -> str:

@@ -31,6 +31,7 @@ from mimi_edge.export.shared.nodes import add_input, node, reshape
 from mimi_edge.export.shared.prefix import Prefix, PrefixCut, after_adapters, prefix_of
 from mimi_edge.export.shared.shapes import Shapes, shapes_of
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP
+from mimi_edge.texts import fault_list
 
 METADATA_KEY = "mimi_edge_shared"
 FRAMES, ANSWERS, TASKS = "frames", "answers", "tasks"
@@ -112,9 +113,9 @@ def shared_model(backbone_graph: Path, layout: SharedLayout, *, mixed: bool = Fa
 
 def _check_fit(layout: SharedLayout, info: GraphInfo, path: Path) -> None:
     if faults := list(_misfits(layout, info)):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(
-            f"{path} cannot serve these tasks:\n{listed}\nExport the backbone that the tasks were trained on."
+            f"{path} cannot serve these tasks:\n{fault_list(faults)}\n"
+            "Export the backbone that the tasks were trained on."
         )
 
 

@@ -11,6 +11,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.shared.layout import SharedLayout, misfits
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP, Task, decode_adapters, decode_head
+from mimi_edge.texts import fault_list
 
 FRAME_OF_ANSWER = "frame_of_answer"
 TASK_OF_ANSWER = "task_of_answer"
@@ -40,9 +41,8 @@ def task_tensors(task: Task, layout: SharedLayout, *, padded_logit: float = PADD
         ArtifactError: the task does not fit; every reason is named.
     """
     if faults := misfits(task, layout):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(
-            f"Task {task.header.name} does not fit the graph that the others share:\n{listed}\n"
+            f"Task {task.header.name} does not fit the graph that the others share:\n{fault_list(faults)}\n"
             "Export a new one with this task among those it is for."
         )
     tensors = {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(layout).items()}

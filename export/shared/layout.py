@@ -17,6 +17,7 @@ from mimi_edge.methods.strategies import why_not_shared
 from mimi_edge.sites import Site
 from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.task import BackboneIdentity, Task
+from mimi_edge.texts import fault_list
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class SharedLayout:
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
-            raise ConfigError(f"This layout cannot be used:\n{_listed(faults)}\nMake it from task files.")
+            raise ConfigError(f"This layout cannot be used:\n{fault_list(faults)}\nMake it from task files.")
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def layout_of(
         raise ConfigError("One graph for many tasks needs at least one task, got none. Name a task file.")
     if faults := list(_disagreements(tasks)):
         raise ConfigError(
-            f"These tasks cannot share one graph:\n{_listed(faults)}\nShare those that agree, or give each its own."
+            f"These tasks cannot share one graph:\n{fault_list(faults)}\nShare those that agree, or give each its own."
         )
     header = tasks[0].header
     widths = {site.name: site.width for site in spare.sites if spare.neurons}
@@ -203,7 +204,3 @@ def _faults(layout: SharedLayout) -> Iterator[str]:
             yield f"{what}: expected a whole number above 0, got {count!r}"
     if layout.neurons.keys() != layout.widths.keys():
         yield f"sites: neurons are of {sorted(layout.neurons)}, widths of {sorted(layout.widths)}"
-
-
-def _listed(faults: Sequence[str]) -> str:
-    return "\n".join(f"  - {fault}" for fault in faults)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.image_size import ImageSize
+from mimi_edge.texts import fault_list
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,8 +52,9 @@ class Preprocessing:
             except ValueError as error:
                 faults.append(f"{name}: {error}")
         if faults := [*(faults or _box_faults(self)), *_faults(self)]:
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ConfigError(f"These preprocessing settings cannot be used:\n{listed}\nCorrect them and try again.")
+            raise ConfigError(
+                f"These preprocessing settings cannot be used:\n{fault_list(faults)}\nCorrect them and try again."
+            )
 
     def document(self) -> dict[str, Any]:
         """As JSON holds it."""

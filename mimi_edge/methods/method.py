@@ -9,7 +9,7 @@ from typing import Any
 from mimi_edge.errors import ConfigError
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.network import Network
-from mimi_edge.texts import excerpt
+from mimi_edge.texts import excerpt, fault_list
 
 Setting = int | float | str
 LARGEST_SIZE = 1 << 20
@@ -87,8 +87,7 @@ class Method:
         faults = [f"{option(name)}: {self.name} has no such setting. {has}" for name in given if name not in known]
         faults += [fault for name in given if name in known for fault in _faults(known[name], given[name])]
         if faults:
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ConfigError(f"These settings of --method {self.name} do not make sense:\n{listed}")
+            raise ConfigError(f"These settings of --method {self.name} do not make sense:\n{fault_list(faults)}")
         numbers = {name: float(value) for name, value in given.items() if isinstance(known[name].default, float)}
         return self.settings(**{**given, **numbers})
 

@@ -22,7 +22,7 @@ from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.methods.catalogue import METHODS, method_named
 from mimi_edge.methods.method import Method, Setting
 from mimi_edge.sites import Neurons
-from mimi_edge.texts import excerpt, safe_line
+from mimi_edge.texts import excerpt, fault_list, safe_line
 from mimi_edge.training.augmentation.kinds import augment_faults
 from mimi_edge.version import __version__
 
@@ -211,8 +211,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if faults := _faults(self):
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ConfigError(f"These options do not make sense:\n{listed}")
+            raise ConfigError(f"These options do not make sense:\n{fault_list(faults)}")
 
     @property
     def limits(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ from mimi_edge.files import MEGABYTE
 from mimi_edge.images.image_size import ImageSize, document_of_size
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.methods.method import Method
-from mimi_edge.texts import excerpt
+from mimi_edge.texts import excerpt, fault_list
 from mimi_edge.training.config import MIMI, PRETRAINED, faults_of_size
 from mimi_edge.training.recipes import QUICK, RECIPES
 
@@ -85,8 +85,7 @@ class ComparisonConfig:
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ConfigError(f"This cannot be compared:\n{listed}")
+            raise ConfigError(f"This cannot be compared:\n{fault_list(faults)}")
 
 
 def comparison_document(config: ComparisonConfig) -> dict[str, Any]:

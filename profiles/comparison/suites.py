@@ -23,7 +23,7 @@ from mimi_edge.profiles.comparison.published import SOURCE, published_on_vtab
 from mimi_edge.profiles.comparison.results import Line
 from mimi_edge.profiles.rendering.readable import percent
 from mimi_edge.profiles.rendering.table import Table
-from mimi_edge.texts import excerpt
+from mimi_edge.texts import excerpt, fault_list
 
 ALWAYS_PUBLISHED = ("linear", "full")
 """Methods whose published figures stand in a table whether or not they are compared."""
@@ -126,7 +126,7 @@ def compare_suite(
         else:
             found[member.name] = made
     if missing:
-        listener(Note("Left out:\n" + "\n".join(f"  - {one}" for one in missing)))
+        listener(Note("Left out:\n" + fault_list(missing)))
     if not found:
         raise ConfigError(f"No data set of {suite.title} is there. To fetch what torchvision knows: --download")
     return found

@@ -22,7 +22,7 @@ from mimi_edge.profiles.comparison.config import (
     differences,
     entries_of,
 )
-from mimi_edge.texts import json_text
+from mimi_edge.texts import fault_list, json_text
 from mimi_edge.training.config import CONFIG_FILE, MIMI, TrainingConfig
 from mimi_edge.training.recipes import with_recipe
 
@@ -86,9 +86,9 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
         return
     document = raw_document(document_bytes(path, KIND), path, KIND)
     if differing := differences(config, typed_document(document, path, KIND, ComparisonConfig)):
-        listed = "\n".join(f"  - {one}" for one in differing)
         raise ConfigError(
-            f"{folder} holds another comparison:\n{listed}\nGive the same options to go on, or another --output."
+            f"{folder} holds another comparison:\n{fault_list(differing)}\n"
+            "Give the same options to go on, or another --output."
         )
     _write(config, path)
 

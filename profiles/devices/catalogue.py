@@ -10,6 +10,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.files import write_whole
 from mimi_edge.profiles.devices.device import Device
 from mimi_edge.profiles.devices.read_device import check_device, read_device
+from mimi_edge.texts import fault_list
 
 BUILT_IN = Path(__file__).parent / "data"
 VARIABLE = "MIMI_EDGE_DEVICES"
@@ -44,8 +45,7 @@ def all_devices(folder: Path | None = None) -> dict[str, Device]:
         elif device is not None:
             devices[device.name] = device
     if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ConfigError(f"Device profiles have faults:\n{listed}\nCorrect or remove these files.")
+        raise ConfigError(f"Device profiles have faults:\n{fault_list(faults)}\nCorrect or remove these files.")
     return devices
 
 

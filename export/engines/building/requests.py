@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimi_edge.errors import ConfigError
+from mimi_edge.texts import fault_list
 
 LARGEST_SIZE = 1 << 16
 CAPABILITY = re.compile(r"\d{1,2}\.\d")
@@ -92,7 +93,7 @@ class BuildRequest:
 
     def __post_init__(self) -> None:
         if faults := self._faults():
-            raise ConfigError("An engine cannot be built like this:\n" + "\n".join(f"  - {fault}" for fault in faults))
+            raise ConfigError("An engine cannot be built like this:\n" + fault_list(faults))
 
     def _faults(self) -> list[str]:
         faults = [

@@ -24,6 +24,7 @@ from mimi_edge.export.packages import Package
 from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.export.shared.layout import Spare
 from mimi_edge.images.decode import LabelledImages
+from mimi_edge.texts import fault_list
 
 MOST_RESIDENT_TASKS = 256
 """Tasks that the bank of a mixed engine can hold; memory is taken for those that are there."""
@@ -84,8 +85,7 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         if faults := self._faults():
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise ConfigError(f"Engines cannot be built like this:\n{listed}\nChange one of each pair.")
+            raise ConfigError(f"Engines cannot be built like this:\n{fault_list(faults)}\nChange one of each pair.")
 
     def _faults(self) -> list[str]:
         faults = []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.export.engines.running.executor import Shape
+from mimi_edge.texts import fault_list
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -54,9 +55,9 @@ def fitting(tensors: Tensors, slots: Mapping[str, Slot], task: str) -> dict[str,
         with np.errstate(over="ignore"):
             made[name] = np.ascontiguousarray(tensors[name], slots[name].dtype)
     if faults := list(_faults(tensors, made, slots)):
-        listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ArtifactError(
-            f"Task {task} does not fit the engine:\n{listed}\nExport an engine with this task among those it is for."
+            f"Task {task} does not fit the engine:\n{fault_list(faults)}\n"
+            "Export an engine with this task among those it is for."
         )
     return made
 

@@ -25,6 +25,7 @@ from mimi_edge.export.engines.tensorrt.messages import explain
 from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
 from mimi_edge.installation import is_tegra, pip_line
 from mimi_edge.runtimes import runtime_of
+from mimi_edge.texts import fault_list
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,8 +134,9 @@ class Bindings:
         if not taken and not faults:
             raise explain(log, f"read {graph.name}", EngineBuildError)
         if not taken:
-            listed = "\n".join(f"  - {fault}" for fault in faults)
-            raise EngineBuildError(f"{self.name} does not take {graph.name}:\n{listed}\nExport the task again.")
+            raise EngineBuildError(
+                f"{self.name} does not take {graph.name}:\n{fault_list(faults)}\nExport the task again."
+            )
         return parser
 
     def has_flag(self, name: str) -> bool:

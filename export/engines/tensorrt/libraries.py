@@ -13,6 +13,7 @@ from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.installation import is_tegra
 from mimi_edge.runtimes import ENGINE_BACKENDS, ENGINE_LIBRARIES, EngineLibrary, Runtime, names, runtime_of
+from mimi_edge.texts import fault_list
 
 ROUNDS = 3
 """Libraries need one another in an order that nobody states: what fails at first may load later."""
@@ -81,7 +82,7 @@ def _whole(module: Any) -> Any:
 
 
 def _unloadable(runtime: Runtime, failed: list[str]) -> MimiEdgeError:
-    listed = "\n".join(f"  - {fault}" for fault in dict.fromkeys(failed))
+    listed = fault_list(dict.fromkeys(failed))
     text = " ".join(failed)
     if "undefined symbol" in text or "version `" in text:
         return MimiEdgeError(
