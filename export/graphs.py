@@ -5,7 +5,6 @@ Every graph carries one metadata property, `mimi_edge`, a JSON text with sorted 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
 from mimi_edge.sites import Site
 from mimi_edge.tasks.task import MIMI, BackboneIdentity
-from mimi_edge.texts import cut
+from mimi_edge.texts import canonical_json, cut
 
 if TYPE_CHECKING:
     import onnx
@@ -320,9 +319,8 @@ def describe(model: ir.Model, info: GraphInfo) -> None:
             "takes_tokens": info.takes_tokens,
             "takes_prompts": info.takes_prompts,
         }
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     model.metadata_props.clear()
-    model.metadata_props[METADATA_KEY] = text
+    model.metadata_props[METADATA_KEY] = canonical_json(document)
 
 
 @dataclass(frozen=True)

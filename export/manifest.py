@@ -109,6 +109,19 @@ def is_package(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def is_begun(package: Path) -> bool:
+    """Whether there is a package; False for nothing and for an empty folder.
+
+    Raises:
+        ConfigError: there is something else.
+    """
+    if not package.exists() or (package.is_dir() and not any(package.iterdir())):
+        return False
+    if not is_package(package):
+        raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")
+    return True
+
+
 def staged_name(name: str) -> str:
     """Under which name a new version of a package's file waits."""
     return f".{name}.new"

@@ -28,6 +28,7 @@ from mimi_edge.files import MEGABYTE, whole_file
 from mimi_edge.images.preprocessing import Preprocessing, normalise, resizing_in_words
 from mimi_edge.tasks.stores import Floats
 from mimi_edge.tasks.task import BackboneIdentity
+from mimi_edge.texts import canonical_json
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -243,12 +244,8 @@ def _put_inside(model: ir.Model, info: EmbeddedInfo) -> None:
     model.graph.name = info.task
     model.doc_string = _in_words(info)
     model.metadata_props.clear()
-    model.metadata_props[EMBEDDED_KEY] = json.dumps(
-        {"format": EMBEDDED_FORMAT} | asdict(info) | {"preprocessing": info.preprocessing.document()},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
+    model.metadata_props[EMBEDDED_KEY] = canonical_json(
+        {"format": EMBEDDED_FORMAT} | asdict(info) | {"preprocessing": info.preprocessing.document()}
     )
     model.metadata_props[CLASSES_KEY] = json.dumps(info.classes, ensure_ascii=False, allow_nan=False)
 

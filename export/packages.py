@@ -36,6 +36,7 @@ from mimi_edge.export.manifest import (
     check_task_name,
     clashes,
     file_entry,
+    is_begun,
     read_manifest,
 )
 from mimi_edge.export.merge import Merged, merge_opened
@@ -288,12 +289,10 @@ def _take_backbone(package: Path, backbone: BackboneFolder, tasks: Sequence[Task
         ArtifactError: the package is damaged or of another backbone.
         ConfigError: there is no backbone, or the folder is no package.
     """
-    if not package.exists() or (package.is_dir() and not any(package.iterdir())):
+    if not is_begun(package):
         if backbone is None:
             raise ConfigError(f"{package} does not exist yet, so a backbone's graph is needed to make it.")
         return _exported_backbone(backbone, staging)
-    if not (package / MANIFEST).is_file():
-        raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")
     with settled(package) as manifest:
         existing = package_of(package, manifest)
         if callable(backbone):

@@ -8,7 +8,6 @@ it, because a graph may not take them from another folder; so each task has a co
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from mimi_edge.export.graphs import INPUT, LOGITS, GraphInfo, GraphTask
 from mimi_edge.export.packages import Package, PackagedTask
 from mimi_edge.export.staging import settle_file, staging_folder
 from mimi_edge.files import sync, umask
+from mimi_edge.texts import canonical_json
 
 STAGE = "write model repository"
 CONFIG, LABELS, GRAPH = "config.pbtxt", "labels.txt", "model.onnx"
@@ -101,7 +101,7 @@ def export_triton(
 def config_text(info: GraphInfo, task: GraphTask, largest_batch: int) -> str:
     """A model's `config.pbtxt`, protobuf's text form of Triton's ModelConfig."""
     size = info.input_size
-    preprocessing = json.dumps(info.preprocessing.document(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    preprocessing = canonical_json(info.preprocessing.document())
     output = f"name: {_quoted(LOGITS)} data_type: TYPE_FP32 dims: [ {len(task.classes)} ] label_filename: "
     output += _quoted(LABELS)
     return "\n".join(

@@ -76,6 +76,11 @@ def json_text(
     return text.translate(_IN_JSON)
 
 
+def canonical_json(document: object) -> str:
+    """JSON in one line without a blank: the same values always give the same text."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def excerpt(value: object, limit: int = LONGEST_EXCERPT) -> str:
     """A piece of a value that a message can quote: one line, harmless, at most `limit` characters."""
     return cut(_Bounded(limit).repr(value), limit)

@@ -13,7 +13,7 @@ from mimi_edge.export.archives.contents import FULL, README, Contents
 from mimi_edge.export.archives.read import Archive, unpack
 from mimi_edge.export.archives.verify import checked_archive, checked_sha256, files_of
 from mimi_edge.export.graphs import BACKBONE_FILES, BACKBONE_GRAPH, GRAPH_SUFFIX, open_graph_file
-from mimi_edge.export.manifest import MANIFEST, TaskEntry, check_task_name
+from mimi_edge.export.manifest import TaskEntry, check_task_name, is_begun
 from mimi_edge.export.merge import merge_opened
 from mimi_edge.export.packages import Change, create, install
 from mimi_edge.export.transactions import settled_manifest
@@ -71,7 +71,7 @@ def install_from(source: Path, package: Path, *, sha256: str | None = None, list
 def _install_archive(source: Path, package: Path, sha256: str | None, listener: Listener) -> Installed:
     archive = checked_archive(source, sha256=sha256, listener=listener)
     tasks = archive.contents.manifest.tasks
-    if not _exists(package):
+    if not is_begun(package):
         if archive.contents.kind != FULL:
             raise ConfigError(
                 f"{source} holds tasks without their backbone, and there is no package {package} that has it. "
@@ -99,7 +99,7 @@ def _install_task_file(source: Path, package: Path, sha256: str | None, listener
     if wanted not in {None, digest}:
         raise ArtifactError(f"{source} has sha256 {digest}; expected {wanted}. It is not the file you were told of.")
     name = check_task_name(file.name)
-    if not _exists(package):
+    if not is_begun(package):
         raise ConfigError(
             f"There is no package {package} to put task {name!r} into. Install a full archive there first."
         )
@@ -111,19 +111,6 @@ def _install_task_file(source: Path, package: Path, sha256: str | None, listener
         return _merged(package, [file], staging)
 
     return Installed(package, False, digest, install(package, fill, listener=listener))
-
-
-def _exists(package: Path) -> bool:
-    """Whether there is a package; False for nothing and for an empty folder.
-
-    Raises:
-        ConfigError: there is something else.
-    """
-    if not package.exists() or (package.is_dir() and not any(package.iterdir())):
-        return False
-    if not (package / MANIFEST).is_file():
-        raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")
-    return True
 
 
 def _check_backbone(source: Path, backbone: BackboneIdentity, package: Path) -> None:

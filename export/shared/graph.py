@@ -10,7 +10,6 @@ once for each frame.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
@@ -25,13 +24,14 @@ from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import LOGITS, GraphInfo, graph_info, load_graph
 from mimi_edge.export.passes.append_head import AppendHead
 from mimi_edge.export.passes.insert_adapters import InsertAdapters
+from mimi_edge.export.passes.surgery import new_node
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER, tensor_shapes
 from mimi_edge.export.shared.layout import SharedLayout, layout_document
-from mimi_edge.export.shared.nodes import add_input, node, reshape
+from mimi_edge.export.shared.nodes import add_input, reshape
 from mimi_edge.export.shared.prefix import Prefix, PrefixCut, after_adapters, prefix_of
 from mimi_edge.export.shared.shapes import Shapes, shapes_of
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP
-from mimi_edge.texts import fault_list
+from mimi_edge.texts import canonical_json, fault_list
 
 METADATA_KEY = "mimi_edge_shared"
 FRAMES, ANSWERS, TASKS = "frames", "answers", "tasks"
@@ -105,9 +105,7 @@ def shared_model(backbone_graph: Path, layout: SharedLayout, *, mixed: bool = Fa
         _build_plain(model, layout)
     made = SharedModel(model, layout, mixed, prefix)
     model.graph.name = "shared"
-    model.metadata_props[METADATA_KEY] = json.dumps(
-        made.document(), sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    model.metadata_props[METADATA_KEY] = canonical_json(made.document())
     return made
 
 
@@ -180,9 +178,9 @@ class _Mixed:
 
     def _of_answers(self, banks: Mapping[str, ir.Value], task_of_answer: ir.Value) -> dict[str, ir.Value]:
         """Every answer's own weights, [A, ...], gathered before anything that needs them."""
-        taken = {name: node("Gather", [bank, task_of_answer], f"{name}.own", axis=0) for name, bank in banks.items()}
-        self._graph.insert_before(self._graph[0], list(taken.values()))
-        return {name: gather.outputs[0] for name, gather in taken.items()}
+        taken = [new_node("Gather", [bank, task_of_answer], f"{name}.own", axis=0) for name, bank in banks.items()]
+        self._graph.insert_before(self._graph[0], taken)
+        return {name: gather.outputs[0] for name, gather in zip(banks, taken, strict=True)}
 
     def _insert(self, site: str, value: ir.Value, shape: tuple[int, ...], own: Mapping[str, ir.Value]) -> None:
         """Adds an adapter: rows of an answer are multiplied by that answer's weights.
@@ -197,12 +195,12 @@ class _Mixed:
         rows = [] if shape[0] == 1 and len(shape) == 3 else [prod(shape[:-1])]
         nodes = [reshape(self._graph, value, (-1, *rows, shape[-1]), f"{site}.rows")] if rows else []
         before = nodes[-1].outputs[0] if rows else value
-        nodes.append(node("MatMul", [before, own[site + DOWN]], f"{site}.into"))
-        nodes.append(node(ACTIVATIONS[self._layout.activation], nodes[-1].outputs, f"{site}.hidden"))
-        nodes.append(node("MatMul", [nodes[-1].outputs[0], own[site + UP]], f"{site}.out_of"))
+        nodes.append(new_node("MatMul", [before, own[site + DOWN]], f"{site}.into"))
+        nodes.append(new_node(ACTIVATIONS[self._layout.activation], nodes[-1].outputs, f"{site}.hidden"))
+        nodes.append(new_node("MatMul", [nodes[-1].outputs[0], own[site + UP]], f"{site}.out_of"))
         if rows:
             nodes.append(reshape(self._graph, nodes[-1].outputs[0], (-1, *shape[1:]), f"{site}.as_it_was"))
-        nodes.append(node("Add", [value, nodes[-1].outputs[0]], f"{site}.adapted"))
+        nodes.append(new_node("Add", [value, nodes[-1].outputs[0]], f"{site}.adapted"))
         producer = value.producer()
         if producer is None:
             raise AssertionError(f"site value {value.name} is not computed by any node")
@@ -214,7 +212,7 @@ class _Mixed:
         """Ends the graph in each answer's own classifier: weight [A, C, F] x features [A, F, 1] + bias [A, C]."""
         classes, features = self._layout.classes, self._layout.backbone.features
         column = reshape(self._graph, self._graph.outputs[0], (-1, features, 1), "head.column")
-        product = node("MatMul", [own[HEAD_WEIGHT], column.outputs[0]], "head.product")
+        product = new_node("MatMul", [own[HEAD_WEIGHT], column.outputs[0]], "head.product")
         row = reshape(self._graph, product.outputs[0], (-1, classes), "head.row")
         logits = ir.Value(name=LOGITS, shape=ir.Shape([ANSWERS, classes]), type=ir.TensorType(ir.DataType.FLOAT))
         head = ir.node("Add", [row.outputs[0], own[HEAD_BIAS]], name="head", outputs=[logits])

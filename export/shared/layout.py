@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mimi_edge.choices import ACTIVATION_NAMES
+from mimi_edge.documents import FaultyError, typed
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.methods.strategies import why_not_shared
@@ -131,17 +132,10 @@ def read_layout(document: Mapping[str, Any]) -> SharedLayout:
         ArtifactError: something is missing or makes no sense.
     """
     try:
-        return SharedLayout(
-            backbone=BackboneIdentity(**document["backbone"]),
-            input_size=ImageSize.from_document(document["input_size"]),
-            activation=document["activation"],
-            neurons=dict(document["neurons"]),
-            widths=dict(document["widths"]),
-            classes=document["classes"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        return typed(document, SharedLayout)
+    except (FaultyError, ConfigError) as error:
         raise ArtifactError(
-            f"The description of a graph for many tasks is damaged ({error!r}). Export the tasks again."
+            f"The description of a graph for many tasks is damaged ({error}). Export the tasks again."
         ) from error
 
 

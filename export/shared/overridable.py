@@ -15,9 +15,10 @@ import onnx_ir as ir
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.passes.append_head import AppendHead
 from mimi_edge.export.passes.insert_adapters import InsertAdapters
+from mimi_edge.export.passes.surgery import new_node
 from mimi_edge.export.shared.inputs import tensor_shapes
 from mimi_edge.export.shared.layout import SharedLayout
-from mimi_edge.export.shared.nodes import add_input, node
+from mimi_edge.export.shared.nodes import add_input
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import DOWN, HEAD_BIAS, HEAD_WEIGHT, UP
 
@@ -71,6 +72,6 @@ def _open_shape(name: str, shape: tuple[int, ...]) -> Sequence[int | str]:
 
 
 def _in_fp32(graph: ir.Graph, given: dict[str, ir.Value]) -> dict[str, ir.Value]:
-    casts = {name: node("Cast", [value], f"{name}.cast", to=ir.DataType.FLOAT) for name, value in given.items()}
+    casts = {name: new_node("Cast", [value], f"{name}.cast", to=ir.DataType.FLOAT) for name, value in given.items()}
     graph.insert_before(graph[0], list(casts.values()))
     return {name: cast.outputs[0] for name, cast in casts.items()}

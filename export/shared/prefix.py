@@ -13,7 +13,8 @@ from enum import IntEnum
 
 import onnx_ir as ir
 
-from mimi_edge.export.shared.nodes import node, reshape
+from mimi_edge.export.passes.surgery import new_node
+from mimi_edge.export.shared.nodes import reshape
 from mimi_edge.export.shared.shapes import Shapes, flops_of
 from mimi_edge.sites import Site
 
@@ -109,9 +110,9 @@ class PrefixCut:
         rows, *rest = self._shapes.of_image(value)
         name = f"{value.name}.of_answers"
         if rows == 1:
-            return self._after(value, [node("Gather", [value, self._index], name, axis=0)])
+            return self._after(value, [new_node("Gather", [value, self._index], name, axis=0)])
         by_image = reshape(self._graph, value, (-1, rows, *rest), f"{value.name}.by_image")
-        taken = node("Gather", [by_image.outputs[0], self._index], f"{value.name}.taken", axis=0)
+        taken = new_node("Gather", [by_image.outputs[0], self._index], f"{value.name}.taken", axis=0)
         return self._after(value, [by_image, taken, reshape(self._graph, taken.outputs[0], (-1, *rest), name)])
 
     def _sized(self, value: ir.Value) -> ir.Value:

@@ -7,7 +7,6 @@ file states what its content hashes to (`mimi_edge.tasks.content`), and whoever 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -49,7 +48,7 @@ from mimi_edge.tasks.task import (
     tensor_dtype,
     tensor_shapes,
 )
-from mimi_edge.texts import cut, excerpt, fault_list
+from mimi_edge.texts import canonical_json, cut, excerpt, fault_list
 
 SCHEMA = 3
 STORES_SCHEMA, METHODS_SCHEMA, FIRST_SCHEMA = SCHEMA, 2, 1
@@ -328,7 +327,7 @@ def _metadata(task: Task) -> str:
             CONTENT_KEY: UNKNOWN,
         }
     )
-    return json_text(document)
+    return canonical_json(document)
 
 
 def stores_document(header: TaskHeader, shapes: Mapping[str, Shape]) -> dict[str, Any]:
@@ -347,11 +346,6 @@ def stores_document(header: TaskHeader, shapes: Mapping[str, Shape]) -> dict[str
 def site_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
     """How a description lists the sites that have neurons, by the shapes of all tensors: M and N by name."""
     return {name.removesuffix(DOWN): list(shape) for name, shape in shapes.items() if name.endswith(DOWN)}
-
-
-def json_text(document: object) -> str:
-    """JSON as a task file has it: the same values always give the same text."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _task_header(path: Path, description: _Description) -> TaskHeader:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, json_text, site_table, stores_document, task_bytes
+from mimi_edge.tasks.files import LENGTH_PREFIX_BYTES, site_table, stores_document, task_bytes
 from mimi_edge.tasks.packing import filed
 from mimi_edge.tasks.task import (
     HEAD_BIAS,
@@ -24,6 +24,7 @@ from mimi_edge.tasks.task import (
     encode_tensors,
     tensor_shapes,
 )
+from mimi_edge.texts import canonical_json
 
 ALIGNMENT = 8
 """The table of tensors is filled up with spaces to a multiple of so many bytes."""
@@ -58,7 +59,9 @@ def sizing(header: TaskHeader) -> Callable[[Mapping[str, Shape]], int]:
     def size(adapted: Mapping[str, Shape]) -> int:
         shapes = tensor_shapes(header, adapted)
         table, content = _tensor_table(shapes, header)
-        told = _quoted_bytes(json_text(site_table(adapted))) + _quoted_bytes(json_text(stores_document(header, shapes)))
+        told = _quoted_bytes(canonical_json(site_table(adapted))) + _quoted_bytes(
+            canonical_json(stores_document(header, shapes))
+        )
         return LENGTH_PREFIX_BYTES + _aligned(fixed + told + table) + content
 
     return size
@@ -74,7 +77,7 @@ def _fixed_bytes(header: TaskHeader) -> int:
     text = content[LENGTH_PREFIX_BYTES : LENGTH_PREFIX_BYTES + length].rstrip(b" ")
     shapes = tensor_shapes(header, {})
     table, _ = _tensor_table(shapes, header)
-    told = _quoted_bytes(json_text({})) + _quoted_bytes(json_text(stores_document(header, shapes)))
+    told = _quoted_bytes(canonical_json({})) + _quoted_bytes(canonical_json(stores_document(header, shapes)))
     return len(text) - table - told
 
 
@@ -86,7 +89,7 @@ def _tensor_table(shapes: Mapping[str, Shape], header: TaskHeader) -> tuple[int,
         dtype, shape = entries[name]
         end = offset + math.prod(shape) * dtype.itemsize
         entry = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": (offset, end)}
-        table += len(f",{json_text(name)}:{json_text(entry)}".encode())
+        table += len(f",{canonical_json(name)}:{canonical_json(entry)}".encode())
         offset = end
     return table, offset
 
