@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ RUN_CONFIG = "config.json"
 RESERVED_NAMES = frozenset({"backbone", "manifest"})
 LONGEST_NAME_BYTES = 200
 """File systems allow 255 bytes; what is written beside a file adds some to its name."""
+DIGEST = re.compile("[0-9a-f]{64}")
+"""A sha256 in small letters."""
 CONTROL_CATEGORIES = frozenset({"Cc", "Cs"})
 KEPT = ".previous"
 """Folder in a package that holds the files which the last installation replaced, named after their sha256."""

@@ -28,7 +28,7 @@ from mimi_edge.export.manifest import FileEntry, file_entry
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, runtime_version
 from mimi_edge.export.open_packages import Package, PackagedTask, file_faults
 from mimi_edge.export.parity import TOLERANCE
-from mimi_edge.export.staging import settle, staging_folder
+from mimi_edge.export.staging import require_free, settle, staging_folder
 from mimi_edge.files import sha256_of, write_whole
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
@@ -171,7 +171,7 @@ def export_ort_adapters(
         OSError: the disk is full; nothing was published.
     """
     chosen = [package.task(name) for name in (package.tasks if tasks is None else dict.fromkeys(tasks))]
-    _check_free(out)
+    require_free(out)
     runtime = _runtime()
     with staging_folder(out) as staging:
         made = _write(package, chosen, staging, runtime, padded)
@@ -231,11 +231,6 @@ def _runtime() -> Any:
             f"Install it: {pip_line(newer)}"
         )
     return runtime
-
-
-def _check_free(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ConfigError(f"{out} exists already. Remove it, or choose another folder.")
 
 
 def _write(package: Package, chosen: Sequence[PackagedTask], folder: Path, runtime: Any, padded: bool) -> OrtAdapterSet:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mimi_edge.errors import ConfigError
 from mimi_edge.export.locks import locked
 from mimi_edge.files import name_unwritten, sync, umask
 
@@ -71,15 +72,25 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def settle(folder: Path) -> None:
-    """Gives a folder and its files the usual modes and waits until they are on disk.
+    """Gives a folder and all below it the usual modes and waits until they are on disk.
 
     Raises:
         OSError: the disk is full.
     """
     for path in folder.iterdir():
-        settle_file(path)
+        (settle if path.is_dir() else settle_file)(path)
     folder.chmod(0o777 & ~umask())
     sync(folder)
+
+
+def require_free(place: Path) -> None:
+    """Makes sure that a folder may take a place.
+
+    Raises:
+        ConfigError: there is something of that name that is no empty folder.
+    """
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise ConfigError(f"{place} exists already. Remove it, or choose another folder.")
 
 
 def settle_file(path: Path) -> None:

@@ -8,9 +8,8 @@ it, because a graph may not take them from another folder; so each task has a co
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import INPUT, LOGITS, GraphInfo, GraphTask
 from mimi_edge.export.packages import Package, PackagedTask
-from mimi_edge.export.staging import settle_file, staging_folder
-from mimi_edge.files import sync, umask
+from mimi_edge.export.staging import require_free, settle, staging_folder
+from mimi_edge.files import sync
 from mimi_edge.texts import canonical_json
 
 STAGE = "write model repository"
@@ -84,15 +83,14 @@ def export_triton(
     """
     if largest_batch < 1:
         raise ConfigError(f"A batch has at least one image, got {largest_batch}.")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ConfigError(f"{out} exists already. Remove it, or choose another folder.")
+    require_free(out)
     chosen = [package.task(name) for name in (package.tasks if tasks is None else dict.fromkeys(tasks))]
     with staging_folder(out) as staging:
         for done, task in enumerate(chosen):
             listener(Advance(STAGE, done, len(chosen), {"task": task.name}))
             _write(package, task, staging / task.name, largest_batch)
         listener(Advance(STAGE, len(chosen), len(chosen)))
-        _settle(staging)
+        settle(staging)
         staging.replace(out)
     sync(out.parent)
     return TritonRepository(out, {task.name: _described(out / task.name) for task in chosen})
@@ -148,18 +146,6 @@ def _check_lines(task: GraphTask) -> None:
         )
 
 
-def _settle(folder: Path) -> None:
-    """Gives everything in a folder the usual modes and waits until it is on disk."""
-    for place, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            settle_file(Path(place, name))
-        Path(place).chmod(0o777 & ~umask())
-        sync(Path(place))
-
-
 def _described(folder: Path) -> TritonModel:
-    return TritonModel(folder.name, folder, sum(path.stat().st_size for path in _files(folder)))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return TritonModel(folder.name, folder, sum(path.stat().st_size for path in files))

@@ -18,6 +18,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.archives.tar import END, LARGEST_MEMBER_BYTES, member_header, padding
 from mimi_edge.export.graphs import BACKBONE_FILES, GRAPH_SUFFIX
 from mimi_edge.export.manifest import (
+    DIGEST,
     MANIFEST,
     SCHEMA,
     FileEntry,
@@ -37,7 +38,6 @@ README = "README.txt"
 SUMS = "SHA256SUMS"
 FULL, TASKS = "full", "tasks"
 
-SHA256_DIGITS, HEXADECIMAL = 64, frozenset("0123456789abcdef")
 LARGEST_MANIFEST_BYTES = 8_000_000
 LARGEST_BYTES = {README: 8_000_000, GRAPH_SUFFIX: 64_000_000, SUFFIX: 256_000_000}
 """Of a file by its name or the end of it: these are read into memory. Weights may be as large as tar can say."""
@@ -180,18 +180,13 @@ def _value_faults(contents: Contents) -> list[str]:
     faults = [
         f"{name!r} has no sha256 or no size"
         for name, entry in files
-        if not is_sha256(entry.sha256) or entry.size_bytes < 0
+        if not DIGEST.fullmatch(entry.sha256) or entry.size_bytes < 0
     ]
-    if not is_sha256(manifest.backbone.sha256) or manifest.backbone.features < 0:
+    if not DIGEST.fullmatch(manifest.backbone.sha256) or manifest.backbone.features < 0:
         faults.append("the backbone has no sha256 or no width")
     if manifest.unfinished or manifest.previous:
         faults.append("files are said to be pending, leaving or kept, which an archive cannot have")
     return faults
-
-
-def is_sha256(value: str) -> bool:
-    """Whether a text is one, in small letters."""
-    return len(value) == SHA256_DIGITS and set(value) <= HEXADECIMAL
 
 
 def _name_faults(contents: Contents) -> list[str]:

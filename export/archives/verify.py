@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.events import Listener, silent
-from mimi_edge.export.archives.contents import FULL, SHA256_DIGITS, is_sha256
+from mimi_edge.export.archives.contents import FULL
 from mimi_edge.export.archives.earlier_version import kept_faults
 from mimi_edge.export.archives.progress import ByteProgress
 from mimi_edge.export.archives.read import Archive, examine, unpack
 from mimi_edge.export.engines.shelf.shelf import FOLDER, read_shelf
 from mimi_edge.export.external_data import VerifiedGraph, link_fault, verify_graph
 from mimi_edge.export.graphs import BACKBONE_FILES, BACKBONE_GRAPH, BACKBONE_WEIGHTS
-from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
+from mimi_edge.export.manifest import DIGEST, MANIFEST, FileEntry, Manifest, TaskEntry
 from mimi_edge.export.open_packages import file_faults, settled, unlisted
 from mimi_edge.export.staging import temporary_folder
 from mimi_edge.tasks.files import read_task
@@ -102,8 +102,8 @@ def checked_sha256(value: str) -> str:
         ConfigError: it is none.
     """
     digits = value.strip().lower()
-    if not is_sha256(digits):
-        raise ConfigError(f"A sha256 has {SHA256_DIGITS} hexadecimal digits; got {value!r}.")
+    if not DIGEST.fullmatch(digits):
+        raise ConfigError(f"A sha256 has 64 hexadecimal digits; got {value!r}.")
     return digits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -178,6 +179,46 @@ class ImageFlow(Owner):
 
     def _check(self, images: Floats) -> None:
         check_images(images, self.images, self._executor.name)
+
+
+class ImageRunner(Owner, ABC):
+    """An engine that images go through, ready to answer. A context manager.
+
+    Attributes:
+        executor: what runs it.
+        flow: of images in and outputs out.
+    """
+
+    executor: Executor
+    flow: ImageFlow
+
+    def run(self, images: Floats) -> Floats:
+        """Normalised images, float32 [B, 3, H, W] -> logits, float32 [B, C].
+
+        Batches above the profile's largest go through in parts; ones below its smallest are filled up, and cut again.
+
+        Raises:
+            ConfigError: the images have another shape, or there is no task to answer with.
+            MimiEdgeError: the device failed.
+        """
+        return self.run_all(images)[LOGITS]
+
+    @abstractmethod
+    def run_all(self, images: Floats) -> dict[str, Floats]:
+        """Every output, in float32, by name; as of `run`."""
+
+    def load(self, images: Floats) -> int:
+        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
+
+        Raises:
+            ConfigError: the images have another shape, or are more than the largest batch.
+        """
+        return self.flow.load(images)
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Smallest and largest batch of the engine's profile."""
+        return self.flow.batches
 
 
 def _flat(cuda: Cuda, port: Port) -> PinnedArray:

@@ -5,19 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow
+from mimi_edge.export.engines.running.exchange import DeviceMemory, ImageFlow, ImageRunner
 from mimi_edge.export.engines.running.executor import Call, Executor, Plan
-from mimi_edge.export.engines.running.owner import Owner
-from mimi_edge.export.graphs import INPUT, LOGITS
+from mimi_edge.export.graphs import INPUT
 from mimi_edge.tasks.stores import Floats
 
 
-class EngineRunner(Owner):
-    """An engine with one task in it, ready to answer. A context manager.
-
-    Attributes:
-        executor: what runs it.
-    """
+class EngineRunner(ImageRunner):
+    """An engine with one task in it, ready to answer. A context manager."""
 
     def __init__(self, plan: Plan) -> None:
         """Loads a plan and makes room for its largest batch.
@@ -29,20 +24,9 @@ class EngineRunner(Owner):
         with ExitStack() as stack:
             self.executor = stack.enter_context(Executor(plan))
             _expect_images_only(self.executor)
-            self._flow = stack.enter_context(ImageFlow(self.executor))
+            self.flow = stack.enter_context(ImageFlow(self.executor))
             self._calls: dict[int, Call] = {}
             self._stack = stack.pop_all()
-
-    def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, H, W] -> logits, float32 [B, C].
-
-        Batches above the profile's largest go through in parts; ones below its smallest are filled up, and cut again.
-
-        Raises:
-            ConfigError: the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        return self.run_all(images)[LOGITS]
 
     def run_all(self, images: Floats) -> dict[str, Floats]:
         """Every output, in float32, by name; more than the logits where more were marked.
@@ -51,31 +35,18 @@ class EngineRunner(Owner):
             ConfigError: the images have another shape.
             MimiEdgeError: the device failed.
         """
-        return self._flow.run(images, self.launch)
-
-    def load(self, images: Floats) -> int:
-        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
-
-        Raises:
-            ConfigError: the images have another shape, or are more than the largest batch.
-        """
-        return self._flow.load(images)
+        return self.flow.run(images, self.launch)
 
     def launch(self, batch: int) -> None:
         """Starts the engine on what is on the device; does not wait. For measuring without copies."""
         if batch not in self._calls:
-            self._calls[batch] = Call(batch, self._flow.shapes(batch), self._flow.exchange.addresses)
+            self._calls[batch] = Call(batch, self.flow.shapes(batch), self.flow.exchange.addresses)
         self.executor.launch(self._calls[batch])
-
-    @property
-    def batches(self) -> tuple[int, int]:
-        """Smallest and largest batch of the engine's profile."""
-        return self._flow.batches
 
     @property
     def memory(self) -> DeviceMemory:
         """What it takes on the device."""
-        return self._flow.memory({})
+        return self.flow.memory({})
 
 
 def _expect_images_only(executor: Executor) -> None:

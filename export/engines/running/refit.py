@@ -120,7 +120,7 @@ class RefitRunner(SwitchedRunner[Waiting]):
         super().__init__()
         with ExitStack() as stack:
             self.runner = stack.enter_context(EngineRunner(plan))
-            self.executor = self.runner.executor
+            self.executor, self.flow = self.runner.executor, self.runner.flow
             self._refit = Refit(plan.bindings, self.executor)
             stack.callback(self._refit.close)
             self._stack = stack.pop_all()
@@ -167,14 +167,6 @@ class RefitRunner(SwitchedRunner[Waiting]):
         took_ms = self._refit.apply(weights)
         self._current = task
         return took_ms
-
-    def load(self, images: Floats) -> int:
-        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
-
-        Raises:
-            ConfigError: the images have another shape, or are more than the largest batch.
-        """
-        return self.runner.load(images)
 
     def launch(self, batch: int) -> None:
         """Starts the engine, with the task in use, on what is on the device; does not wait.

@@ -49,9 +49,6 @@ class SharedRunner(SwitchedRunner[Resident]):
     """An engine that takes adapters and head as inputs, with the tasks that are on the device. A context manager.
 
     Tasks may come, be replaced and go between any two calls.
-
-    Attributes:
-        executor: what runs it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -67,7 +64,7 @@ class SharedRunner(SwitchedRunner[Resident]):
         with ExitStack() as stack:
             self.executor = stack.enter_context(Executor(plan))
             self._ports = task_ports(self.executor, (INPUT,))
-            self._flow = stack.enter_context(ImageFlow(self.executor))
+            self.flow = stack.enter_context(ImageFlow(self.executor))
             stack.push(self._leave)
             self._stack = stack.pop_all()
 
@@ -119,14 +116,6 @@ class SharedRunner(SwitchedRunner[Resident]):
         self._found(task)
         self._current = task
 
-    def load(self, images: Floats) -> int:
-        """Puts one batch on the device and waits for it; gives its size for `launch`. For measuring.
-
-        Raises:
-            ConfigError: the images have another shape, or are more than the largest batch.
-        """
-        return self._flow.load(images)
-
     def launch(self, batch: int) -> None:
         """Starts the engine, with the task in use, on what is on the device; does not wait.
 
@@ -137,19 +126,14 @@ class SharedRunner(SwitchedRunner[Resident]):
         key = resident.number, batch
         call = self._calls.get(key)
         if call is None:
-            addresses = {**self._flow.exchange.addresses, **resident.addresses}
-            call = self._calls[key] = Call(key, self._flow.shapes(batch), addresses)
+            addresses = {**self.flow.exchange.addresses, **resident.addresses}
+            call = self._calls[key] = Call(key, self.flow.shapes(batch), addresses)
         self.executor.launch(call)
-
-    @property
-    def batches(self) -> tuple[int, int]:
-        """Smallest and largest batch of the engine's profile."""
-        return self._flow.batches
 
     @property
     def memory(self) -> DeviceMemory:
         """What engine and tasks take on the device."""
-        return self._flow.memory({name: resident.buffer.size_bytes for name, resident in self._tasks.items()})
+        return self.flow.memory({name: resident.buffer.size_bytes for name, resident in self._tasks.items()})
 
     def _upload(self, buffer: DeviceBuffer, tensors: Tensors, offsets: Mapping[str, int], size_bytes: int) -> None:
         """One copy for the whole task, in the stream, so after whatever still reads the old values."""
@@ -164,7 +148,7 @@ class SharedRunner(SwitchedRunner[Resident]):
         return self._last_number
 
     def _outputs(self, images: Floats) -> dict[str, Floats]:
-        return self._flow.run(images, self.launch)
+        return self.flow.run(images, self.launch)
 
     def _leave(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Memory of the tasks goes once nothing runs any more, all of it even where a part refuses."""

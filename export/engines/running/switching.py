@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from mimi_edge.errors import ArtifactError, ConfigError
+from mimi_edge.export.engines.running.exchange import ImageRunner
 from mimi_edge.export.engines.running.executor import Executor
-from mimi_edge.export.engines.running.owner import Owner
 from mimi_edge.export.graphs import LOGITS
 from mimi_edge.tasks.stores import Floats
 
@@ -26,14 +26,8 @@ class SwitchedTask(Protocol):
 Kept = TypeVar("Kept", bound=SwitchedTask)
 
 
-class SwitchedRunner(Owner, ABC, Generic[Kept]):
-    """An engine, and the tasks that it can be switched to. A context manager.
-
-    Attributes:
-        executor: what runs the engine.
-    """
-
-    executor: Executor
+class SwitchedRunner(ImageRunner, Generic[Kept]):
+    """An engine, and the tasks that it can be switched to. A context manager."""
 
     def __init__(self) -> None:
         """Has no task yet."""
@@ -49,15 +43,6 @@ class SwitchedRunner(Owner, ABC, Generic[Kept]):
     def task(self) -> str | None:
         """The task in use."""
         return self._current
-
-    def run(self, images: Floats) -> Floats:
-        """Normalised images, float32 [B, 3, H, W] -> logits of the task in use, float32 [B, C].
-
-        Raises:
-            ConfigError: no task is in use, or the images have another shape.
-            MimiEdgeError: the device failed.
-        """
-        return self.run_all(images)[LOGITS]
 
     def run_all(self, images: Floats) -> dict[str, Floats]:
         """Every output of the task in use, in float32; the logits cut to its own classes.

@@ -26,7 +26,6 @@ from mimi_edge.choices import Precision, Strategy
 from mimi_edge.documents import DocumentKind, parse_document, read_bytes
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.engines.shelf.sidecars import (
-    DIGEST,
     LARGEST_ENGINE_BYTES,
     LARGEST_FILE_BYTES,
     Sidecar,
@@ -36,7 +35,7 @@ from mimi_edge.export.engines.shelf.sidecars import (
 )
 from mimi_edge.export.external_data import is_plain_name
 from mimi_edge.export.locks import locked
-from mimi_edge.export.manifest import MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
+from mimi_edge.export.manifest import DIGEST, MANIFEST, FileEntry, Manifest, file_entry, read_manifest, staged_name
 from mimi_edge.export.staging import settle_file
 from mimi_edge.files import name_unwritten, sync, write_whole
 from mimi_edge.texts import excerpt, json_text

@@ -6,7 +6,6 @@ It says enough to refuse an engine without loading it, and to feed the one that 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.engines.building.requests import CAPABILITY, BatchRange
 from mimi_edge.export.engines.tensorrt.tensors import LARGEST_DIMENSION, EngineTensor
 from mimi_edge.export.external_data import is_plain_name
+from mimi_edge.export.manifest import DIGEST
 from mimi_edge.runtimes import ENGINE_BACKENDS, names
 from mimi_edge.texts import excerpt
 
@@ -27,7 +27,6 @@ SCHEMA = 1
 LARGEST_FILE_BYTES = 16 * 1000**2
 LARGEST_ENGINE_BYTES = 64 * 1000**3
 LONGEST_NAME = 1000
-DIGEST = re.compile("[0-9a-f]{64}")
 
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, description="a text")]
 Digest = Annotated[str, Meta(pattern=f"^{DIGEST.pattern}$", description="64 hexadecimal digits")]
