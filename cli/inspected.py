@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimi_edge.cli.output import show_facts, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import ArtifactError
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.texts import fault_list
+
+if TYPE_CHECKING:
+    from mimi_edge.export.archives.contents import Contents
 
 Inspected = tuple[dict[str, Any], Callable[[], None]]
 """A document for programs, and what shows it to people."""
@@ -55,19 +58,23 @@ def archive(path: Path) -> Inspected:
     }
 
     def show() -> None:
-        show_table(
-            Table.of(f"Archive {path}", ("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
-        )
-        inside = "not in it: the device must have it" if contents.needs else "in it"
-        facts = {
-            "size": f"{found.size_bytes:,} bytes",
-            "sha256": found.sha256,
-            "backbone": f"{manifest.backbone.name}, content {manifest.backbone.sha256[:12]}, {inside}",
-            "tasks": ", ".join(manifest.tasks),
-        }
-        show_facts("In all", facts)
+        show_archive(path, contents, found.size_bytes, found.sha256)
 
     return document, show
+
+
+def show_archive(path: Path, contents: Contents, size_bytes: int, sha256: str, **more: str) -> None:
+    """Files and facts of an archive, for people; `more` facts come last."""
+    rows = [(member.name, f"{member.entry.size_bytes:,}") for member in contents.members]
+    show_table(Table.of(f"Archive {path}", ("file", "bytes"), rows))
+    backbone = contents.manifest.backbone
+    inside = "not in it: the device must have it" if contents.needs else "in it"
+    facts = {
+        "sha256": sha256,
+        "backbone": f"{backbone.name}, content {backbone.sha256[:12]}, {inside}",
+        "tasks": ", ".join(contents.manifest.tasks),
+    }
+    show_facts(f"In all {size_bytes:,} bytes", {**facts, **more})
 
 
 def adapters(path: Path) -> Inspected:

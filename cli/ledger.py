@@ -9,9 +9,8 @@ import typer
 
 from mimi_edge.choices import Precision
 from mimi_edge.cli.defaults import package_or_default
-from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.options import AsJson, PackageFolder, whole_numbers
 from mimi_edge.cli.output import document_or, explained, say, show_table
-from mimi_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.fleet import ProcessMemory
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 
 @explained
 def command(
-    package: Annotated[
-        Path | None, typer.Argument(help="A package from mimi-edge export.", show_default="package/")
-    ] = None,
+    package: PackageFolder = None,
     tasks: Annotated[str, typer.Option(help="Numbers of tasks, such as 1,10,100.")] = "1,10,100",
     adapters: Annotated[
         Path | None,
@@ -49,7 +46,7 @@ def command(
     from mimi_edge.profiles.ledger import checked_counts, ledger_document
     from mimi_edge.profiles.ledger_plot import draw_ledger
 
-    counts = checked_counts(_numbers(tasks))
+    counts = checked_counts(whole_numbers(tasks, "--tasks", "1,10,100"))
     if plot is not None:
         check_picture(plot)
     measured = _measured(report)
@@ -64,15 +61,6 @@ def command(
     if plot is not None:
         draw_ledger(ledger, plot, counts)
         say(f"Plot: {plot}")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--tasks takes whole numbers separated by commas, such as 1,10,100; got {text!r}."
-        ) from error
 
 
 def _measured(report: Path | None) -> ProcessMemory:

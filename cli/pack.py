@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mimi_edge.cli.defaults import package_or_default
-from mimi_edge.cli.options import AsJson
-from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.cli.inspected import show_archive
+from mimi_edge.cli.options import AsJson, PackageFolder, Tasks
+from mimi_edge.cli.output import document_or, explained
 from mimi_edge.cli.progress import watching
 from mimi_edge.files import check_place
-from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.export.archives.pack import Packed
@@ -21,17 +21,12 @@ if TYPE_CHECKING:
 
 @explained
 def command(
-    package: Annotated[
-        Path | None, typer.Argument(help="A package from mimi-edge export.", show_default="package/")
-    ] = None,
+    package: PackageFolder = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The archive to write.", show_default="PACKAGE.tar, or PACKAGE-tasks.tar"),
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
-    ] = None,
+    task: Tasks = None,
     delta: Annotated[
         bool, typer.Option("--delta", help="Only the tasks, for a device that has the backbone already.")
     ] = False,
@@ -45,7 +40,12 @@ def command(
     check_place(out)
     with watching() as listener:
         packed = pack(source, out, tasks=task or None, with_backbone=not delta, listener=listener)
-    document_or(as_json, _document(packed), lambda: _show(packed))
+    there = f"mimi-edge install-task {quote(packed.path.name)} package"
+    document_or(
+        as_json,
+        _document(packed),
+        lambda: show_archive(packed.path, packed.contents, packed.size_bytes, packed.sha256, there=there),
+    )
 
 
 def _document(packed: Packed) -> dict[str, Any]:
@@ -59,19 +59,3 @@ def _document(packed: Packed) -> dict[str, Any]:
         "tasks": sorted(contents.manifest.tasks),
         "files": {member.name: member.entry.size_bytes for member in contents.members},
     }
-
-
-def _show(packed: Packed) -> None:
-    contents = packed.contents
-    rows = [(member.name, f"{member.entry.size_bytes:,}") for member in contents.members]
-    show_table(Table.of(f"Archive {packed.path}", ("file", "bytes"), rows))
-    backbone = contents.manifest.backbone
-    show_facts(
-        f"In all {packed.size_bytes:,} bytes",
-        {
-            "sha256": packed.sha256,
-            "backbone": f"{backbone.name}, content {backbone.sha256[:12]}, "
-            + ("not in it: the device must have it" if contents.needs else "in it"),
-            "there": f"mimi-edge install-task {quote(packed.path.name)} package",
-        },
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mimi_edge.choices import Backend
-from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.cli.options import AsJson, Tasks, Threads
 from mimi_edge.cli.output import document_or, explained, fail, say, show_table
 from mimi_edge.cli.progress import watching
 from mimi_edge.errors import MimiEdgeError
@@ -54,10 +54,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("--task", help="A task of the package; may be repeated.", show_default="all"),
-    ] = None,
+    task: Tasks = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="How many of the most probable classes to name.", show_default="3; in files 5"),

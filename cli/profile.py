@@ -10,10 +10,10 @@ import typer
 
 from mimi_edge.choices import Backend
 from mimi_edge.cli.defaults import say_next
-from mimi_edge.cli.options import AsJson, Threads
+from mimi_edge.cli.options import AsJson, Tasks, Threads, whole_numbers
 from mimi_edge.cli.output import document_or, explained, fail, say
 from mimi_edge.cli.progress import watching
-from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.errors import MimiEdgeError
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.devices.device import Device
@@ -30,10 +30,7 @@ def command(
             show_default="package/, with the test splits of its runs in runs/",
         ),
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("--task", help="A task of a package; may be repeated.", show_default="all"),
-    ] = None,
+    task: Tasks = None,
     run: Annotated[
         list[Path] | None,
         typer.Option("--run", help="Run folder of a task: its test split gives the accuracy.", show_default=False),
@@ -101,7 +98,8 @@ def command(
     from mimi_edge.profiles.reports import report_document
     from mimi_edge.profiles.runtimes.artefact import Wanted
 
-    plan = Plan(_batches(batch), rounds, power=power, device=_device(device), processes=processes, patience_s=patience)
+    batches, beside = whole_numbers(batch, "--batch", "1,8"), _device(device)
+    plan = Plan(batches, rounds, power=power, device=beside, processes=processes, patience_s=patience)
     check_reports(report or [])
     chosen = profiled(sources or [], run or [], backend=backend, data=data, tasks=task or None)
     with watching() as listener:
@@ -141,13 +139,6 @@ def _end(measured: Report, unwritten: Mapping[Path, str]) -> None:
         said += [f"  {path}: {why}" for path, why in unwritten.items()]
     if said:
         fail("\n".join(said), MimiEdgeError.exit_code)
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--batch takes whole numbers separated by commas, such as 1,8; got {text!r}.") from error
 
 
 def _device(name: str | None) -> Device | None:

@@ -47,17 +47,7 @@ def command(
 
 
 def _document(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "path": str(verdict.path),
-        "kind": verdict.kind,
-        "whole": not verdict.faults,
-        "faults": list(verdict.faults),
-        "sha256": verdict.sha256,
-        "size_bytes": verdict.size_bytes,
-        "backbone": None if verdict.backbone is None else asdict(verdict.backbone),
-        "tasks": list(verdict.tasks),
-        "kept_bytes": verdict.kept_bytes,
-    }
+    return {**asdict(verdict), "path": str(verdict.path), "whole": not verdict.faults}
 
 
 def _show(verdict: Verdict, *, compared: bool) -> None:

@@ -47,7 +47,9 @@ def answered_classes(
     Raises:
         ConfigError: there are no images.
     """
-    count, stage = _count(split), f"accuracy of {name}"
+    count, stage = len(split.images), f"accuracy of {name}"
+    if not count:
+        raise ConfigError("Accuracy needs images, and this split has none. Give a split with images.")
     answers: list[int] = []
     for start in range(0, count, batch):
         listener(Advance(stage, start, count))
@@ -66,9 +68,3 @@ def measured_accuracy(split: LabelledImages, answers: Sequence[int]) -> Measured
     given = np.asarray(answers, np.int64)
     recalls = class_recalls(given, split.labels, split.classes).recalls if split.classes else {}
     return MeasuredAccuracy(split.name, len(split), int((given == split.labels).sum()), recalls)
-
-
-def _count(split: LabelledImages) -> int:
-    if not len(split.images):
-        raise ConfigError("Accuracy needs images, and this split has none. Give a split with images.")
-    return len(split.images)

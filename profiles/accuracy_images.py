@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mimi_edge.errors import ConfigError
@@ -34,16 +34,9 @@ def labelled_images(
     Raises:
         ConfigError: a run is of another task, or the data cannot be used.
     """
-    return dict(_labelled(_given(artefacts, runs, data), data, listener))
-
-
-def _labelled(
-    given: dict[str, GivenTask], data: str | None, listener: Listener
-) -> Iterator[tuple[str, LabelledImages]]:
-    for name, found in given.items():
-        if (decoded := decoded_split(found, data, listener)) is None:
-            continue
-        yield name, decoded
+    given = _given(artefacts, runs, data).items()
+    decoded = {name: decoded_split(found, data, listener) for name, found in given}
+    return {name: images for name, images in decoded.items() if images is not None}
 
 
 def _given(artefacts: Sequence[Artefact], runs: Sequence[Run], data: str | None) -> dict[str, GivenTask]:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from mimi_edge.training.run_folders import Run
 
 GIGA = 1e9
+KNOWN = ("name", "kind", "backbone", "origin", "task", "precision", "strategy", "neurons", "stored_accuracy")
+"""What a report says of an artefact as it was found."""
 
 
 def profile_sources(
@@ -208,18 +210,10 @@ def _result(artefact: Artefact, session: Session, preparation: Preparation | Non
     name, plan = artefact.name, session.plan
     works = _works(artefact, plan, session.listener)
     return MeasuredArtefact(
-        name=name,
-        kind=artefact.kind,
-        backbone=artefact.backbone,
-        origin=artefact.origin,
+        **{entry: getattr(artefact, entry) for entry in KNOWN},
         backend=artefact.backend.value,
-        task=artefact.task,
-        precision=artefact.precision,
-        strategy=artefact.strategy,
         files=file_sizes(artefact.files),
-        neurons=artefact.neurons,
         gflops=works[1].flops / GIGA if 1 in works else None,
-        stored_accuracy=artefact.stored_accuracy,
         accuracy=session.accuracy.get(name),
         preprocessing=preparation,
         memory=session.memory.get(name),
