@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from mimi_edge.cli.defaults import PACKAGE, TASK_SUFFIX, default_package, is_pac
 from mimi_edge.cli.inspected import ARCHIVE_SUFFIXES, Inspected, adapters, archive, is_adapters, report
 from mimi_edge.cli.options import AsJson
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
+from mimi_edge.cli.rounds import show_rounds
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.rendering.table import Table
 from mimi_edge.sites import network_order
@@ -239,43 +240,25 @@ def _run(path: Path) -> Inspected:
     config = config_document(run.config)
     task, show_task = _task(run.task_path) if run.is_finished else (None, None)
     report = finished_report(path, run.name)
-    rounds = [asdict(point) for point in report.rounds] if report is not None else []
+    rounds = () if report is None else report.rounds
     document = {
         "kind": "run",
         "path": str(path),
         "config": config,
         "finished": task is not None,
         "task": task,
-        "rounds": rounds,
+        "rounds": [asdict(point) for point in rounds],
     }
 
     def show() -> None:
         show_facts(f"Run {path}", _asked(config))
         if show_task is not None:
             show_task()
-            _show_rounds(rounds)
+            show_rounds(rounds)
         else:
             say_next("mimi-edge", "train", "--resume", path)
 
     return document, show
-
-
-def _show_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
-    """The tasks that were kept, largest first: each can be exported, or merged, instead of the last."""
-    columns = ("after training", "neurons", "bytes", "GFLOPs", "val", "test", "file")
-    rows = [
-        (
-            str(one["round"]),
-            f"{one['neurons']:,}",
-            f"{one['size_bytes']:,}",
-            f"{one['flops'] / 1e9:.4g}",
-            *(f"{one['accuracy'][split]:.2%}" if split in one["accuracy"] else "" for split in ("val", "test")),
-            one["file"],
-        )
-        for one in rounds
-    ]
-    if rows:
-        show_table(Table.of("Tasks on the way, each a file of its own", columns, rows))
 
 
 def _asked(config: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from mimi_edge.cli.failures import INTERRUPTED
 from mimi_edge.cli.options import AsJson, Threads
 from mimi_edge.cli.output import document_or, explained, show_facts, show_table
 from mimi_edge.cli.progress import watching
+from mimi_edge.cli.rounds import show_rounds
 from mimi_edge.cli.stop_requests import outliving_the_terminal, stop_requests
 from mimi_edge.cli.training_options import AskedConfig, takes_training_options
 from mimi_edge.durations import duration
@@ -191,8 +192,7 @@ def _show(report: TrainingReport) -> None:
     pruned = len(report.neurons) > 1
     if pruned:
         _show_neurons(report)
-    if report.rounds:
-        _show_rounds(report)
+    show_rounds(report.rounds)
     show_facts(f"Task {report.task_file.stem}", _facts(report, pruned=pruned))
 
 
@@ -203,23 +203,6 @@ def _show_neurons(report: TrainingReport) -> None:
     trainings = [str(number + 1) for number in numbers[: len(report.neurons)]]
     totals = ("all sites", *(sum(neurons.values()) for neurons in report.neurons))
     show_table(Table.of("Neurons per site, by training", ("site", *trainings), [*rows, totals]))
-
-
-def _show_rounds(report: TrainingReport) -> None:
-    """Accuracy against bytes, of which a user may take another point."""
-    splits = list(report.rounds[0].accuracy)
-    columns = ("training", "neurons", "bytes", *(f"{split} accuracy" for split in splits), "task file")
-    rows = [
-        (
-            point.round,
-            point.neurons,
-            f"{point.size_bytes:,}",
-            *(f"{point.accuracy[split]:.2%}" for split in splits),
-            point.file,
-        )
-        for point in report.rounds
-    ]
-    show_table(Table.of("Accuracy against bytes, by training", columns, rows))
 
 
 def _facts(report: TrainingReport, *, pruned: bool) -> dict[str, str]:
