@@ -35,7 +35,8 @@ from mimi_edge.export.engines.running.mixed import MixedRunner
 from mimi_edge.export.engines.running.refit import RefitRunner
 from mimi_edge.export.engines.running.shared import SharedRunner
 from mimi_edge.export.graphs import BackboneGraph
-from mimi_edge.export.packages import Package, create_or_extend
+from mimi_edge.export.open_packages import Package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.shared.inputs import task_tensors
 from mimi_edge.files import MEGABYTE

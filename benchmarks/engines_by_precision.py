@@ -27,7 +27,8 @@ from mimi_edge.export.engines.export import export_engines
 from mimi_edge.export.engines.proof.attention import FUSABLE, attention_kernels
 from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.packages import Package, create_or_extend
+from mimi_edge.export.open_packages import Package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.parity import measure_outputs
 from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.profiles.latency import measure, summarise

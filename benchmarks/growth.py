@@ -22,7 +22,8 @@ from graphs import exported
 
 from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.manifest import TaskEntry, read_manifest, write_manifest
-from mimi_edge.export.packages import create_or_extend, opened_package, read_package, roll_back
+from mimi_edge.export.open_packages import opened_package, read_package
+from mimi_edge.export.packages import create_or_extend, roll_back
 from mimi_edge.export.serving.find import serving
 from mimi_edge.profiles.fleet import fleet_ledger
 from mimi_edge.profiles.runtimes.artefact import Wanted

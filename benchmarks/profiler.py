@@ -27,7 +27,8 @@ import numpy as np
 from common import Row, parser, show
 from graphs import exported, with_task
 
-from mimi_edge.export.packages import Package, create_or_extend, read_package
+from mimi_edge.export.open_packages import Package, read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.profiles.environment import current_environment
 from mimi_edge.profiles.inventory import package_inventory
 from mimi_edge.profiles.latency import ALIKE, SEEN, UNSURE, Ratio, Samples, summarise

@@ -27,8 +27,9 @@ from graphs import exported
 from mimi_edge.choices import Backend
 from mimi_edge.export.graphs import INPUT, BackboneGraph
 from mimi_edge.export.onnx_runtime import OnnxModel, open_graph, open_session
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.ort_adapters import export_ort_adapters, open_ort_adapters
-from mimi_edge.export.packages import Package, create_or_extend
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.shared.graph import SharedModel, shared_model
 from mimi_edge.export.shared.inputs import answer_indices, bank_of, task_tensors
 from mimi_edge.export.shared.layout import layout_of

@@ -11,7 +11,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.events import Note
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
     from mimi_edge.training.run_folders import Run
 
 RUNS = Path("runs")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mimi_edge.cli.options import AsJson
+from mimi_edge.cli.options import AsJson, whole_numbers
 from mimi_edge.cli.output import document_or, explained, say, show_facts, show_table
 from mimi_edge.errors import ConfigError
 from mimi_edge.profiles.devices.catalogue import add_device, all_devices, find_device
@@ -69,8 +69,8 @@ def command(
     if subject is not None:
         names = dict.fromkeys([*(device or []), *([name] if name else [])])
         chosen = [find_device(wanted, devices) for wanted in names] or devices
-        asked = _asked(chosen, batch, precision, measured_ms)
-        estimates = _estimates(asked, _graph(subject, task))
+        batches = _batches(batch, precision, measured_ms, chosen)
+        estimates = _estimates(_graph(subject, task), chosen, batches, precision, measured_ms)
         document_or(as_json, _document(estimates), lambda: _show_estimates(estimates))
     elif name or file:
         found = find_device(name, devices) if name else devices[-1]
@@ -158,16 +158,6 @@ def _software_and_sources(device: Device) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What to estimate."""
-
-    devices: Sequence[Device]
-    batches: Sequence[int]
-    precision: str
-    measured_ms: float | None
-
-
-@dataclass(frozen=True)
 class _Estimates:
     """What came of it: estimates of the devices that have the figures, reasons for the others."""
 
@@ -179,16 +169,16 @@ class _Estimates:
     error: EstimateError | None
 
 
-def _asked(devices: Sequence[Device], batch: str, precision: str, measured_ms: float | None) -> _Asked:
-    parts = [part.strip() for part in batch.split(",")]
-    if not all(part.isdigit() and int(part) for part in parts):
-        raise ConfigError(f"--batch takes whole numbers from 1, separated by commas, such as 1,8; got {batch!r}.")
+def _batches(text: str, precision: str, measured_ms: float | None, devices: Sequence[Device]) -> tuple[int, ...]:
+    """Sizes to estimate, once it is sure that all that was asked for goes together."""
+    batches = tuple(dict.fromkeys(whole_numbers(text, "--batch", "1,8")))
+    if min(batches) < 1:
+        raise ConfigError(f"--batch takes whole numbers from 1; got {text!r}.")
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision is one of {', '.join(PRECISIONS)}; got {precision!r}.")
-    batches = tuple(dict.fromkeys(map(int, parts)))
     if measured_ms is not None and (len(devices) != 1 or len(batches) != 1):
         raise ConfigError("--measured-ms belongs to one device and one batch. Give one --device and one --batch.")
-    return _Asked(devices, batches, precision, measured_ms)
+    return batches
 
 
 def _graph(path: Path, task: str | None) -> Path:
@@ -197,7 +187,7 @@ def _graph(path: Path, task: str | None) -> Path:
         if task is not None:
             raise ConfigError(f"--task chooses from a package; {path} is a graph. Leave it out.")
         return path
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.open_packages import read_package
 
     package = read_package(path, [] if task is None else [task])
     if task is not None:
@@ -205,17 +195,19 @@ def _graph(path: Path, task: str | None) -> Path:
     return next(iter(package.tasks.values())).graph if len(package.tasks) == 1 else package.backbone_graph
 
 
-def _estimates(asked: _Asked, graph: Path) -> _Estimates:
-    reasons = {_label(device): why_not(device, asked.precision) for device in asked.devices}
+def _estimates(
+    graph: Path, devices: Sequence[Device], batches: Sequence[int], precision: str, measured_ms: float | None
+) -> _Estimates:
+    reasons = {_label(device): why_not(device, precision) for device in devices}
     without = {label: reason for label, reason in reasons.items() if reason is not None}
     if len(without) == len(reasons):
         listed = "; ".join(f"{label}: {reason}" for label, reason in without.items())
         raise ConfigError(f"There are no figures for an estimate ({listed}). Choose another --precision or --device.")
-    works = [work_of(graph, batch) for batch in asked.batches]
-    able = [device for device in asked.devices if _label(device) not in without]
-    found = [estimate(device, work, asked.precision) for device in able for work in works]
-    error = None if asked.measured_ms is None else compare(found[0], asked.measured_ms)
-    return _Estimates(graph, asked.precision, works, found, without, error)
+    works = [work_of(graph, batch) for batch in batches]
+    able = [device for device in devices if _label(device) not in without]
+    found = [estimate(device, work, precision) for device in able for work in works]
+    error = None if measured_ms is None else compare(found[0], measured_ms)
+    return _Estimates(graph, precision, works, found, without, error)
 
 
 def _document(estimates: _Estimates) -> dict[str, Any]:

@@ -132,8 +132,7 @@ def _task(path: Path) -> Inspected:
 
 def _package(path: Path) -> Inspected:
     from mimi_edge.export.engines.shelf.shelf import read_shelf
-    from mimi_edge.export.open_packages import undisturbed
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.open_packages import read_package, undisturbed
     from mimi_edge.tasks.files import read_outline
 
     with undisturbed([path]):

@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Add up storage and memory of N tasks under each strategy, beside N full models, with the break-even N."""
     from mimi_edge.charts.saving import check_picture
+    from mimi_edge.export.open_packages import opened_package
     from mimi_edge.export.ort_adapters import read_ort_adapters
-    from mimi_edge.export.packages import opened_package
     from mimi_edge.profiles.fleet import fleet_ledger
     from mimi_edge.profiles.ledger import checked_counts, ledger_document
     from mimi_edge.profiles.ledger_plot import draw_ledger

@@ -14,7 +14,7 @@ from mimi_edge.errors import MimiEdgeError
 from mimi_edge.runtimes import ENGINE_BACKENDS
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def profiled(
     """
     if sources:
         return Profiled(tuple(sources), tuple(runs), backend or Backend.ORT_CPU)
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.open_packages import read_package
 
     folder = default_package()
     package = read_package(folder, (), verify=False)

@@ -10,7 +10,7 @@ from mimi_edge.events import Listener, silent
 
 if TYPE_CHECKING:
     from mimi_edge.export.merge import Merged
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
 
 
 def export(

@@ -18,7 +18,8 @@ from mimi_edge.parts import TRAIN, install_line
 from mimi_edge.training.recorded_answers import RecordedAnswers, answered_positions
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import BackboneFolder, Package
+    from mimi_edge.export.open_packages import Package
+    from mimi_edge.export.packages import BackboneFolder
     from mimi_edge.images.decode import LabelledImages
     from mimi_edge.tasks.stores import Floats
     from mimi_edge.tasks.task import Task

@@ -19,7 +19,7 @@ from mimi_edge.tasks.files import TaskFile, open_task
 from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
     from mimi_edge.training.config import TrainingConfig
     from mimi_edge.training.run_folders import Run
 

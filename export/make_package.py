@@ -12,7 +12,8 @@ import numpy as np
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.external_data import verified_graph
 from mimi_edge.export.onnx_runtime import OnnxModel, open_verified, runtime_version
-from mimi_edge.export.packages import BackboneFolder, Package, StagedTask, create_or_extend
+from mimi_edge.export.open_packages import Package
+from mimi_edge.export.packages import BackboneFolder, StagedTask, create_or_extend
 from mimi_edge.export.parity import TOLERANCE, check_accuracy, check_outputs
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import normalise

@@ -40,11 +40,7 @@ from mimi_edge.export.manifest import (
     read_manifest,
 )
 from mimi_edge.export.merge import Merged, merge_opened
-from mimi_edge.export.open_packages import Package as Package  # noqa: PLC0414  (others take these from here)
-from mimi_edge.export.open_packages import PackagedTask as PackagedTask  # noqa: PLC0414
-from mimi_edge.export.open_packages import opened_package as opened_package  # noqa: PLC0414
-from mimi_edge.export.open_packages import package_of, settled
-from mimi_edge.export.open_packages import read_package as read_package  # noqa: PLC0414
+from mimi_edge.export.open_packages import Package, package_of, read_package, settled
 from mimi_edge.export.staging import staging_folder
 from mimi_edge.export.transactions import (
     backbone_entries,

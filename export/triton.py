@@ -17,7 +17,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.graphs import INPUT, LOGITS, GraphInfo, GraphTask
-from mimi_edge.export.packages import Package, PackagedTask
+from mimi_edge.export.open_packages import Package, PackagedTask
 from mimi_edge.export.staging import require_free, settle, staging_folder
 from mimi_edge.files import sync
 from mimi_edge.texts import canonical_json

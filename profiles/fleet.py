@@ -44,8 +44,8 @@ from mimi_edge.tasks.task import Task
 
 if TYPE_CHECKING:
     from mimi_edge.export.engines.shelf.shelf import ShelvedEngine
+    from mimi_edge.export.open_packages import Package
     from mimi_edge.export.ort_adapters import OrtAdapterSet
-    from mimi_edge.export.packages import Package
     from mimi_edge.profiles.reports import MeasuredArtefact, Report
 
 BACKBONE = "backbone"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mimi_edge.export.open_packages import Package
     from mimi_edge.export.ort_adapters import OrtAdapterSet
-    from mimi_edge.export.packages import Package
 
 BACKBONE = "backbone graph and weights"
 TASKS = "task files"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mimi_edge.profiles.inventory import folder_files
 
 if TYPE_CHECKING:
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mimi_edge.budgets import Budget
 from mimi_edge.export.archives.contents import Contents, read_contents
 from mimi_edge.export.graphs import BACKBONE_GRAPH, METADATA_KEY, read_graph_info
 from mimi_edge.export.manifest import MANIFEST, read_manifest
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.open_packages import read_package
 from mimi_edge.images.written import written_split
 from mimi_edge.profiles.devices.read_device import read_device
 from mimi_edge.profiles.environment import Environment

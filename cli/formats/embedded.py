@@ -39,7 +39,7 @@ def export(
     """
     from mimi_edge.cli.formats.targets import only_target
     from mimi_edge.export.one_file import embed
-    from mimi_edge.export.packages import opened_package
+    from mimi_edge.export.open_packages import opened_package
 
     target = only_target(sources, making, as_json=as_json)
     names = [target.package.task(name).name for name in dict.fromkeys(tasks or target.tasks or target.package.tasks)]

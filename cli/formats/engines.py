@@ -91,7 +91,7 @@ def _built(target: Target, options: EngineOptions, making: Making, tasks: Sequen
     from mimi_edge.cli.stop_requests import stop_requests
     from mimi_edge.export.engines.export import export_engines
     from mimi_edge.export.given import given_of_package
-    from mimi_edge.export.packages import opened_package
+    from mimi_edge.export.open_packages import opened_package
     from mimi_edge.profiles.ratios import measured_ratio
 
     with ExitStack() as stack:

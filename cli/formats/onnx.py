@@ -14,7 +14,7 @@ from mimi_edge.profiles.rendering.table import Table
 
 if TYPE_CHECKING:
     from mimi_edge.export.given import GivenTask
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
 
 
 @dataclass(frozen=True)

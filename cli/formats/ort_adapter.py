@@ -29,8 +29,8 @@ def export(
         ConfigError: several packages were given.
     """
     from mimi_edge.cli.formats.targets import only_target
+    from mimi_edge.export.open_packages import opened_package
     from mimi_edge.export.ort_adapters import export_ort_adapters
-    from mimi_edge.export.packages import opened_package
 
     target = only_target(sources, making, as_json=as_json)
     with watching() as listener, opened_package(target.package.folder, tasks) as package:

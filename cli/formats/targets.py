@@ -20,11 +20,11 @@ from mimi_edge.cli.defaults import (
 from mimi_edge.cli.formats.onnx import Making, make_package, package_document, show_package
 from mimi_edge.cli.output import say
 from mimi_edge.errors import ConfigError
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.open_packages import read_package
 
 if TYPE_CHECKING:
     from mimi_edge.export.given import GivenTask
-    from mimi_edge.export.packages import Package
+    from mimi_edge.export.open_packages import Package
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def export(
         ConfigError: several packages were given.
     """
     from mimi_edge.cli.formats.targets import only_target
-    from mimi_edge.export.packages import opened_package
+    from mimi_edge.export.open_packages import opened_package
     from mimi_edge.export.triton import export_triton
 
     target = only_target(sources, making, as_json=as_json)

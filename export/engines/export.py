@@ -15,7 +15,7 @@ from mimi_edge.export.engines.running.cuda import open_cuda, why_no_gpu
 from mimi_edge.export.engines.shelf.shelf import SUFFIX, ShelvedEngine, engine_name, publish
 from mimi_edge.export.engines.shelf.sidecars import Sidecar, unproved_note
 from mimi_edge.export.engines.tensorrt.bindings import load_bindings
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.shared.layout import layout_document
 from mimi_edge.files import sha256_of
 from mimi_edge.tasks.task import Task

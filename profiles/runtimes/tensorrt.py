@@ -75,7 +75,7 @@ def opened(opening: Opening) -> Iterator[Run]:
     from mimi_edge.export.engines.running.one_task import EngineRunner
     from mimi_edge.export.engines.shelf.shelf import open_engine
     from mimi_edge.export.graphs import LOGITS
-    from mimi_edge.export.packages import read_package
+    from mimi_edge.export.open_packages import read_package
 
     if opening.package is not None and opening.task is not None:
         task = opening.task

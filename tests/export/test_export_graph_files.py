@@ -14,8 +14,8 @@ from mimi_edge.export.graph_files import graph_proto, save_graph, save_with_weig
 from mimi_edge.export.graphs import load_graph, read_graph_info
 from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_session
+from mimi_edge.export.open_packages import read_package
 from mimi_edge.export.ort_adapters import export_ort_adapters
-from mimi_edge.export.packages import read_package
 from mimi_edge.export.shared.layout import layout_of
 from mimi_edge.export.shared.overridable import overridable_model
 from mimi_edge.tasks.files import read_task, write_task

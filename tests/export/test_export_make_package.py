@@ -10,7 +10,7 @@ from export_samples import random_task, some_neurons, task_file, torch_logits
 from mimi_edge.errors import ExportMismatchError
 from mimi_edge.export import make_package
 from mimi_edge.export.make_package import Reference, export_onnx
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.open_packages import read_package
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.tasks.stores import Store

@@ -38,7 +38,8 @@ for name in ("torch", "timm", "torchvision", "onnxscript"):
 from pathlib import Path
 from PIL import Image
 from mimi_edge.export.merge import merge
-from mimi_edge.export.packages import create_or_extend, read_package
+from mimi_edge.export.open_packages import read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.prediction import predict
 folder = Path(sys.argv[1])
 merge(folder / "backbone.onnx", folder / "sample.safetensors", folder / "sample.onnx")

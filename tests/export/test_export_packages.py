@@ -21,7 +21,8 @@ from mimi_edge.export import transactions
 from mimi_edge.export.graphs import describe, load_graph, read_backbone_graph
 from mimi_edge.export.manifest import check_task_name
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.packages import create_or_extend, read_package
+from mimi_edge.export.open_packages import read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.files import sha256_of
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.stores import Store

@@ -22,7 +22,8 @@ from mimi_edge.export.archives.pack import pack
 from mimi_edge.export.archives.verify import verify
 from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.packages import create_or_extend, opened_package, read_package
+from mimi_edge.export.open_packages import opened_package, read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving.find import serving
 from mimi_edge.files import sha256_of

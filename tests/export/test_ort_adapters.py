@@ -19,13 +19,14 @@ from full_disk import room_for
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError, MimiEdgeError
 from mimi_edge.export import ort_adapters
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.ort_adapters import (
     OrtAdapterSet,
     export_ort_adapters,
     open_ort_adapters,
     read_ort_adapters,
 )
-from mimi_edge.export.packages import Package, create_or_extend
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.files import sha256_of
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.stores import Store

@@ -12,7 +12,7 @@ import pytest
 from make_vector import PHOTO, expected
 
 from mimi_edge.export.graphs import METADATA_KEY, load_graph
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.open_packages import read_package
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from mimi_edge.export.archives.pack import pack
 from mimi_edge.export.archives.verify import verify
 from mimi_edge.export.locks import locked, reading
 from mimi_edge.export.manifest import MANIFEST
-from mimi_edge.export.open_packages import undisturbed
-from mimi_edge.export.packages import create_or_extend, opened_package, roll_back
+from mimi_edge.export.open_packages import opened_package, undisturbed
+from mimi_edge.export.packages import create_or_extend, roll_back
 from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving.find import serving
 from mimi_edge.profiles.fleet import fleet_ledger

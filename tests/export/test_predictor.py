@@ -16,7 +16,7 @@ from mimi_edge import Predictor
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.answers import NotFiniteError, softmax
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.images.preprocessing import fit, normalise
 
 

@@ -14,7 +14,7 @@ from tiny_package import CLASSES, make_package
 
 import mimi_edge
 from mimi_edge.errors import ConfigError
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 
 IN_SECONDS = {
     'backbone="swin_tiny_patch4_window7_224"': 'backbone="builtin", weights="random", start_ratio=8, epochs=1',

@@ -16,8 +16,9 @@ from mimi_edge.export.engines.building.requests import BatchRange
 from mimi_edge.export.engines.shelf.shelf import engine_name, publish
 from mimi_edge.export.engines.shelf.sidecars import Sidecar
 from mimi_edge.export.engines.tensorrt.tensors import EngineTensor
+from mimi_edge.export.open_packages import read_package
 from mimi_edge.export.ort_adapters import export_ort_adapters
-from mimi_edge.export.packages import create_or_extend, read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.files import sha256_of
 from mimi_edge.profiles import fleet
 from mimi_edge.profiles.fleet import NOTHING_MEASURED, ProcessMemory, fleet_ledger, measured_memory

@@ -16,7 +16,7 @@ from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.engine_passes import MIXES_TASK_INTO_BACKBONE, check_operators, default_passes, tune
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.onnx_runtime import runtime_version
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.passes.round_up_neurons import rounded_up
 from mimi_edge.export.precision.half import FP32_OPERATORS, KeptLayer, to_half
 from mimi_edge.export.precision.quantise import quantised_model

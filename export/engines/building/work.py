@@ -20,7 +20,7 @@ from mimi_edge.export.engines.building.timing_caches import timing_cache_file
 from mimi_edge.export.engines.running.cuda import Cuda
 from mimi_edge.export.engines.tensorrt.bindings import Bindings
 from mimi_edge.export.graphs import read_graph_info
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.precision.half import FP32_OPERATORS
 from mimi_edge.export.shared.layout import Spare
 from mimi_edge.images.decode import LabelledImages

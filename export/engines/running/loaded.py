@@ -21,7 +21,7 @@ from mimi_edge.export.engines.running.shared import SharedRunner
 from mimi_edge.export.engines.shelf.shelf import ShelvedEngine, open_engine, read_shelf
 from mimi_edge.export.engines.shelf.sidecars import Sidecar, unproved_note
 from mimi_edge.export.engines.tensorrt.bindings import load_bindings
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.export.shared.inputs import task_tensors
 from mimi_edge.export.shared.layout import SharedLayout, misfits, read_layout
 from mimi_edge.files import sha256_of

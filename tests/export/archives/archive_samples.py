@@ -19,7 +19,7 @@ from mimi_edge.export.archives.contents import SUMS
 from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.archives.tar import END, member_header, padding
 from mimi_edge.export.archives.verify import verify
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import BackboneIdentity
 

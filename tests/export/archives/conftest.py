@@ -9,7 +9,7 @@ import pytest
 from archive_samples import sample_package
 
 from mimi_edge.export.archives.pack import pack
-from mimi_edge.export.packages import Package
+from mimi_edge.export.open_packages import Package
 
 
 @pytest.fixture(scope="session")

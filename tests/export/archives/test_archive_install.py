@@ -22,7 +22,8 @@ from mimi_edge.export.archives.pack import pack
 from mimi_edge.export.archives.verify import verify
 from mimi_edge.export.manifest import read_manifest
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.packages import create_or_extend, read_package, roll_back
+from mimi_edge.export.open_packages import read_package
+from mimi_edge.export.packages import create_or_extend, roll_back
 from mimi_edge.files import sha256_of
 
 IMAGES = np.random.default_rng(3).standard_normal((2, 3, SIZE, SIZE), np.float32)

@@ -16,7 +16,7 @@ from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.archives.install import install_from
 from mimi_edge.export.archives.pack import pack
 from mimi_edge.export.archives.verify import verify
-from mimi_edge.export.packages import read_package
+from mimi_edge.export.open_packages import read_package
 from mimi_edge.files import sha256_of
 
 TASKS = {"a.onnx", "a.safetensors", "b.onnx", "b.safetensors"}

@@ -22,7 +22,8 @@ from mimi_edge.export.engines.export import export_engines
 from mimi_edge.export.engines.proof import prove_engine, proven
 from mimi_edge.export.engines.proof.attention import attention_kernels
 from mimi_edge.export.engines.shelf.shelf import read_shelf
-from mimi_edge.export.packages import create_or_extend, read_package
+from mimi_edge.export.open_packages import read_package
+from mimi_edge.export.packages import create_or_extend
 from mimi_edge.export.serving.find import serving
 from mimi_edge.images.decode import LabelledImages
 from mimi_edge.tasks.files import read_task
