@@ -13,7 +13,6 @@ from mimi_edge.images.formats import suffixes
 from mimi_edge.images.mistakes import disguised_splits, outer_folder
 from mimi_edge.images.read_image import shown
 from mimi_edge.images.splits import SPLITS
-from mimi_edge.texts import fault_list
 
 OPTION = "--min-images"
 
@@ -42,9 +41,9 @@ def require_usable(root: Path, tree: Tree, skip_bad_images: bool, listener: List
             "--skip-bad-images"
         )
     if faults:
-        raise ConfigError(
-            f"The data in {shown(root)} cannot be used:\n{fault_list(faults)}\nCorrect this and try again."
-        )
+        # Not of bounded length, as `fault_list` makes them: some end in a line to copy, with two paths.
+        rows = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigError(f"The data in {shown(root)} cannot be used:\n{rows}\nCorrect this and try again.")
 
 
 def classes_of(tree: Tree) -> tuple[str, ...]:
