@@ -78,8 +78,8 @@ def verified_graph(graph: GraphFile, hashed: Mapping[str, str] = NOTHING_HASHED)
         )
     if faults:
         raise ArtifactError(
-            f"{path} takes weights from where it must not:\n{fault_list(faults)}\nExport it again, or get an unaltered "
-            "copy."
+            f"{path} takes weights from where it must not:\n{fault_list(faults, longest=None)}\n"
+            "Export it again, or get an unaltered copy."
         )
     verified = VerifiedGraph(info, frozenset(str(tensor.location) for tensor in tensors), graph)
     _check_task_file(verified, path, hashed)

@@ -389,7 +389,8 @@ def used_faults(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
 def _raise_for(folder: Path, faults: Sequence[str]) -> None:
     if faults:
         raise ArtifactError(
-            f"Package {folder} is damaged:\n{fault_list(faults)}\nExport it again, or get an unaltered copy."
+            f"Package {folder} is damaged:\n{fault_list(faults, longest=None)}\n"
+            "Export it again, or get an unaltered copy."
         )
 
 

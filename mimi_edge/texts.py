@@ -91,10 +91,16 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def fault_list(faults: Iterable[str], most: int = MOST_FAULTS) -> str:
-    """Faults under each other, each of bounded length; of many only the first, and how many more there are."""
+def fault_list(faults: Iterable[str], most: int | None = MOST_FAULTS, *, longest: int | None = LONGEST_FAULT) -> str:
+    """Faults under each other; of many only the first, and how many more there are.
+
+    Args:
+        faults: what is wrong.
+        most: that are shown; None for all.
+        longest: characters of one; None where they are whole messages, which may end in a line to copy.
+    """
     remaining = iter(faults)
-    lines = [f"  - {cut(fault, LONGEST_FAULT)}" for fault in islice(remaining, most)]
+    lines = [f"  - {fault if longest is None else cut(fault, longest)}" for fault in islice(remaining, most)]
     if more := sum(1 for _ in remaining):
         lines.append(f"  - and {more:,} more")
     return "\n".join(lines)

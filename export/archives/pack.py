@@ -70,7 +70,8 @@ def pack(
         manifest = _chosen(package, whole, tasks, with_backbone)
         if faults := _faults(package, manifest, with_backbone):
             raise ArtifactError(
-                f"Package {package} is damaged:\n{fault_list(faults)}\nExport it again, or get an unaltered copy."
+                f"Package {package} is damaged:\n{fault_list(faults, longest=None)}\n"
+                "Export it again, or get an unaltered copy."
             )
         contents, text = _contents(package, manifest, {} if with_backbone else backbone_entries(whole))
         with whole_file(out) as beside, beside.open("wb") as opened:

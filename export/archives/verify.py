@@ -92,7 +92,7 @@ def in_words(verdict: Verdict) -> str:
     if verdict.kind == PACKAGE and not (verdict.path / MANIFEST).exists():
         return "\n".join(verdict.faults)  # it is none, and they say what to do
     next_step = "Install its tasks again, or get an unaltered copy." if verdict.kind == PACKAGE else "Copy it again."
-    return f"{verdict.path} must not be used:\n{fault_list(verdict.faults, len(verdict.faults))}\n{next_step}"
+    return f"{verdict.path} must not be used:\n{fault_list(verdict.faults, None, longest=None)}\n{next_step}"
 
 
 def checked_sha256(value: str) -> str:

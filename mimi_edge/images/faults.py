@@ -13,6 +13,7 @@ from mimi_edge.images.formats import suffixes
 from mimi_edge.images.mistakes import disguised_splits, outer_folder
 from mimi_edge.images.read_image import shown
 from mimi_edge.images.splits import SPLITS
+from mimi_edge.texts import fault_list
 
 OPTION = "--min-images"
 
@@ -41,8 +42,7 @@ def require_usable(root: Path, tree: Tree, skip_bad_images: bool, listener: List
             "--skip-bad-images"
         )
     if faults:
-        # Not of bounded length, as `fault_list` makes them: some end in a line to copy, with two paths.
-        rows = "\n".join(f"  - {fault}" for fault in faults)
+        rows = fault_list(faults, None, longest=None)
         raise ConfigError(f"The data in {shown(root)} cannot be used:\n{rows}\nCorrect this and try again.")
 
 

@@ -126,7 +126,7 @@ def compare_suite(
         else:
             found[member.name] = made
     if missing:
-        listener(Note("Left out:\n" + fault_list(missing)))
+        listener(Note("Left out:\n" + fault_list(missing, longest=None)))
     if not found:
         raise ConfigError(f"No data set of {suite.title} is there. To fetch what torchvision knows: --download")
     return found

@@ -45,7 +45,7 @@ def all_devices(folder: Path | None = None) -> dict[str, Device]:
         elif device is not None:
             devices[device.name] = device
     if faults:
-        raise ConfigError(f"Device profiles have faults:\n{fault_list(faults)}\nCorrect or remove these files.")
+        raise ConfigError(f"Device profiles have faults:\n{fault_list(faults, None)}\nCorrect or remove these files.")
     return devices
 
 

@@ -47,6 +47,12 @@ def test_many_faults_are_counted_and_each_is_cut():
     assert fault_list(["one"]) == "  - one"
 
 
+def test_whole_messages_are_not_cut_and_all_are_shown_where_that_is_asked():
+    copied = [f"cp -rL {'x' * 1000} COPY{number}" for number in range(30)]
+    assert fault_list(copied, None, longest=None) == "\n".join(f"  - {one}" for one in copied)
+    assert fault_list(copied, 1, longest=None) == f"  - {copied[0]}\n  - and 29 more"
+
+
 @given(ANYTHING)
 def test_json_holds_what_it_was_given_and_nothing_that_steers(value):
     text = json_text(value)

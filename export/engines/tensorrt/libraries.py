@@ -82,7 +82,7 @@ def _whole(module: Any) -> Any:
 
 
 def _unloadable(runtime: Runtime, failed: list[str]) -> MimiEdgeError:
-    listed = fault_list(dict.fromkeys(failed))
+    listed = fault_list(dict.fromkeys(failed), longest=None)
     text = " ".join(failed)
     if "undefined symbol" in text or "version `" in text:
         return MimiEdgeError(
