@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields
-from functools import wraps
+from functools import cache, wraps
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -314,14 +314,15 @@ def _shares(text: str) -> tuple[float, ...]:
         ) from error
 
 
-def _setting_options() -> list[inspect.Parameter]:
+@cache
+def _setting_options() -> tuple[inspect.Parameter, ...]:
     """An option for each setting of a method that `train` has no other option for."""
     users: dict[str, list[tuple[Method, Field[Any]]]] = {}
     for method in METHODS.values():
         for one in fields(method.settings):
             if one.name not in DEFAULTS:
                 users.setdefault(one.name, []).append((method, one))
-    return [_setting_option(name, found) for name, found in users.items()]
+    return tuple(_setting_option(name, found) for name, found in users.items())
 
 
 def _setting_option(name: str, users: list[tuple[Method, Field[Any]]]) -> inspect.Parameter:

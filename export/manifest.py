@@ -13,7 +13,7 @@ from typing import Any
 from mimi_edge.documents import DocumentKind, read_document, typed
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.external_data import is_plain_name
-from mimi_edge.files import sha256_of, write_whole
+from mimi_edge.files import is_free, sha256_of, write_whole
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.tasks.task import BackboneIdentity
 from mimi_edge.texts import excerpt, json_text
@@ -118,7 +118,7 @@ def is_begun(package: Path) -> bool:
     Raises:
         ConfigError: there is something else.
     """
-    if not package.exists() or (package.is_dir() and not any(package.iterdir())):
+    if is_free(package):
         return False
     if not is_package(package):
         raise ConfigError(f"{package} exists and is not a package (it has no {MANIFEST}). Choose another folder.")

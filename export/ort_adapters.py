@@ -365,10 +365,12 @@ def _faults(adapters: OrtAdapterSet) -> Iterator[str]:
     """Everything in which the folder is not what its manifest says; nothing outside the folder is looked at."""
     needed = {GRAPH, BACKBONE_WEIGHTS, *(task.file for task in adapters.tasks.values())}
     yield from (f"{name} is not listed" for name in sorted(needed - adapters.files.keys()))
-    for name in adapters.files:
+    own: dict[str, FileEntry] = {}
+    for name, expected in adapters.files.items():
         if not is_plain_name(name):
             yield f"{name!r} is not the name of a file in the same folder"
         elif (adapters.folder / name).is_symlink():
             yield f"{name} is a link"
-    plain = {name: entry for name, entry in adapters.files.items() if is_plain_name(name)}
-    yield from file_faults(adapters.folder, plain)
+        else:
+            own[name] = expected
+    yield from file_faults(adapters.folder, own)

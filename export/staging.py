@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mimi_edge.errors import ConfigError
 from mimi_edge.export.locks import locked
-from mimi_edge.files import name_unwritten, sync, umask
+from mimi_edge.files import is_free, name_unwritten, sync, umask
 
 SUFFIX = ".part"
 TEMPORARY = "mimi-edge"
@@ -89,7 +89,7 @@ def require_free(place: Path) -> None:
     Raises:
         ConfigError: there is something of that name that is no empty folder.
     """
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+    if not is_free(place):
         raise ConfigError(f"{place} exists already. Remove it, or choose another folder.")
 
 

@@ -118,6 +118,11 @@ def _mark(handle: int) -> bool:
     return True
 
 
+def is_free(place: Path) -> bool:
+    """Whether there is nothing of this name, or an empty folder."""
+    return not place.exists() or (place.is_dir() and not any(place.iterdir()))
+
+
 def check_place(path: Path, *, folder: bool = False) -> None:
     """Makes sure that something can come to be at a path, before the work for it begins; nothing is left behind.
 

@@ -51,9 +51,10 @@ def fitting(tensors: Tensors, slots: Mapping[str, Slot], task: str) -> dict[str,
         ArtifactError: they are not those that the engine takes; every fault is named.
     """
     made: dict[str, NDArray[Any]] = {}
-    for name in (name for name in slots if name in tensors):
-        with np.errstate(over="ignore"):
-            made[name] = np.ascontiguousarray(tensors[name], slots[name].dtype)
+    with np.errstate(over="ignore"):
+        for name, slot in slots.items():
+            if name in tensors:
+                made[name] = np.ascontiguousarray(tensors[name], slot.dtype)
     if faults := list(_faults(tensors, made, slots)):
         raise ArtifactError(
             f"Task {task} does not fit the engine:\n{fault_list(faults)}\n"
