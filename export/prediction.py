@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mimi_edge.choices import Backend
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Advance, Listener, silent
 from mimi_edge.export.answers import TOP, NotFiniteError, Ranked, ranked
 from mimi_edge.export.prefetch import Prepared, ready, ready_batches
-from mimi_edge.export.serving.find import serving
 from mimi_edge.export.serving.served import ServedTask, Serving
 
 STAGE = "predict"
@@ -43,49 +41,6 @@ class Prediction:
     top: Ranked
 
 
-def predict(
-    source: Path,
-    image_paths: Sequence[Path],
-    tasks: Sequence[str] | None = None,
-    *,
-    backend: Backend | None = None,
-    engine: Path | None = None,
-    trust: bool = False,
-    threads: int | None = None,
-    batch: int = BATCH,
-    top: int = TOP,
-    on_bad: OnBad | None = None,
-    listener: Listener = silent,
-) -> list[Prediction]:
-    """Classifies images; `predictions` is for so many that their answers should not be held together.
-
-    Args:
-        source: a package, a folder of ONNX Runtime adapters, one merged `.onnx` graph beside what it refers to, a run
-            folder, or a task file.
-        image_paths: the files.
-        tasks: names of the source's tasks; None is all of them.
-        backend: what computes the answers; None is ONNX Runtime on the CPU, or torch where there is no graph.
-        engine: an engine for the package's tasks, instead of one from its shelf.
-        trust: use that engine even if it is on no shelf.
-        threads: of the runtime.
-        batch: images that go through at once.
-        top: how many of the most probable classes are named.
-        on_bad: hears of images that cannot be used or answered; without it the first one raises.
-        listener: hears how far it is.
-
-    Returns:
-        For each task in turn, one prediction for each usable image, in the order of the paths.
-
-    Raises:
-        ArtifactError: the source is damaged or has no task, or an engine is not to be trusted.
-        ConfigError: there is no such task, or an image cannot be used.
-        NotFiniteError: a task's answer holds NaN or infinity.
-        MimiEdgeError: the backend is not installed, or cannot run here.
-    """
-    found = serving(source, tasks, backend=backend, engine=engine, trust=trust, threads=threads, listener=listener)
-    return list(predictions(found, image_paths, batch=batch, top=top, on_bad=on_bad, listener=listener))
-
-
 def predictions(
     found: Serving,
     image_paths: Sequence[Path],
@@ -95,18 +50,23 @@ def predictions(
     on_bad: OnBad | None = None,
     listener: Listener = silent,
 ) -> Iterator[Prediction]:
-    """The answers of `predict`, one after another; memory does not depend on the number of images.
+    """Classifies images, one answer after another; memory does not depend on the number of images.
 
     Args:
         found: what `serving` found in a source.
-        image_paths: as of `predict`, like all that follow.
-        batch: of images.
-        top: classes.
-        on_bad: hears of an image when its turn comes.
+        image_paths: the files.
+        batch: images that go through at once.
+        top: how many of the most probable classes are named.
+        on_bad: hears of an image that cannot be used or answered, when its turn comes; without it the first one raises.
         listener: hears how far it is.
 
+    Yields:
+        For each task in turn, one prediction for each usable image, in the order of the paths.
+
     Raises:
-        MimiEdgeError: as of `predict`.
+        ConfigError: an image cannot be used.
+        NotFiniteError: a task's answer holds NaN or infinity.
+        MimiEdgeError: the task cannot be loaded, or cannot run here.
     """
     total = len(found.tasks) * len(image_paths)
     bad: set[Path] = set()

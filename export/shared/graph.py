@@ -59,11 +59,6 @@ class SharedModel:
         """Blocks that run once for each frame and not once for each answer: none where there is one task a batch."""
         return self.prefix.blocks if self.mixed else 0
 
-    @property
-    def task_inputs(self) -> tuple[str, ...]:
-        """Names of the inputs that hold tasks' weights, in the graph's order."""
-        return tuple(tensor_shapes(self.layout))
-
     def document(self) -> dict[str, Any]:
         """What an engine's sidecar says about the graph, in JSON's types."""
         return {

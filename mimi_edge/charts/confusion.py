@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 24
 """That a picture shows in full; of more it shows those that are most confused."""
-MOST_WITH_COUNTS = 24
 LONGEST_NAME, FLAT_LETTERS = 22, 3
 """Letters of a class's name, and those that have room above each other's cells."""
 CELL_INCHES, ROOM_INCHES = 0.36, 2.6

@@ -40,12 +40,13 @@ from PIL import Image
 from mimi_edge.export.merge import merge
 from mimi_edge.export.open_packages import read_package
 from mimi_edge.export.packages import create_or_extend
-from mimi_edge.export.prediction import predict
+from mimi_edge.export.prediction import predictions
+from mimi_edge.export.serving.find import serving
 folder = Path(sys.argv[1])
 merge(folder / "backbone.onnx", folder / "sample.safetensors", folder / "sample.onnx")
 create_or_extend(folder / "package", folder, [folder / "sample.safetensors"])
 Image.new("RGB", (40, 50), "red").save(folder / "red.png")
-print(predict(folder / "package", [folder / "red.png"])[0].label)
+print(next(predictions(serving(folder / "package"), [folder / "red.png"])).label)
 """
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from predicting import predict
 
 from mimi_edge.errors import ArtifactError, ConfigError, ExportMismatchError
 from mimi_edge.export import one_file
@@ -17,7 +18,6 @@ from mimi_edge.export.answers import softmax
 from mimi_edge.export.graphs import load_graph, read_graph_info
 from mimi_edge.export.one_file import PIXELS, PROBABILITIES, embed, open_embedded, pixels_of
 from mimi_edge.export.onnx_runtime import open_graph
-from mimi_edge.export.prediction import predict
 from mimi_edge.images.preprocessing import Preprocessing, normalise
 from mimi_edge.tasks.files import read_task
 

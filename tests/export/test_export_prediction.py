@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from export_samples import random_images, random_task, some_neurons, task_file, torch_logits
 from PIL import Image
+from predicting import predict
 
 from mimi_edge.errors import ArtifactError, ConfigError, MimiEdgeError
 from mimi_edge.export import onnx_runtime
 from mimi_edge.export.answers import softmax
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.packages import create_or_extend
-from mimi_edge.export.prediction import predict
 from mimi_edge.images.preprocessing import fit, normalise
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from predicting import predict
 from tiny_package import SIZE, make_backbone, make_package, make_task
 from typer.testing import CliRunner
 
@@ -24,7 +25,6 @@ from mimi_edge.export.external_data import verify_graph
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.open_packages import opened_package, read_package
 from mimi_edge.export.packages import create_or_extend
-from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving.find import serving
 from mimi_edge.files import sha256_of
 from mimi_edge.profiles.fleet import fleet_ledger

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from predicting import predict
 from swapping import swapper
 from tiny_package import SIZE, make_backbone, make_task
 
@@ -22,7 +23,6 @@ from mimi_edge.export.locks import locked, reading
 from mimi_edge.export.manifest import MANIFEST
 from mimi_edge.export.open_packages import opened_package, undisturbed
 from mimi_edge.export.packages import create_or_extend, roll_back
-from mimi_edge.export.prediction import predict
 from mimi_edge.export.serving.find import serving
 from mimi_edge.profiles.fleet import fleet_ledger
 from mimi_edge.profiles.runtimes.artefact import Wanted

@@ -66,11 +66,6 @@ class Proof:
     judged_by: str
     accuracy: Mapping[str, Any] | str
 
-    @property
-    def was_run(self) -> bool:
-        """Whether the engine was held against anything."""
-        return not isinstance(self.outputs, str)
-
     def document(self) -> dict[str, Any]:
         """The same in JSON's types."""
         return {
