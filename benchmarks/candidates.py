@@ -21,8 +21,9 @@ from unittest.mock import patch
 import torch
 from growing_csv import GrowingCsv
 from torch import Tensor
+from torch.nn import functional
 
-from mimi_edge.choices import MIMI_PLUS
+from mimi_edge.choices import MIMI_PLUS, Store
 from mimi_edge.methods.bottlenecks import bottleneck
 from mimi_edge.methods.catalogue import add_method
 from mimi_edge.methods.description import ZEROS, Axis, Description, Normal, StoredTensor, together
@@ -33,8 +34,9 @@ from mimi_edge.methods.network import Layer, Network
 from mimi_edge.methods.weights import Frozen, Stored, add, dot
 from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
 from mimi_edge.profiles.comparison.trials import planned_trainings, training_config
+from mimi_edge.selection import Selection
 from mimi_edge.sites import uniform_neurons
-from mimi_edge.training import loop, runs
+from mimi_edge.training import loop, pruning, runs
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import run_training
@@ -48,6 +50,8 @@ DATASETS = (
 )
 IMAGES_FOR_START = 256
 ROWS_FOR_START = 4_000
+TEMPERATURE = 2.0
+GROWN_SHARE = 5
 KEYS = ("data", "train_images", "budget_mb", "candidate", "rate", "seed")
 VALUES = ("epochs", "size_bytes", "val", "test")
 
@@ -98,11 +102,32 @@ def _beside(network: Network, settings: MimiSettings) -> Description:
     return together(_neurons(network, settings, parallel=True))
 
 
+def _read_together(network: Network, settings: MimiSettings) -> Iterator[Description]:
+    """Both sub-layers of a block are read by the same directions down; each has its own up, and they go together."""
+    neurons = uniform_neurons(network.sites, settings.start_ratio)
+    for block in network.blocks:
+        first, second = (
+            bottleneck(site, neurons[site.name], settings.activation) for site in (block.attention, block.mlp)
+        )
+        (down, up), (_, other_up) = first.tensors, second.tensors
+        branches = tuple(
+            Branch(site.name, Stored(down.name), Stored(to.name), settings.activation, 1.0)
+            for site, to in ((block.attention, up), (block.mlp, other_up))
+        )
+        axis = Axis(block.attention.name, down.shape[1], {down.name: 1, other_up.name: 0, up.name: 0})
+        yield Description((down, up, other_up), (axis,), branches)
+
+
+def _together(network: Network, settings: MimiSettings) -> Description:
+    return together(_read_together(network, settings))
+
+
 for name, describe in {
     "ranks": _lora,
     "attention-ranks": _attention,
     "neurons-and-ranks": _both,
     "beside": _beside,
+    "read-together": _together,
 }.items():
     add_method(Method(f"mimi-{name}", f"MiMi {name}", "none", describe, MimiSettings, prunes=True))
 
@@ -176,6 +201,80 @@ def _shorter_memory() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _taught() -> Iterator[None]:
+    """Each training but the first learns as much from what the one before answered as from the labels.
+
+    G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network (arXiv 1503.02531).
+    """
+    prune_once, batch_loss, cross_entropy = runs._prune_once, loop.batch_loss, functional.cross_entropy
+    taught: Tensor | None = None
+
+    def heard(run: Any, model: Any, *rest: Any) -> None:
+        nonlocal taught
+        images = run.images["train"]
+        with torch.no_grad():
+            parts = torch.arange(len(images)).split(IMAGES_FOR_START)
+            taught = torch.cat([model(images.normalised(images.images[part])) for part in parts]).float()
+        prune_once(run, model, *rest)
+
+    def both(teacher: Tensor, logits: Tensor, targets: Tensor, **how: Any) -> Tensor:
+        soft = functional.log_softmax(teacher / TEMPERATURE, 1)
+        own = functional.log_softmax(logits / TEMPERATURE, 1)
+        apart = functional.kl_div(own, soft, reduction="batchmean", log_target=True)
+        return (cross_entropy(logits, targets, **how) + TEMPERATURE**2 * apart) / 2
+
+    def loss(model: Any, inputs: Any, index: Tensor, *rest: Any) -> Tensor:
+        if taught is None:
+            return batch_loss(model, inputs, index, *rest)
+        with patch.object(functional, "cross_entropy", partial(both, taught[index])):
+            return batch_loss(model, inputs, index, *rest)
+
+    with patch.object(runs, "_prune_once", heard), patch.object(loop, "batch_loss", loss):
+        yield
+
+
+@contextmanager
+def _grown_anew() -> Iterator[None]:
+    """The worst fifth of what a pruning would keep makes room for neurons that begin anew, where the others are.
+
+    The places of pruned neurons are taken for them, so that sizes follow as ever. After U. Evci et al., Rigging the
+    Lottery (arXiv 1911.11134).
+    """
+    choose, take_away = pruning.select, pruning.strip
+    fresh: dict[str, list[int]] = {}
+
+    def chosen(ranked: Any, sites: Any, fits: Any) -> Selection:
+        selection = choose(ranked, sites, fits)
+        count = sum(selection.neurons.values())
+        stay, rest = ranked[: count - count // GROWN_SHARE], ranked[count - count // GROWN_SHARE :]
+        kept = {site: [one.index for one in stay if one.site == site] for site in sites}
+        free = {site: [one.index for one in reversed(rest) if one.site == site] for site in sites}
+        fresh.clear()
+        fresh.update({site: [] for site in sites})
+        for _ in range(count - len(stay)):
+            open_sites = [site for site in sites if kept[site] and len(fresh[site]) < len(free[site])]
+            site = max(open_sites, key=lambda one: len(kept[one]) / (1 + len(fresh[one])))
+            fresh[site].append(free[site][len(fresh[site])])
+        while not fits({site: len(kept[site]) + len(fresh[site]) for site in sites}):
+            max(fresh.values(), key=len).pop()
+        return replace(selection, kept={site: tuple(sorted(kept[site] + fresh[site])) for site in sites})
+
+    @torch.no_grad()
+    def stripped(model: Any, kept: Any, optimizer: Any) -> None:
+        for axis in model.description.axes:
+            for name, dim in axis.along.items():
+                tensor, places = model.tensor(name), torch.tensor(fresh[axis.name], dtype=torch.long)
+                first = model.first_values(name, tuple(tensor.shape), seed=len(places))
+                tensor.index_copy_(dim, places, first.index_select(dim, places))
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    optimizer.state[tensor][moment].index_fill_(dim, places, 0)
+        take_away(model, kept, optimizer)
+
+    with patch.object(pruning, "select", chosen), patch.object(pruning, "strip", stripped):
+        yield
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Something to try.
@@ -203,6 +302,11 @@ CANDIDATES = {
     "ranks in all weights": Candidate("mimi-ranks@int1", {"start_ratio": 4.0}),
     "ranks in attention": Candidate("mimi-attention-ranks@int1"),
     "neurons and ranks": Candidate("mimi-neurons-and-ranks@int1"),
+    "one down-projection for both sub-layers": Candidate("mimi-read-together@int1"),
+    "head of four bits": Candidate(options={"head_store": Store.INT4}),
+    "head of two bits": Candidate(options={"head_store": Store.INT2}),
+    "each training teaches the next": Candidate(trying=_taught),
+    "a fifth grown anew": Candidate(trying=_grown_anew),
     "principal start": Candidate(trying=_principal_start),
     "warm-up of a twentieth": Candidate(trying=lambda: patch.object(loop, "FEWEST_WARM_UP_STEPS", 1)),
     "one schedule over all trainings": Candidate(trying=_one_schedule),
