@@ -22,6 +22,7 @@ from mimi_edge.images.on_demand import OnDemand
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.splits import Dataset, Labels, Split
 from mimi_edge.tasks.task import SplitAccuracy
+from mimi_edge.texts import fault_list
 
 PROGRESS_STEPS = 200
 
@@ -267,15 +268,10 @@ def _progress(
 
 
 def _bad_images_message(split: Split, bad: dict[int, str]) -> str:
-    named = [f"  - {split.origin(index)}: {reason}" for index, reason in list(bad.items())[:10]]
-    more = [f"  - and {len(bad) - 10} more"] if len(bad) > 10 else []
-    return "\n".join(
-        [
-            f"{len(bad)} of {len(split)} {split.name} images cannot be used:",
-            *named,
-            *more,
-            "Repair or remove them, or go on without them: --skip-bad-images",
-        ]
+    named = fault_list(f"{split.origin(index)}: {reason}" for index, reason in bad.items())
+    return (
+        f"{len(bad)} of {len(split)} {split.name} images cannot be used:\n{named}\n"
+        "Repair or remove them, or go on without them: --skip-bad-images"
     )
 
 

@@ -25,8 +25,6 @@ from mimi_edge.images.sources.tables import Row, titles_and_rows
 from mimi_edge.images.splits import Dataset
 from mimi_edge.texts import excerpt, fault_list
 
-MOST_FAULTS = 20
-
 
 @dataclass(frozen=True)
 class _Row:
@@ -73,10 +71,10 @@ def _tree(path: Path, asked: Asked) -> Tree:
     else:
         faults += [f"{row.place}: there is no file {excerpt(row.path)}" for row in missing]
     if faults:
-        more = f"\n  - and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        may_skip = missing and not asked.skip_bad_images
         raise ConfigError(
-            f"{shown(path)} cannot be used:\n{fault_list(faults[:MOST_FAULTS])}{more}\nCorrect this and try again."
-            + (" To go on without images that are not there: --skip-bad-images" if missing else "")
+            f"{shown(path)} cannot be used:\n{fault_list(faults)}\nCorrect this and try again."
+            + (" To go on without images that are not there: --skip-bad-images" if may_skip else "")
         )
     gone = {row.place for row in missing}
     return Tree(_parts(path, [row for row in rows if row.place not in gone]), (), (), of_folders=False)

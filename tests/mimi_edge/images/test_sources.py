@@ -105,6 +105,10 @@ def test_images_that_are_gone_can_be_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, ["path,label", *rows, "gone.png,a"])
     assert "--skip-bad-images" in refused(path)
     assert sum(map(len, load_dataset(path, seed=0, skip_bad_images=True).splits.values())) == 12
+    path = written(tmp_path, ["path,label", *rows, "gone.png,a", f"{names[0]},"])
+    with pytest.raises(ConfigError, match="names no class") as told:
+        load_dataset(path, seed=0, skip_bad_images=True)
+    assert "--skip-bad-images" not in str(told.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe,\n", b'path,label\n"' + b"x" * 200_000, b"path\n1\n", b"\0,\0\n"])
