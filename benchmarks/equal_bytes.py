@@ -1,0 +1,165 @@
+"""Accuracy at equal bytes and passes, as docs/equal-bytes.csv has it: tables for a page, or the picture of all budgets.
+
+Without --picture it prints a table in Markdown: mean and standard deviation over seeds, for each method and data set.
+Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from mimi_edge.charts.saving import save
+from mimi_edge.charts.style import COLOURS, MARKS, PAPER, Entry, colour, house_style, line, logarithmic, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FILE = Path(__file__).parent.parent / "docs" / "equal-bytes.csv"
+TITLES = {
+    "mimi-int1": "MiMi, 1 bit (`mimi+`)",
+    "adapters-int1": "adapters, 1 bit",
+    "lora-int1": "LoRA, 1 bit",
+    "adaptformer-int1": "AdaptFormer, 1 bit",
+    "mimi": "MiMi",
+    "adapters": "adapters",
+    "lora": "LoRA",
+    "adaptformer": "AdaptFormer",
+    "ssf": "SSF",
+    "bitfit": "BitFit",
+    "vpt-deep": "VPT-deep",
+    "linear": "linear probe",
+}
+"""Of methods, in the order of tables."""
+DRAWN = ("mimi-int1", "adapters-int1", "lora-int1", "mimi", "adapters", "lora", "linear")
+DATASETS = {
+    "digits": "digits",
+    "Fashion-MNIST, 1,000 images": "Fashion-MNIST, 1,000",
+    "sprites-location": "sprites-location",
+    "sprites-orientation": "sprites-orientation",
+    "sprites-count": "sprites-count",
+}
+PANELS = (2, 3)
+TICKS = (5, 10, 30, 100)
+SEEDS = 3
+"""A table says how many there are where it is another number."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What runs of one method on one data set at one budget came to, by seed."""
+
+    size_bytes: tuple[int, ...]
+    validation: tuple[float, ...]
+    test: tuple[float, ...]
+
+
+def main() -> None:
+    """Prints or draws."""
+    options = _options()
+    lines = [one for one in _lines(options.file) if _is_asked(one, options)]
+    if options.picture:
+        draw(lines, options.picture, options.rate)
+    else:
+        budget = f"{options.budget_mb:g}"
+        print("\n".join(table([one for one in lines if one["budget_mb"] == budget], options.split)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--file", type=Path, default=FILE)
+    parser.add_argument("--backbone", default="built-in")
+    parser.add_argument("--budget-mb", type=float, default=0.03)
+    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--picture", type=Path, help="draw all budgets into this file instead")
+    return parser.parse_args()
+
+
+def _lines(path: Path) -> list[Mapping[str, str]]:
+    with path.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def _is_asked(one: Mapping[str, str], options: argparse.Namespace) -> bool:
+    asked = (options.backbone, f"{options.rate:g}", options.warm_up)
+    return (one["backbone"], one["rate"], one["warm_up"]) == asked
+
+
+def found(lines: Sequence[Mapping[str, str]], **wanted: str) -> Found:
+    """Runs with these entries."""
+    chosen = [one for one in lines if all(one[name] == value for name, value in wanted.items())]
+    return Found(
+        tuple(int(one["size_bytes"]) for one in chosen),
+        tuple(float(one["validation"]) for one in chosen),
+        tuple(float(one["test"]) for one in chosen),
+    )
+
+
+def table(lines: Sequence[Mapping[str, str]], split: str) -> Iterator[str]:
+    """Markdown: a line for each method that was run."""
+    datasets = [name for name in DATASETS if any(one["data"] == name for one in lines)]
+    yield "| | bytes | " + " | ".join(DATASETS[name] for name in datasets) + " |"
+    yield "|---|---:|" + "---:|" * len(datasets)
+    for method, title in TITLES.items():
+        sizes = found(lines, method=method).size_bytes
+        if sizes:
+            cells = [_cell(getattr(found(lines, method=method, data=name), split)) for name in datasets]
+            yield f"| {title} | {_range(sizes)} | {' | '.join(cells)} |"
+
+
+def _range(sizes: Sequence[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    scatter = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+    seeds = "" if len(values) == SEEDS else f" ({len(values)})"
+    return f"{fmean(values):.4f}{scatter}{seeds}".replace("0.", ".")
+
+
+def draw(lines: Sequence[Mapping[str, str]], path: Path, rate: float) -> None:
+    """A panel for each data set, a line for each method: mean test accuracy, and a bar of one standard deviation.
+
+    Args:
+        lines: of one backbone, at one rate.
+        path: of the PNG or SVG file.
+        rate: for the title.
+    """
+    with house_style():
+        figure = new_figure(10.5, 6.2, f"Accuracy against bytes: equal passes over the images, rate {rate:g}")
+        *panels, last = figure.subplots(*PANELS).flat
+        entries: dict[str, Entry] = {}
+        for axes, (name, title) in zip(panels, DATASETS.items(), strict=True):
+            own = [one for one in lines if one["data"] == name]
+            logarithmic(axes, "x", [int(one["size_bytes"]) / 1e3 for one in own], TICKS)
+            axes.set(title=title, xlabel="bytes of the task file, thousands", ylabel="test accuracy, %")
+            for number, method in enumerate(DRAWN):
+                entries[method] = _method_on(axes, [one for one in own if one["method"] == method], method, number)
+        last.set_axis_off()
+        last.legend(*zip(*entries.values(), strict=True), loc="center")
+        save(figure, path)
+
+
+def _method_on(axes: Axes, lines: Sequence[Mapping[str, str]], method: str, number: int) -> Entry:
+    budgets = sorted({one["budget_mb"] for one in lines}, key=float)
+    points = [found(lines, budget_mb=budget) for budget in budgets]
+    sizes = [fmean(one.size_bytes) / 1e3 for one in points]
+    means = [100 * fmean(one.test) for one in points]
+    bars = [100 * stdev(one.test) if len(one.test) > 1 else 0.0 for one in points]
+    axes.errorbar(sizes, means, bars, fmt="none", ecolor=colour(number), elinewidth=1.2, zorder=2)
+    mark = {"marker": MARKS[number], "markersize": 6, "markeredgecolor": COLOURS[PAPER]}
+    return line(axes, sizes, means, number, TITLES[method].replace("`", ""), **mark)
+
+
+if __name__ == "__main__":
+    main()
