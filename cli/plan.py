@@ -52,7 +52,9 @@ def _document(plan: Plan) -> dict[str, Any]:
             for training in plan.trainings
         ],
         "images_per_s": round(plan.images_per_s, 1),
-        "decoded_per_s": None if plan.decoded_per_s is None else round(plan.decoded_per_s, 1),
+        "decoded_per_s": round(plan.decoded_per_s, 1),
+        "decoded_before": plan.decoded_before,
+        "decodes_in_epochs": plan.decodes_in_epochs,
         "seconds": round(plan.seconds, 1),
     }
 
@@ -76,8 +78,6 @@ def _show(plan: Plan) -> None:
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
     if config.max_minutes is not None and plan.seconds > config.max_minutes * 60:
         ends["too long"] = f"--max-minutes {config.max_minutes:g} will leave fewer epochs, and meet the budget"
-    if plan.decoded_per_s is not None:
-        ends["decoding"] = f"each image in every epoch, about {plan.decoded_per_s:.3g} images/s, counted in the time"
     show_facts(
         "What it stands on",
         {
@@ -87,7 +87,20 @@ def _show(plan: Plan) -> None:
             "images": ", ".join(f"{len(split):,} {name}" for name, split in prepared.dataset.splits.items())
             + "; counted as files, train finds out which are damaged",
             "without adapters": f"{least.size_bytes:,} bytes, {least.flops / 1e9:.5g} GFLOPs",
-            "time, about": f"{duration(plan.seconds)} at {plan.images_per_s:.3g} images/s (at the largest size)",
+            "time, about": f"{duration(plan.seconds)} at {_speed(plan.images_per_s)} (at the largest size)",
+            **_decoding(plan),
             **ends,
         },
     )
+
+
+def _decoding(plan: Plan) -> dict[str, str]:
+    """How much of the time it is; nothing where it is not a second."""
+    how = f"{duration(plan.seconds_before)} before the first step, at {_speed(plan.decoded_per_s)}"
+    if plan.decodes_in_epochs:
+        return {"of it decoding": f"{how}, and each image in every epoch"}
+    return {"of it decoding": how} if plan.seconds_before >= 1 else {}
+
+
+def _speed(images_per_s: float) -> str:
+    return f"{images_per_s:,.0f} images/s" if images_per_s >= 100 else f"{images_per_s:.3g} images/s"

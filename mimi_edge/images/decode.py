@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -88,7 +89,7 @@ def decode_split(
         on_demand: keep none of them, look at each, and decode it again when it is wanted.
 
     Raises:
-        ConfigError: images cannot be used (all are counted, the first ten named); no image of a class is left; or
+        ConfigError: images cannot be used (all are counted, the first named); no image of a class is left; or
             the split needs more memory than there is.
     """
     outcomes = _Outcomes(split, preprocessing, workers or usable_threads(), listener)
@@ -204,6 +205,14 @@ def place_of(
         return MEMORY
     missing = sum(entry.missing_bytes for entry in _entries(dataset, preprocessing).values())
     return place_for(images, needed, missing, default_cache() / FOLDER, listener, copies=copies)
+
+
+def count_to_decode(dataset: Dataset, preprocessing: Preprocessing, place: str) -> int:
+    """How many images `decode_dataset` decodes: all that a file of the cache does not hold already."""
+    if place != MAPPED:
+        return sum(len(split) for split in dataset.splits.values())
+    entries = _entries(dataset, preprocessing).values()
+    return sum(math.ceil(entry.missing_bytes / entry.image_bytes) for entry in entries)
 
 
 def _entries(dataset: Dataset, preprocessing: Preprocessing) -> dict[str, Entry]:

@@ -10,7 +10,7 @@ import torch
 
 from mimi_edge.budgets import Budget, Cost, largest_that_fits
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.decode import place_of
+from mimi_edge.images.decode import count_to_decode, place_of
 from mimi_edge.images.fitted import fitted_images, usable_threads
 from mimi_edge.images.free_room import FILES
 from mimi_edge.sites import Neurons
@@ -51,15 +51,32 @@ class Plan:
         prepared: what it would start from.
         trainings: in their order.
         images_per_s: of training at the largest size, from a few timed steps.
-        seconds: that all steps would take at that speed, with the decoding for which they wait.
-        decoded_per_s: images, where each is decoded anew in every epoch; else None.
+        decoded_per_s: images, from a few that were decoded.
+        decoded_before: images that are decoded before the first step.
+        decodes_in_epochs: whether each is decoded anew in every epoch, too.
+        seconds: that all of this would take at these speeds.
     """
 
     prepared: Prepared
     trainings: tuple[PlannedTraining, ...]
     images_per_s: float
-    seconds: float
-    decoded_per_s: float | None = None
+    decoded_per_s: float
+    decoded_before: int
+    decodes_in_epochs: bool
+
+    @property
+    def seconds_before(self) -> float:
+        """Of decoding before the first step."""
+        return self.decoded_before / self.decoded_per_s
+
+    @property
+    def seconds(self) -> float:
+        """Of everything."""
+        config, images = self.prepared.config, len(self.prepared.to_decode.splits["train"])
+        trained, decoded = 1 / self.images_per_s, 1 / self.decoded_per_s if self.decodes_in_epochs else 0.0
+        # On a GPU while others are decoded, on a CPU by the processors that decode, too.
+        each = trained + decoded if chosen_device(config.device).type == "cpu" else max(trained, decoded)
+        return self.seconds_before + each * images * sum(training.epochs for training in self.trainings)
 
 
 def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Plan:
@@ -71,20 +88,17 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
     """
     prepared = prepare(config, listener=listener)
     trainings = tuple(_trainings(prepared))
-    decodes_anew = _decodes_in_every_epoch(prepared, listener)
+    dataset, preprocessing = prepared.to_decode, prepared.backbone.preprocessing
+    place = place_of(dataset, preprocessing, config.images, listener=listener)
     listener(Note("Timing a few steps at the largest size."))
-    speed = _images_per_s(prepared)
-    images = len(prepared.to_decode.splits["train"]) * sum(training.epochs for training in trainings)
-    if not decodes_anew:
-        return Plan(prepared, trainings, speed, images / speed)
-    decoded = _decoded_per_s(prepared)
-    return Plan(prepared, trainings, speed, images * _seconds_for_each(config, speed, decoded), decoded)
-
-
-def _decodes_in_every_epoch(prepared: Prepared, listener: Listener) -> bool:
-    config = prepared.config
-    place = place_of(prepared.to_decode, prepared.backbone.preprocessing, config.images, listener=listener)
-    return place == FILES or original_crop_in(config.augment) is not None
+    return Plan(
+        prepared,
+        trainings,
+        images_per_s=_images_per_s(prepared),
+        decoded_per_s=_decoded_per_s(prepared),
+        decoded_before=count_to_decode(dataset, preprocessing, place),
+        decodes_in_epochs=place == FILES or original_crop_in(config.augment) is not None,
+    )
 
 
 def _decoded_per_s(prepared: Prepared) -> float:
@@ -93,12 +107,6 @@ def _decoded_per_s(prepared: Prepared) -> float:
     started = time.perf_counter()
     count = sum(1 for _ in fitted_images(some, prepared.backbone.preprocessing, usable_threads()))
     return count / (time.perf_counter() - started)
-
-
-def _seconds_for_each(config: TrainingConfig, trained_per_s: float, decoded_per_s: float) -> float:
-    """Of an image: on a GPU while others are decoded, on a CPU by the processors that decode, too."""
-    trained, decoded = 1 / trained_per_s, 1 / decoded_per_s
-    return trained + decoded if chosen_device(config.device).type == "cpu" else max(trained, decoded)
 
 
 def _trainings(prepared: Prepared) -> list[PlannedTraining]:

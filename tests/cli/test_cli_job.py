@@ -36,12 +36,15 @@ def test_plan_says_what_train_does(trained: Trained) -> None:
 
 def test_plan_counts_decoding_where_every_epoch_needs_it(trained: Trained) -> None:
     once = here("plan", *trained.options, "--json").ended(0).document
-    assert once["decoded_per_s"] is None
+    assert (once["decodes_in_epochs"], once["decoded_before"]) == (False, sum(once["images"].values()))
     for options in (("--augment", "original-crop"), ("--images", "files")):
         planned = here("plan", *trained.options, *options, "--json").ended(0).document
         epochs = sum(training["epochs"] for training in planned["trainings"])
         each = 1 / planned["images_per_s"] + 1 / planned["decoded_per_s"]
-        assert planned["seconds"] == pytest.approx(each * epochs * planned["images"]["train"], rel=0.1, abs=0.1)
+        before = planned["decoded_before"] / planned["decoded_per_s"]
+        assert planned["seconds"] == pytest.approx(
+            before + each * epochs * planned["images"]["train"], rel=0.1, abs=0.1
+        )
         assert "each image in every epoch" in here("plan", *trained.options, *options).ended(0).out
 
 

@@ -11,6 +11,8 @@ from training_samples import small_config
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Event, Note
 from mimi_edge.images import free_room
+from mimi_edge.images.decode import decode_dataset
+from mimi_edge.images.splits import Dataset
 from mimi_edge.training.plan import plan_training
 
 
@@ -26,17 +28,27 @@ def test_images_for_validation_count_where_they_are_trained_on(pictures: Path) -
         plan = plan_training(small_config(pictures, train_on_val=train_on_val))
         images = sum(len(plan.prepared.dataset.splits[name]) for name in splits)
         epochs = sum(training.epochs for training in plan.trainings)
-        assert plan.seconds == pytest.approx(images * epochs / plan.images_per_s)
+        assert plan.seconds - plan.seconds_before == pytest.approx(images * epochs / plan.images_per_s)
+
+
+def test_images_are_decoded_before_the_first_step_but_those_that_a_file_holds(pictures: Path) -> None:
+    config = small_config(pictures, images="mapped")
+    plan = plan_training(config)
+    splits, preprocessing = plan.prepared.to_decode.splits, plan.prepared.backbone.preprocessing
+    assert plan.decoded_before == sum(map(len, splits.values())) > 0
+    assert plan.seconds_before == plan.decoded_before / plan.decoded_per_s
+    decode_dataset(Dataset("some", (), {"train": splits["train"]}), preprocessing, images="mapped")
+    assert plan_training(config).decoded_before == sum(len(splits[name]) for name in splits if name != "train")
 
 
 @pytest.mark.usefixtures("no_room")
 def test_decoding_counts_where_there_is_no_room_for_images(pictures: Path) -> None:
     heard: list[Event] = []
     plan = plan_training(small_config(pictures), listener=heard.append)
-    assert plan.decoded_per_s is not None
-    each = plan.seconds / (
-        len(plan.prepared.dataset.splits["train"]) * sum(training.epochs for training in plan.trainings)
-    )
+    assert plan.decodes_in_epochs
+    assert plan.decoded_before == sum(map(len, plan.prepared.to_decode.splits.values()))
+    images = len(plan.prepared.dataset.splits["train"]) * sum(training.epochs for training in plan.trainings)
+    each = (plan.seconds - plan.seconds_before) / images
     assert each == pytest.approx(1 / plan.images_per_s + 1 / plan.decoded_per_s)
     assert any("There is no room for" in event.text for event in heard if isinstance(event, Note))
 
