@@ -116,7 +116,7 @@ def _task(path: Path) -> Inspected:
             f"Task {header.name}",
             {
                 "size": f"{document['size_bytes']:,} bytes, weights as {_stores(header.store, header.head_store)}",
-                "backbone": f"{header.backbone.name}, content {header.backbone.sha256[:12]}",
+                "backbone": header.backbone,
                 "method": method_in_words(header.method),
                 **({"neurons": f"{sum(task.neurons.values())} at {len(task.neurons)} sites"} if task.neurons else {}),
                 "classes": _classes(header.classes),
@@ -173,7 +173,7 @@ def _package(path: Path) -> Inspected:
         show_facts(
             "Shared by all tasks",
             {
-                "backbone": f"{package.backbone.name}, content {package.backbone.sha256[:12]}",
+                "backbone": package.backbone,
                 "size": f"{document['backbone_bytes']:,} bytes",
                 "input": f"{package.input_size.in_words} pixels",
             },
@@ -218,7 +218,7 @@ def _graph(path: Path) -> Inspected:
         show_table(Table.of("Operators", ("operator", "nodes"), list(document["operators"].items())))
         facts = {
             "size": f"{document['size_bytes']:,} bytes, without weights",
-            "backbone": f"{info.backbone.name}, content {info.backbone.sha256[:12]}, {len(info.sites)} sites",
+            "backbone": f"{info.backbone}, {len(info.sites)} sites",
             "images": _preprocessing(info.preprocessing),
         }
         if info.task is not None:

@@ -67,11 +67,10 @@ def show_archive(path: Path, contents: Contents, size_bytes: int, sha256: str, *
     """Files and facts of an archive, for people; `more` facts come last."""
     rows = [(member.name, f"{member.entry.size_bytes:,}") for member in contents.members]
     show_table(Table.of(f"Archive {path}", ("file", "bytes"), rows))
-    backbone = contents.manifest.backbone
     inside = "not in it: the device must have it" if contents.needs else "in it"
     facts = {
         "sha256": sha256,
-        "backbone": f"{backbone.name}, content {backbone.sha256[:12]}, {inside}",
+        "backbone": f"{contents.manifest.backbone}, {inside}",
         "tasks": ", ".join(contents.manifest.tasks),
     }
     show_facts(f"In all {size_bytes:,} bytes", {**facts, **more})
@@ -105,7 +104,7 @@ def adapters(path: Path) -> Inspected:
         ]
         show_table(Table.of(f"Adapters for ONNX Runtime in {path}", ("task", "classes", "bytes", "file"), rows))
         shared = {
-            "backbone": f"{found.backbone.name}, content {found.backbone.sha256[:12]}",
+            "backbone": found.backbone,
             "graph": found.graph.name,
             "input": f"{found.input_size.in_words} pixels",
             "weights": f"{found.store.value}{', padded to one shape' if found.padded else ''}",

@@ -56,7 +56,7 @@ def _show(verdict: Verdict, *, compared: bool) -> None:
         facts["sha256"] = verdict.sha256
         facts["it is"] = "what --sha256 says" if compared else "compared with nothing, so it shows no forgery"
     if verdict.backbone is not None:
-        facts["backbone"] = f"{verdict.backbone.name}, content {verdict.backbone.sha256[:12]}"
+        facts["backbone"] = str(verdict.backbone)
     facts["tasks"] = ", ".join(verdict.tasks) or "none"
     if verdict.kept_bytes:
         facts["version before"] = f"{verdict.kept_bytes:,} bytes besides"

@@ -108,8 +108,8 @@ def _check_fit(task: Task, task_file: Path, info: GraphInfo) -> None:
     expected, got = info.backbone, task.header.backbone
     if expected.sha256 != got.sha256:
         raise ArtifactError(
-            f"{task_file} was trained on {got.name} ({got.sha256[:12]}); this graph is {expected.name} "
-            f"({expected.sha256[:12]}). Export the backbone that the task was trained on."
+            f"{task_file} was trained on {got}; this graph is {expected}. "
+            "Export the backbone that the task was trained on."
         )
     if task.header.method.name != MIMI and info.parameters is None:
         raise ArtifactError(

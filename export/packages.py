@@ -307,9 +307,8 @@ def _take_backbone(package: Path, backbone: BackboneFolder, tasks: Sequence[Task
 def _check_same_backbone(package: Package, backbone: BackboneIdentity, input_size: ImageSize) -> None:
     if (backbone.sha256, input_size) != (package.backbone.sha256, package.input_size):
         raise ArtifactError(
-            f"{package.folder} is a package of {package.backbone.name} ({package.backbone.sha256[:12]}, "
-            f"{package.input_size} px); the tasks are for {backbone.name} ({backbone.sha256[:12]}, "
-            f"{input_size} px). A package has one backbone: choose another folder."
+            f"{package.folder} is a package of {package.backbone} at {package.input_size} px; the tasks are for "
+            f"{backbone} at {input_size} px. A package has one backbone: choose another folder."
         )
 
 

@@ -141,8 +141,8 @@ def fleet_ledger(
         raise ConfigError(f"{package.folder} has no task, so there is nothing to add up. Export one into it first.")
     if adapters is not None and adapters.backbone.sha256 != package.backbone.sha256:
         raise ArtifactError(
-            f"{adapters.folder} is of the backbone {adapters.backbone.name} ({adapters.backbone.sha256[:12]}), "
-            f"{package.folder} of {package.backbone.name} ({package.backbone.sha256[:12]}). Give those of one backbone."
+            f"{adapters.folder} is of the backbone {adapters.backbone}, {package.folder} of {package.backbone}. "
+            "Give those of one backbone."
         )
     files = package_inventory(package)
     parts = _parts(package, files)

@@ -117,8 +117,8 @@ def _check_backbone(source: Path, backbone: BackboneIdentity, package: Path) -> 
     existing = settled_manifest(package).backbone
     if backbone.sha256 != existing.sha256:
         raise ArtifactError(
-            f"{source} is for the backbone {backbone.name} ({backbone.sha256[:12]}); {package} has {existing.name} "
-            f"({existing.sha256[:12]}). Install it into a package of its own backbone."
+            f"{source} is for the backbone {backbone}; {package} has {existing}. "
+            "Install it into a package of its own backbone."
         )
 
 

@@ -116,10 +116,7 @@ def _misfits(layout: SharedLayout, info: GraphInfo) -> Iterator[str]:
     if info.task is not None:
         yield f"it already has task {info.task.name} in it; expected the bare backbone"
     if info.backbone != layout.backbone:
-        yield (
-            f"it is {info.backbone.name} ({info.backbone.sha256[:12]}); the tasks were trained on "
-            f"{layout.backbone.name} ({layout.backbone.sha256[:12]})"
-        )
+        yield f"it is {info.backbone}; the tasks were trained on {layout.backbone}"
     if info.input_size != layout.input_size:
         yield f"it takes images of {info.input_size} px, the tasks of {layout.input_size} px"
     widths = {site.name: site.width for site in info.sites}

@@ -150,7 +150,7 @@ def _disagreements(tasks: Sequence[Task]) -> Iterator[str]:
     for header in headers:
         if (reason := why_not_shared(*settings_of(header))) is not None:
             yield f"{header.name} ({header.method.name}): {reason}"
-    yield from _difference("backbone", [(it.name, f"{it.backbone.name} ({it.backbone.sha256[:12]})") for it in headers])
+    yield from _difference("backbone", [(it.name, str(it.backbone)) for it in headers])
     yield from _difference("features", [(it.name, str(it.backbone.features)) for it in headers])
     yield from _difference("activation", [(it.name, it.activation) for it in headers])
     yield from _difference("image size", [(it.name, f"{it.preprocessing.size} px") for it in headers])
@@ -167,10 +167,7 @@ def _difference(what: str, said: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _misfits(task: Task, layout: SharedLayout) -> Iterator[str]:
     header = task.header
     if header.backbone.sha256 != layout.backbone.sha256:
-        yield (
-            f"backbone: the task was trained on {header.backbone.name} ({header.backbone.sha256[:12]}), the graph is "
-            f"of {layout.backbone.name} ({layout.backbone.sha256[:12]})"
-        )
+        yield f"backbone: the task was trained on {header.backbone}, the graph is of {layout.backbone}"
     if header.backbone.features != layout.backbone.features:
         yield f"features: the task's head takes {header.backbone.features}, the graph gives {layout.backbone.features}"
     if header.activation != layout.activation:

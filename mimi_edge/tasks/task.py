@@ -42,6 +42,9 @@ class BackboneIdentity:
     sha256: str
     features: int
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.sha256[:12]})"
+
 
 @dataclass(frozen=True)
 class SplitAccuracy:

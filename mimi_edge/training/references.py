@@ -24,9 +24,8 @@ def adapted_with(backbone: LoadedBackbone, task: Task) -> EditedModel:
     """
     if task.header.backbone.sha256 != backbone.identity.sha256:
         raise ArtifactError(
-            f"The task {task.header.name!r} was trained on {task.header.backbone.name} with content "
-            f"{task.header.backbone.sha256[:12]}; this is {backbone.identity.name} with content "
-            f"{backbone.identity.sha256[:12]}. Give the --weights that it was trained with."
+            f"The task {task.header.name!r} was trained on {task.header.backbone}; this is {backbone.identity}. "
+            "Give the --weights that it was trained with."
         )
     model = EditedModel(backbone, description_of(task, backbone.network), len(task.header.classes))
     model.load_tensors(task.tensors)
