@@ -1,13 +1,16 @@
 """Accuracy at equal bytes and passes, as docs/equal-bytes.csv has it: tables for a page, or the picture of all budgets.
 
-Without --picture it prints a table in Markdown: mean and standard deviation over seeds, for each method and data set.
-Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them.
+Without --picture and --page it prints a table in Markdown: mean and standard deviation over seeds, for each method and
+data set. Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them. A page says
+which tables it has, in a comment above each: `<!-- equal_bytes.py --budget-mb 0.1 -->`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +51,7 @@ PANELS = (2, 3)
 TICKS = (5, 10, 30, 100)
 SEEDS = 3
 """A table says how many there are where it is another number."""
+_TABLE = re.compile(r"(<!-- equal_bytes\.py (.*) -->\n)(?:\|.*\n)*")
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,26 @@ class Found:
 def main() -> None:
     """Prints or draws."""
     options = _options()
-    lines = [one for one in _lines(options.file) if _is_asked(one, options)]
-    if options.picture:
-        draw(lines, options.picture, options.rate)
+    if options.page:
+        options.page.write_text(renewed(options.page.read_text("utf-8")), "utf-8")
+    elif options.picture:
+        draw(_chosen(options), options.picture, options.rate)
     else:
-        budget = f"{options.budget_mb:g}"
-        print("\n".join(table([one for one in lines if one["budget_mb"] == budget], options.split)))
+        print(table(options))
 
 
-def _options() -> argparse.Namespace:
+def renewed(page: str) -> str:
+    """The page with its tables as the file has them now."""
+    return _TABLE.sub(lambda place: f"{place[1]}{table(_options(shlex.split(place[2])))}\n", page)
+
+
+def table(options: argparse.Namespace) -> str:
+    """The table that was asked for."""
+    budget = f"{options.budget_mb:g}"
+    return "\n".join(_rows([one for one in _chosen(options) if one["budget_mb"] == budget], options.split))
+
+
+def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--file", type=Path, default=FILE)
     parser.add_argument("--backbone", default="built-in")
@@ -79,17 +94,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--picture", type=Path, help="draw all budgets into this file instead")
-    return parser.parse_args()
+    parser.add_argument("--page", type=Path, help="renew all tables of a Markdown page instead")
+    return parser.parse_args(arguments)
 
 
-def _lines(path: Path) -> list[Mapping[str, str]]:
-    with path.open(newline="") as opened:
-        return list(csv.DictReader(opened))
-
-
-def _is_asked(one: Mapping[str, str], options: argparse.Namespace) -> bool:
+def _chosen(options: argparse.Namespace) -> list[Mapping[str, str]]:
     asked = (options.backbone, f"{options.rate:g}", options.warm_up)
-    return (one["backbone"], one["rate"], one["warm_up"]) == asked
+    with options.file.open(newline="") as opened:
+        return [one for one in csv.DictReader(opened) if (one["backbone"], one["rate"], one["warm_up"]) == asked]
 
 
 def found(lines: Sequence[Mapping[str, str]], **wanted: str) -> Found:
@@ -102,7 +114,7 @@ def found(lines: Sequence[Mapping[str, str]], **wanted: str) -> Found:
     )
 
 
-def table(lines: Sequence[Mapping[str, str]], split: str) -> Iterator[str]:
+def _rows(lines: Sequence[Mapping[str, str]], split: str) -> Iterator[str]:
     """Markdown: a line for each method that was run."""
     datasets = [name for name in DATASETS if any(one["data"] == name for one in lines)]
     yield "| | bytes | " + " | ".join(DATASETS[name] for name in datasets) + " |"
