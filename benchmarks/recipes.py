@@ -52,6 +52,7 @@ class Setting:
 
 
 ADAPTERS = {"method": "adapters"}
+FASTER = {"learning_rate": 1e-2}
 SETTINGS = {
     "a third before prunings": Setting((1 / 3, 1)),
     "adapters, passes of 'a third'": Setting((1 / 3, 1), ADAPTERS, once=True),
@@ -59,9 +60,15 @@ SETTINGS = {
     "a third, start ratio 4": Setting((1 / 3, 1), {"start_ratio": 4.0}),
     "a third, rate 4e-3": Setting((1 / 3, 1), {"learning_rate": 4e-3}),
     "adapters, passes of 'a third', rate 4e-3": Setting((1 / 3, 1), ADAPTERS | {"learning_rate": 4e-3}, once=True),
-    "all alike, rate 1e-2": Setting(options={"learning_rate": 1e-2}),
-    "two prunings, last four times, rate 1e-2": Setting((1, 4), {"rho": 0.82, "learning_rate": 1e-2}),
-    "adapters, passes of 'all alike', rate 1e-2": Setting(options=ADAPTERS | {"learning_rate": 1e-2}, once=True),
+    "all alike, rate 1e-2": Setting(options=FASTER),
+    "all alike, rate 1e-2, moments reset": Setting(options=FASTER, keeps_moments=False),
+    "all alike, rate 1e-2, later rates halved": Setting(options=FASTER, later_rates=0.5),
+    "all alike, rate 1e-2, local": Setting(options=FASTER | {"scope": Scope.LOCAL}),
+    "all alike, rate 1e-2, score l1": Setting(options=FASTER | {"score": "l1"}),
+    "start ratio 4, last three times, rate 1e-2": Setting((1, 3), FASTER | {"start_ratio": 4.0}),
+    "one shot, last five times, rate 1e-2": Setting((1, 5), FASTER | {"one_shot": True}),
+    "two prunings, last four times, rate 1e-2": Setting((1, 4), FASTER | {"rho": 0.82}),
+    "adapters, passes of 'all alike', rate 1e-2": Setting(options=ADAPTERS | FASTER, once=True),
     "all alike, local": Setting(options={"scope": Scope.LOCAL}),
     "all alike, score l1": Setting(options={"score": "l1"}),
     "one shot": Setting(options={"one_shot": True}),
