@@ -66,7 +66,7 @@ SETTINGS = {
     "all alike, rate 1e-2, local": Setting(options=FASTER | {"scope": Scope.LOCAL}),
     "all alike, rate 1e-2, score l1": Setting(options=FASTER | {"score": "l1"}),
     "start ratio 4, last three times, rate 1e-2": Setting((1, 3), FASTER | {"start_ratio": 4.0}),
-    "one shot, last five times, rate 1e-2": Setting((1, 5), FASTER | {"one_shot": True}),
+    "one shot, rate 1e-2": Setting(options=FASTER | {"one_shot": True}),
     "two prunings, last four times, rate 1e-2": Setting((1, 4), FASTER | {"rho": 0.82}),
     "adapters, passes of 'all alike', rate 1e-2": Setting(options=ADAPTERS | FASTER, once=True),
     "all alike, local": Setting(options={"scope": Scope.LOCAL}),
