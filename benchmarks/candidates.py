@@ -316,6 +316,7 @@ CANDIDATES = {
     "Adapter+, one bit": Candidate("adapter-plus@int1"),
     "LoRA, one bit": Candidate("lora@int1"),
     "MiMi, sixteen bits": Candidate("mimi"),
+    "MiMi, sixteen bits, start ratio 4": Candidate("mimi", {"start_ratio": 4.0}),
     "adapters, sixteen bits": Candidate("adapters"),
     "LoRA, sixteen bits": Candidate("lora"),
 }
