@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -140,12 +139,14 @@ def decode_dataset(
     Raises:
         ConfigError: as of `decode_split`; or neither memory nor disk have room.
     """
-    place = place_of(dataset, preprocessing, images, copies=copies, listener=listener)
-    entries = _entries(dataset, preprocessing) if place == MAPPED else {}
+    placed = place_of(dataset, preprocessing, images, copies=copies, listener=listener)
+    on_demand = placed.place == FILES
     decoded: dict[str, LabelledImages] = {}
     faults = []
     for name, split in dataset.splits.items():
-        outcome = _decoded_or_fault(split, preprocessing, skip_bad_images, listener, entries.get(name), place == FILES)
+        outcome = _decoded_or_fault(
+            split, preprocessing, skip_bad_images, listener, placed.entries.get(name), on_demand
+        )
         if isinstance(outcome, str):
             faults.append(outcome)
         else:
@@ -192,31 +193,40 @@ def _decoded_or_fault(
         return str(error)
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Where decoded images are kept, and what is to be decoded for that.
+
+    Attributes:
+        place: MEMORY, MAPPED or FILES.
+        entries: of the cache, by split, where that is the place; else none.
+        to_decode: images, of all splits: all that a file of the cache does not hold already.
+    """
+
+    place: str
+    entries: Mapping[str, Entry]
+    to_decode: int
+
+
 def place_of(
     dataset: Dataset, preprocessing: Preprocessing, images: str, *, copies: int = 1, listener: Listener = silent
-) -> str:
+) -> Placed:
     """Where `decode_dataset` keeps images: as `place_for` says, but small data is not worth a look for room.
 
     Raises:
         ConfigError: as of `place_for`.
     """
-    needed = sum(len(split) for split in dataset.splits.values()) * preprocessing.size.area * 3
+    count = sum(len(split) for split in dataset.splits.values())
+    needed = count * preprocessing.size.area * 3
     if images in (MEMORY, AUTO) and is_small(needed * copies):
-        return MEMORY
-    missing = sum(entry.missing_bytes for entry in _entries(dataset, preprocessing).values())
-    return place_for(images, needed, missing, default_cache() / FOLDER, listener, copies=copies)
-
-
-def count_to_decode(dataset: Dataset, preprocessing: Preprocessing, place: str) -> int:
-    """How many images `decode_dataset` decodes: all that a file of the cache does not hold already."""
+        return Placed(MEMORY, {}, count)
+    cache = default_cache() / FOLDER
+    entries = {name: entry_of(split, preprocessing, cache) for name, split in dataset.splits.items()}
+    missing = sum(entry.missing_bytes for entry in entries.values())
+    place = place_for(images, needed, missing, cache, listener, copies=copies)
     if place != MAPPED:
-        return sum(len(split) for split in dataset.splits.values())
-    entries = _entries(dataset, preprocessing).values()
-    return sum(math.ceil(entry.missing_bytes / entry.image_bytes) for entry in entries)
-
-
-def _entries(dataset: Dataset, preprocessing: Preprocessing) -> dict[str, Entry]:
-    return {name: entry_of(split, preprocessing, default_cache() / FOLDER) for name, split in dataset.splits.items()}
+        return Placed(place, {}, count)
+    return Placed(place, entries, sum(entry.missing_images for entry in entries.values()))
 
 
 @dataclass(frozen=True, eq=False)

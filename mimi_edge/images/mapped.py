@@ -8,6 +8,7 @@ what a killed process left there is looked at, image by image, and gone on with.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import shutil
@@ -97,6 +98,11 @@ class Entry:
                 whole = folder == self.folder
                 return 0 if whole else max(0, self.count * self.image_bytes - (folder / PIXELS).stat().st_size)
         return self.count * self.image_bytes
+
+    @property
+    def missing_images(self) -> int:
+        """That its file does not hold yet, at most."""
+        return math.ceil(self.missing_bytes / self.image_bytes)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 
 from mimi_edge.budgets import Budget, Cost, largest_that_fits
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.images.decode import count_to_decode, place_of
+from mimi_edge.images.decode import place_of
 from mimi_edge.images.fitted import fitted_images, usable_threads
 from mimi_edge.images.free_room import FILES
 from mimi_edge.sites import Neurons
@@ -88,16 +88,15 @@ def plan_training(config: TrainingConfig, *, listener: Listener = silent) -> Pla
     """
     prepared = prepare(config, listener=listener)
     trainings = tuple(_trainings(prepared))
-    dataset, preprocessing = prepared.to_decode, prepared.backbone.preprocessing
-    place = place_of(dataset, preprocessing, config.images, listener=listener)
+    placed = place_of(prepared.to_decode, prepared.backbone.preprocessing, config.images, listener=listener)
     listener(Note("Timing a few steps at the largest size."))
     return Plan(
         prepared,
         trainings,
         images_per_s=_images_per_s(prepared),
         decoded_per_s=_decoded_per_s(prepared),
-        decoded_before=count_to_decode(dataset, preprocessing, place),
-        decodes_in_epochs=place == FILES or original_crop_in(config.augment) is not None,
+        decoded_before=placed.to_decode,
+        decodes_in_epochs=placed.place == FILES or original_crop_in(config.augment) is not None,
     )
 
 
