@@ -59,7 +59,7 @@ def test_half_precision_takes_its_tasks_in_half(gpu, tmp_path):
             runner.add(f"task {seed}", task_weights(seed), 5)
         for seed in (1, 2, 1):
             runner.use(f"task {seed}")
-            prove(runner, expected[seed], images(2), Precision.FP16)
+            assert prove(runner, expected[seed], images(2), Precision.FP16).outputs.images == 2
         assert runner.memory.tasks_bytes["task 1"] == 256 * len(task_weights(1))  # each of at most 160 bytes
 
 
@@ -72,7 +72,7 @@ def test_refit_is_switched_and_proved(gpu, tmp_path):
             runner.add(str(seed), task_weights(seed), 5)
         for seed in (1, 2, 1):
             runner.use(str(seed))
-            prove(runner, expected[seed], images(3), Precision.FP32)
+            assert prove(runner, expected[seed], images(3), Precision.FP32).outputs.images == 3
 
 
 def test_weights_that_half_precision_cannot_keep_are_named(gpu, tmp_path):
