@@ -18,7 +18,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from mimi_edge.charts.saving import save
-from mimi_edge.charts.style import COLOURS, MARKS, PAPER, Entry, colour, house_style, line, logarithmic, new_figure
+from mimi_edge.charts.style import Entry, house_style, line, logarithmic, new_figure, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,13 +164,15 @@ def draw(lines: Sequence[Mapping[str, str]], path: Path, rate: float) -> None:
 
 def _method_on(axes: Axes, lines: Sequence[Mapping[str, str]], method: str, number: int) -> Entry:
     budgets = sorted({one["budget_mb"] for one in lines}, key=float)
-    points = [found(lines, budget_mb=budget) for budget in budgets]
-    sizes = [fmean(one.size_bytes) / 1e3 for one in points]
-    means = [100 * fmean(one.test) for one in points]
-    bars = [100 * stdev(one.test) if len(one.test) > 1 else 0.0 for one in points]
-    axes.errorbar(sizes, means, bars, fmt="none", ecolor=colour(number), elinewidth=1.2, zorder=2)
-    mark = {"marker": MARKS[number], "markersize": 6, "markeredgecolor": COLOURS[PAPER]}
-    return line(axes, sizes, means, number, TITLES[method].replace("`", ""), **mark)
+    runs = [found(lines, budget_mb=budget) for budget in budgets]
+    sizes = [fmean(one.size_bytes) / 1e3 for one in runs]
+    means = [100 * fmean(one.test) for one in runs]
+    bars = [100 * stdev(one.test) if len(one.test) > 1 else 0.0 for one in runs]
+    ends = [(mean - bar, mean + bar) for mean, bar in zip(means, bars, strict=True)]
+    title = TITLES[method].replace("`", "")
+    joined, name = line(axes, sizes, means, number, title)
+    marks, _ = points(axes, sizes, means, ends, number, title)
+    return (joined, marks), name
 
 
 if __name__ == "__main__":
