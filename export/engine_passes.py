@@ -15,7 +15,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.export.operators import check_operators as check_operators  # noqa: PLC0414  (part of tuning)
 from mimi_edge.export.passes.drop_unused import drop_unused
 from mimi_edge.export.passes.fold_attention_bias import fold_attention_bias
-from mimi_edge.export.passes.fold_convolution_weights import fold_convolution_weights
+from mimi_edge.export.passes.fold_computed_weights import fold_computed_weights
 from mimi_edge.export.passes.fold_down_projection import fold_down_projection, fold_mlp_down_projection
 from mimi_edge.export.passes.fold_query_scale import fold_query_scale
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights
@@ -41,7 +41,7 @@ PASSES: Mapping[str, Pass] = MappingProxyType(
 ALWAYS: Mapping[str, Pass] = MappingProxyType(
     {
         "fold_task_weights": fold_task_weights,
-        "fold_convolution_weights": fold_convolution_weights,
+        "fold_computed_weights": fold_computed_weights,
         "write_kernel_shapes": write_kernel_shapes,
     }
 )

@@ -10,6 +10,8 @@ from mimi_edge.export.passes.surgery import new_node
 
 ACTIVATIONS = {"gelu": "Gelu", "relu": "Relu"}
 """Our names and ONNX's; `Gelu` without attributes is the exact one. What is not here is no node."""
+INTO, OUT_OF = "into", "out_of"
+"""Behind the site's, the names of a bottleneck's two products."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def insert_branch(
     if producer is None:
         raise AssertionError(f"site value {site} is not computed by any node")
     uses = tuple(value.uses())
-    nodes = [new_node("MatMul", [value if read is None else read, weights.down], f"{site}.into")]
+    nodes = [new_node("MatMul", [value if read is None else read, weights.down], f"{site}.{INTO}")]
 
     def then(op_type: str, other: ir.Value | None, name: str) -> None:
         inputs = [nodes[-1].outputs[0]] if other is None else [nodes[-1].outputs[0], other]
@@ -49,7 +51,7 @@ def insert_branch(
         then("Add", weights.down_bias, "biased")
     if activation is not None:
         then(activation, None, "hidden")
-    then("MatMul", weights.up, "out_of")
+    then("MatMul", weights.up, OUT_OF)
     if weights.up_bias is not None:
         then("Add", weights.up_bias, "out_biased")
     if weights.scale is not None:

@@ -30,6 +30,10 @@ class _Attention:
     heads: int
 
 
+FAR, FAR_SUM = "far", "far_sum"
+"""Behind an attention's, the names of its products with what becomes of the tokens: scores, and the sum of values."""
+
+
 def insert_tokens(graph: ir.Graph, edit: Tokens, network: Network, expressions: Expressions) -> None:
     """Gives an attention more keys and values: those of tokens, which depend on weights alone.
 
@@ -41,7 +45,7 @@ def insert_tokens(graph: ir.Graph, edit: Tokens, network: Network, expressions: 
     count, _ = expressions.shape(edit.tokens)
     softmax, product = attention.softmax, attention.product
     near, own_values = softmax.inputs[0], product.inputs[1]
-    far = new_node("MatMul", [attention.query, keys], f"{place}.far")
+    far = new_node("MatMul", [attention.query, keys], f"{place}.{FAR}")
     seen = new_node("Concat", [near, far.outputs[0]], f"{place}.seen", axis=-1)
     graph.insert_before(softmax, [far, seen])
     softmax.replace_input_with(0, seen.outputs[0])
@@ -51,7 +55,7 @@ def insert_tokens(graph: ir.Graph, edit: Tokens, network: Network, expressions: 
     of_image = new_node("Slice", [shares, begin, split, axis], f"{place}.shares")
     of_tokens = new_node("Slice", [shares, split, end, axis], f"{place}.far_shares")
     of_image_summed = new_node("MatMul", [of_image.outputs[0], own_values], f"{place}.near_sum")
-    of_tokens_summed = new_node("MatMul", [of_tokens.outputs[0], values], f"{place}.far_sum")
+    of_tokens_summed = new_node("MatMul", [of_tokens.outputs[0], values], f"{place}.{FAR_SUM}")
     both = new_node("Add", [of_image_summed.outputs[0], of_tokens_summed.outputs[0]], f"{place}.both")
     old = product.outputs[0]
     graph.insert_after(product, [of_image, of_tokens, of_image_summed, of_tokens_summed, both])

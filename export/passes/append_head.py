@@ -8,6 +8,9 @@ import onnx_ir as ir
 
 from mimi_edge.export.graphs import LOGITS
 
+HEAD = "head"
+"""Name of the classifier's node."""
+
 
 @dataclass(frozen=True)
 class AppendHead:
@@ -28,7 +31,7 @@ class AppendHead:
         features = model.graph.outputs[0]
         batch = "batch" if features.shape is None else features.shape[0]
         logits = ir.Value(name=LOGITS, shape=ir.Shape([batch, self.classes]), type=ir.TensorType(ir.DataType.FLOAT))
-        head = ir.node("Gemm", [features, self.weight, self.bias], {"transB": 1}, name="head", outputs=[logits])
+        head = ir.node("Gemm", [features, self.weight, self.bias], {"transB": 1}, name=HEAD, outputs=[logits])
         model.graph.append(head)
         model.graph.outputs[0] = logits
         return True

@@ -78,6 +78,23 @@ def only_user(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
+def constant_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
+    """Nodes that depend on initializers alone, in the graph's order; a `DequantizeLinear` is never among them.
+
+    What a `DequantizeLinear` feeds shall see an INT8 weight, so nothing may come between the two.
+    """
+    found: dict[ir.Node, None] = {}
+
+    def is_known(value: ir.Value | None) -> bool:
+        producer = None if value is None else value.producer()
+        return value is None or (producer in found if producer is not None else is_constant(value))
+
+    for node in graph:
+        if node.op_type != "DequantizeLinear" and all(map(is_known, node.inputs)):
+            found[node] = None
+    return found
+
+
 def linear_of(value: ir.Value | None) -> Linear | None:
     """The linear layer that computes a value and whose product nothing else takes."""
     producer = None if value is None else value.producer()

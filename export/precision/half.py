@@ -17,6 +17,7 @@ import onnx_ir as ir
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.export.graphs import INPUT
+from mimi_edge.export.passes.surgery import constant_nodes
 
 FP32 = ir.DataType.FLOAT
 HALVES = {Precision.FP16: ir.DataType.FLOAT16, Precision.BF16: ir.DataType.BFLOAT16}
@@ -114,28 +115,9 @@ def infer_types(model: ir.Model) -> None:
         )
 
 
-def constant_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
-    """Nodes that depend on initializers alone, in the graph's order; a `DequantizeLinear` is never among them.
-
-    What a `DequantizeLinear` feeds shall see an INT8 weight, so nothing may come between the two.
-    """
-    found: dict[ir.Node, None] = {}
-    for node in graph:
-        if node.op_type != "DequantizeLinear" and all(_is_constant(value, graph, found) for value in node.inputs):
-            found[node] = None
-    return found
-
-
 def node_name(node: ir.Node) -> str:
     """Of the node, or of its first output."""
     return node.name or node.outputs[0].name or node.op_type
-
-
-def _is_constant(value: ir.Value | None, graph: ir.Graph, constant: Mapping[ir.Node, None]) -> bool:
-    if value is None:
-        return True
-    producer = value.producer()
-    return producer in constant if producer is not None else value not in graph.inputs
 
 
 def _kept(

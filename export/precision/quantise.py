@@ -2,9 +2,11 @@
 
 Quantised are the products with the backbone's weights: those of `MatMul` and `Gemm`, and the patch embedding's `Conv`.
 Weights have a scale for each output channel, activations one each; both are symmetric, and biases stay as they are. The
-weights stay float, in their file, behind the pair: TensorRT quantises them when it builds. A task's adapters and head
-are left alone: they are a few hundredths of the work, and they are what the task learned. Where a pass has put an
-adapter's first product into the backbone's, as further columns of it, those columns are quantised with the rest.
+weights stay float, in their file, behind the pair: TensorRT quantises them when it builds. Where a task replaced a
+weight (LoRA, full fine-tuning), the layer is still the backbone's, and what the weight became is evaluated before. A
+task's own layers, of adapters and head, are left alone: they are a few hundredths of the work, and they are what the
+task learned. Where a pass has put an adapter's first product into the backbone's, as further columns of it, those
+columns are quantised with the rest.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from numpy.typing import NDArray
 from mimi_edge.choices import Precision
 from mimi_edge.errors import ConfigError, MimiEdgeError
 from mimi_edge.events import Listener, silent
-from mimi_edge.export.graphs import INPUT, LOGITS, graph_info, load_graph
+from mimi_edge.export.edits.own_layers import is_the_tasks_own
+from mimi_edge.export.graphs import INPUT, load_graph
+from mimi_edge.export.passes.fold_computed_weights import fold_computed_weights
 from mimi_edge.export.precision.ranges import Feeds, batches
 from mimi_edge.export.staging import temporary_folder
 from mimi_edge.parts import CPU, install_line
 from mimi_edge.tasks.stores import Floats
-from mimi_edge.tasks.task import DOWN, HEAD_WEIGHT, UP
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,8 +41,6 @@ STAGE = "calibrate INT8"
 BATCH = 8
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm"})
 WEIGHT_INPUT = 1
-FOLDED = ".fp32"
-"""What a pass adds to the name of a task's tensor that it turned into fp32 and whose own name is still taken."""
 SMALLEST_SCALE = 2.0**-15
 """Of a channel or an activation: below it, 1 / scale is more than fp16 holds. It costs channels whose largest weight is
 under 0.004 a little accuracy."""
@@ -63,7 +64,7 @@ class QuantisedLayers:
 
     Attributes:
         quantised: names of the products that compute in INT8.
-        left: names of the products with a weight that do not: adapters and head.
+        left: names of the products with a weight that do not: the task's own, of adapters and head.
         kept: layers that stay in fp32.
         rest: what everything that is not quantised computes in.
         images: how many the ranges of activations come from.
@@ -141,7 +142,8 @@ def quantised_model(
     if find_spec("onnxruntime") is None:
         raise MimiEdgeError(f"INT8 is calibrated in ONNX Runtime. Install it: {install_line(CPU)}")
     source = load_graph(graph)
-    chosen, left = _products(source, _task_tensors(source, graph))
+    fold_computed_weights(source)
+    chosen, left = _products(source)
     if not chosen:
         raise ConfigError(f"{graph} has no product with a weight of the backbone, so there is nothing to quantise.")
     model = _with_pairs(source, chosen, _Reader(batches(source, images, feeds or {}, BATCH, STAGE, listener)))
@@ -198,39 +200,20 @@ def _speed_verdict(ratio: SpeedRatio | None) -> tuple[bool, str]:
     return False, f"slower: {figures}"
 
 
-def _products(model: ir.Model, tensors: frozenset[str]) -> tuple[list[str], list[str]]:
-    """Names of the products with a weight: those to quantise, and the adapters' and the head's."""
-    weights = _weights(model.graph)
+def _products(model: ir.Model) -> tuple[list[str], list[str]]:
+    """Names of the products with a weight: those to quantise, and the task's own.
+
+    What is multiplied with weights given from outside belongs to a task as well.
+    """
     chosen: list[str] = []
     left: list[str] = []
     for index, node in enumerate(model.graph):
         weight = node.inputs[WEIGHT_INPUT] if node.op_type in PRODUCTS and len(node.inputs) > WEIGHT_INPUT else None
-        if weight is None or weight not in weights:
+        if weight is None or weight.producer() is not None or weight.name == INPUT:
             continue
         node.name = node.name or f"product.{index}"
-        (left if _is_the_tasks(node, weight, tensors) else chosen).append(node.name)
+        (left if weight.is_graph_input() or is_the_tasks_own(node) else chosen).append(node.name)
     return chosen, left
-
-
-def _weights(graph: ir.Graph) -> set[ir.Value]:
-    """Every value that does not depend on the images."""
-    found = {*graph.initializers.values(), *(value for value in graph.inputs if value.name != INPUT)}
-    for node in graph:
-        if all(value is None or value in found for value in node.inputs):
-            found.update(node.outputs)
-    return found
-
-
-def _task_tensors(model: ir.Model, path: Path) -> frozenset[str]:
-    """What weights of a task may be called: as in the task file, or by what a pass made of them."""
-    parts = (site.name + part for site in graph_info(model, path).sites for part in (DOWN, UP))
-    return frozenset(name + suffix for name in (HEAD_WEIGHT, *parts) for suffix in ("", FOLDED))
-
-
-def _is_the_tasks(node: ir.Node, weight: ir.Value, tensors: frozenset[str]) -> bool:
-    """Whether a product is the head's or an adapter's; what is computed or given from outside is a task's too."""
-    is_head = any(value.name == LOGITS for value in node.outputs)
-    return is_head or weight.const_value is None or weight.name in tensors
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import onnx_ir as ir
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.export.edits.branches import ACTIVATIONS
+from mimi_edge.export.edits.branches import ACTIVATIONS, INTO, OUT_OF
 from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import LOGITS, GraphInfo, graph_info, load_graph
 from mimi_edge.export.passes.append_head import AppendHead
@@ -187,9 +187,9 @@ class _Mixed:
         rows = [] if shape[0] == 1 and len(shape) == 3 else [prod(shape[:-1])]
         nodes = [reshape(self._graph, value, (-1, *rows, shape[-1]), f"{site}.rows")] if rows else []
         before = nodes[-1].outputs[0] if rows else value
-        nodes.append(new_node("MatMul", [before, own[site + DOWN]], f"{site}.into"))
+        nodes.append(new_node("MatMul", [before, own[site + DOWN]], f"{site}.{INTO}"))
         nodes.append(new_node(ACTIVATIONS[self._layout.activation], nodes[-1].outputs, f"{site}.hidden"))
-        nodes.append(new_node("MatMul", [nodes[-1].outputs[0], own[site + UP]], f"{site}.out_of"))
+        nodes.append(new_node("MatMul", [nodes[-1].outputs[0], own[site + UP]], f"{site}.{OUT_OF}"))
         if rows:
             nodes.append(reshape(self._graph, nodes[-1].outputs[0], (-1, *shape[1:]), f"{site}.as_it_was"))
         nodes.append(new_node("Add", [value, nodes[-1].outputs[0]], f"{site}.adapted"))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from method_contracts import case_of, random_task
+from method_contracts import case_of, images, random_task
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.export.engine_graphs import engine_graph
@@ -17,6 +17,7 @@ from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 from mimi_edge.export.graphs import load_graph
 from mimi_edge.export.merge import merge
 from mimi_edge.export.precision.half import to_half
+from mimi_edge.export.precision.quantise import quantised_model
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store
@@ -30,6 +31,7 @@ from mimi_edge.tasks.stores import Store
         ("compacter", Precision.FP32),  # Kronecker products
         ("vpt-shallow", Precision.FP16),  # tokens carried beside those in windows
         ("vpt-deep", Precision.FP16),  # additional keys and values
+        ("lora", Precision.INT8),  # weights that are computed before they are quantised
     ],
 )
 def test_an_engine_is_built(method: str, precision: Precision, exported, tmp_path: Path) -> None:
@@ -40,7 +42,11 @@ def test_an_engine_is_built(method: str, precision: Precision, exported, tmp_pat
     merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx")
     model = load_graph(tmp_path / "t.onnx")
     tune(model, default_passes(Backend.TRT_RTX, Strategy.PER_TASK))
-    to_half(model, precision)
+    if precision is Precision.INT8:
+        with engine_graph(model, tmp_path) as ready:
+            model, _ = quantised_model(ready, images(backbone))
+    else:
+        to_half(model, precision)
     with engine_graph(model, tmp_path) as path:
         request = BuildRequest(path, {"batch": BatchRange(1, 8, 32)}, compute_capabilities=("8.6",))
         assert len(build_engine(load_bindings(Backend.TRT_RTX), request).plan) > 100_000

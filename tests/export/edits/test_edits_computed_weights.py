@@ -1,0 +1,64 @@
+"""Weights that a task computes are constants before anything else looks at the graph of an engine."""
+
+from __future__ import annotations
+
+import shutil
+
+import onnx_ir as ir
+import pytest
+from method_contracts import case_of, differ, images, random_task
+
+from mimi_edge.export.engine_passes import DEFAULT_PASSES, tune
+from mimi_edge.export.graph_files import save_graph
+from mimi_edge.export.graphs import load_graph
+from mimi_edge.export.merge import merge
+from mimi_edge.export.onnx_runtime import open_graph
+from mimi_edge.export.passes.fold_computed_weights import fold_computed_weights
+from mimi_edge.export.passes.fold_task_weights import fold_task_weights
+from mimi_edge.export.passes.surgery import constant_nodes
+from mimi_edge.methods.catalogue import METHODS
+from mimi_edge.tasks.files import write_task
+from mimi_edge.tasks.stores import Store
+
+COMPUTED = ["lora", "ssf", "fact-tt", "fact-tk", "repadapter", "phm", "compacter", "vpt-shallow", "vpt-deep"]
+STORED = ["mimi", "adaptformer", "linear", "mlp-head"]
+
+
+@pytest.fixture
+def path(method, family, exported, tmp_path):
+    backbone, graph = exported(family)
+    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
+    write_task(random_task(case_of(backbone, METHODS[method]), Store.FP32), tmp_path / "t.safetensors")
+    return merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx").path
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("method", COMPUTED + STORED)
+def test_what_weights_alone_decide_is_evaluated_once(method, family, path, exported, tmp_path):
+    model, shown = load_graph(path), images(exported(family)[0])
+    assert fold_computed_weights(model) is (method in COMPUTED)
+    assert not constant_nodes(model.graph)
+    assert all(value.uses() for value in model.graph.initializers.values())
+    assert not fold_computed_weights(model)
+    save_graph(model, tmp_path / "folded.onnx")
+    assert differ(open_graph(tmp_path / "folded.onnx").run(shown), open_graph(path).run(shown)) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("method", ["lora", "ssf", "fact-tk", "bitfit", "full"])
+def test_passes_find_in_layers_with_other_weights_what_they_find_in_the_backbones(
+    method, family, path, exported, tmp_path
+):
+    shutil.copytree(exported(family)[1].folder, tmp_path / "bare")
+    bare = tune(load_graph(tmp_path / "bare" / "backbone.onnx"))
+    assert "split_projections" in bare
+    found = tune(load_graph(path))
+    assert [name for name in found if name in DEFAULT_PASSES] == list(bare)
+
+
+def test_a_weight_that_comes_from_outside_is_no_constant(tmp_path):
+    given = ir.Value(name="given", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
+    twice = ir.node("Add", [given, given], name="twice")
+    model = ir.Model(ir.Graph([given], twice.outputs, nodes=[twice], opset_imports={"": 20}), ir_version=10)
+    assert not fold_computed_weights(model)
+    assert not fold_task_weights(model)
