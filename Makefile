@@ -56,7 +56,7 @@ types: $(TEST_READY) ## mypy --strict
 	$(BIN)/mypy --strict -p mimi_edge
 
 pytest: $(TEST_READY) ## the tests alone; make pytest ARGS="-m 'not slow'"
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(TEST_READY) ## the measurements in benchmarks/, one after the other (about half an hour)
 	@set -e; for name in $(BENCHMARKS); do \

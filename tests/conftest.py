@@ -78,6 +78,9 @@ def _why_no_trt() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with slow tests come first, or a process would be busy with one while the others have nothing left to do.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     for marker, why_not in (("gpu", _why_no_gpu), ("trt", _why_no_trt)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = why_not() if marked else None

@@ -42,5 +42,5 @@ def _evaluated(value: ir.Value, opset: int, known: dict[ir.Value, Array]) -> Arr
     if value not in known:
         inputs = {str(each.name): _evaluated(each, opset, known) for each in node.inputs if each is not None}
         evaluator: Any = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset})
-        (known[value],) = evaluator.run(None, inputs)
+        known.update(zip(node.outputs, evaluator.run(None, inputs), strict=True))
     return known[value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from method_contracts import case_of, differ, images, random_task
@@ -15,7 +16,7 @@ from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.passes.fold_computed_weights import fold_computed_weights
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights
-from mimi_edge.export.passes.surgery import constant_nodes
+from mimi_edge.export.passes.surgery import constant, constant_nodes, content
 from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store
@@ -54,6 +55,19 @@ def test_passes_find_in_layers_with_other_weights_what_they_find_in_the_backbone
     assert "split_projections" in bare
     found = tune(load_graph(path))
     assert [name for name in found if name in DEFAULT_PASSES] == list(bare)
+
+
+def test_an_operator_may_give_several_values(tmp_path):
+    """As the biases of queries, keys and values are cut in the graphs of EVA-02 and DINOv3."""
+    shown = ir.Value(name="shown", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
+    halves = ir.node("Split", [constant("both", np.arange(4.0, dtype=np.float32))], {"num_outputs": 2}, num_outputs=2)
+    first = ir.node("Add", [shown, halves.outputs[0]])
+    second = ir.node("Mul", [first.outputs[0], halves.outputs[1]], name="second")
+    graph = ir.Graph([shown], second.outputs, nodes=[halves, first, second], opset_imports={"": 20})
+    graph.register_initializer(halves.inputs[0])
+    assert fold_computed_weights(ir.Model(graph, ir_version=10))
+    assert [node.op_type for node in graph] == ["Add", "Mul"]
+    assert [content(node.inputs[1]).tolist() for node in graph] == [[0, 1], [2, 3]]
 
 
 def test_a_weight_that_comes_from_outside_is_no_constant(tmp_path):
