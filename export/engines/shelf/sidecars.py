@@ -116,7 +116,8 @@ class Sidecar:
 
 def unproved_note(engine: str, why: str) -> str:
     """What to say of an engine whose answers were never compared."""
-    return f"NOT PROVED: nobody has compared the answers of {engine} with those that were trained ({why})."
+    reason = why.removesuffix(".")
+    return f"NOT PROVED: nobody has compared the answers of {engine} with those that were trained: {reason}."
 
 
 def sidecar_name(engine: str) -> str:

@@ -20,6 +20,7 @@ from mimi_edge.export.engines.shelf.sidecars import (
     parse_sidecar,
     sidecar_bytes,
     sidecar_name,
+    unproved_note,
 )
 from mimi_edge.export.engines.tensorrt.tensors import DTYPES, EngineTensor
 
@@ -186,3 +187,9 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
 
 def test_it_lies_beside_its_engine():
     assert sidecar_name("shared.fp16.engine") == "shared.fp16.json"
+
+
+@pytest.mark.parametrize("why", ["nobody asked for it", "There is no NVIDIA driver here (docker run --gpus all)."])
+def test_the_note_of_an_engine_that_is_not_proved_is_one_sentence(why):
+    said = unproved_note("per-task.cats.fp16", why)
+    assert said.endswith(f"trained: {why.removesuffix('.')}.")
