@@ -34,13 +34,14 @@ def _wait_until(there: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_bytes(
-    uninterrupted: bytes, pictures: Path, tmp_path: Path
+    number: signal.Signals, uninterrupted: bytes, pictures: Path, tmp_path: Path
 ) -> None:
     process = started("train", "--data", pictures, *LONG, "--run", "my run", "--json", folder=tmp_path)
     _wait_until((tmp_path / "my run" / "config.json").exists)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     outcome = ended(process).ended(130)
     assert outcome.document["error"]["exit_code"] == 130
     assert "mimi-edge train --resume 'my run'" in outcome.err
@@ -49,16 +50,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_bytes(
     assert "--resume" in refused.err
     here("train", "--resume", tmp_path / "my run", "--threads", "1").ended(0)
     assert (tmp_path / "my run" / "pictures.safetensors").read_bytes() == uninterrupted
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_other_signals_end_a_run_likewise(number: signal.Signals, pictures: Path, tmp_path: Path) -> None:
-    process = started("train", "--data", pictures, *LONG, "--run", "run", folder=tmp_path)
-    _wait_until((tmp_path / "run" / "config.json").exists)
-    process.send_signal(number)
-    assert "mimi-edge train --resume run" in ended(process).ended(130).err
-    assert not (tmp_path / "run" / "pictures.safetensors").exists()
 
 
 @pytest.mark.slow
