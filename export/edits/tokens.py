@@ -12,6 +12,9 @@ from mimi_edge.export.passes.surgery import integers, new_node
 from mimi_edge.methods.edits import Tokens
 from mimi_edge.methods.network import Network, norm_before
 
+FAR, FAR_SUM = "far", "far_sum"
+"""Behind an attention's, the names of its products with what becomes of the tokens: scores, and the sum of values."""
+
 
 @dataclass(frozen=True)
 class _Attention:
@@ -28,10 +31,6 @@ class _Attention:
     softmax: ir.Node
     product: ir.Node
     heads: int
-
-
-FAR, FAR_SUM = "far", "far_sum"
-"""Behind an attention's, the names of its products with what becomes of the tokens: scores, and the sum of values."""
 
 
 def insert_tokens(graph: ir.Graph, edit: Tokens, network: Network, expressions: Expressions) -> None:

@@ -22,7 +22,7 @@ from mimi_edge.errors import ArtifactError
 from mimi_edge.export.edits.branches import ACTIVATIONS, INTO, OUT_OF
 from mimi_edge.export.graph_files import raise_opset
 from mimi_edge.export.graphs import LOGITS, GraphInfo, graph_info, load_graph
-from mimi_edge.export.passes.append_head import AppendHead
+from mimi_edge.export.passes.append_head import HEAD, AppendHead
 from mimi_edge.export.passes.insert_adapters import InsertAdapters
 from mimi_edge.export.passes.surgery import new_node
 from mimi_edge.export.shared.inputs import FRAME_OF_ANSWER, TASK_OF_ANSWER, tensor_shapes
@@ -207,6 +207,6 @@ class _Mixed:
         product = new_node("MatMul", [own[HEAD_WEIGHT], column.outputs[0]], "head.product")
         row = reshape(self._graph, product.outputs[0], (-1, classes), "head.row")
         logits = ir.Value(name=LOGITS, shape=ir.Shape([ANSWERS, classes]), type=ir.TensorType(ir.DataType.FLOAT))
-        head = ir.node("Add", [row.outputs[0], own[HEAD_BIAS]], name="head", outputs=[logits])
+        head = ir.node("Add", [row.outputs[0], own[HEAD_BIAS]], name=HEAD, outputs=[logits])
         self._graph.extend([column, product, row, head])
         self._graph.outputs[0] = logits

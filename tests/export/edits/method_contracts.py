@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mimi_edge.export.graphs import BackboneGraph
+from mimi_edge.export.merge import merge
 from mimi_edge.methods.description import Description
 from mimi_edge.methods.method import Method
 from mimi_edge.tasks.descriptions import method_choice
+from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Floats, Store
 from mimi_edge.tasks.task import SplitAccuracy, Task, TaskHeader, encode_tensors
 from mimi_edge.training.backbones import LoadedBackbone
@@ -64,6 +69,13 @@ def case_of(backbone: LoadedBackbone, method: Method) -> Case:
     given = {name: value for name, value in SMALL.items() if hasattr(method.settings(), name)}
     settings = method.settings_of(given)
     return Case(backbone, method, settings, method.on(backbone.network, settings))
+
+
+def merged_task(case: Case, graph: BackboneGraph, folder: Path, store: Store) -> Path:
+    """The merged graph of a random task, in a folder with a copy of the backbone's."""
+    shutil.copytree(graph.folder, folder, dirs_exist_ok=True)
+    write_task(random_task(case, store), folder / "t.safetensors")
+    return merge(folder / "backbone.onnx", folder / "t.safetensors", folder / "t.onnx").path
 
 
 def random_task(case: Case, store: Store = Store.FP32, seed: int = 0) -> Task:

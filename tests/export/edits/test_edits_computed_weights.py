@@ -7,18 +7,16 @@ import shutil
 import numpy as np
 import onnx_ir as ir
 import pytest
-from method_contracts import case_of, differ, images, random_task
+from method_contracts import case_of, differ, images, merged_task
 
 from mimi_edge.export.engine_passes import DEFAULT_PASSES, tune
 from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import load_graph
-from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.passes.fold_computed_weights import fold_computed_weights
 from mimi_edge.export.passes.fold_task_weights import fold_task_weights
 from mimi_edge.export.passes.surgery import constant, constant_nodes, content
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store
 
 COMPUTED = ["lora", "ssf", "fact-tt", "fact-tk", "repadapter", "phm", "compacter", "vpt-shallow", "vpt-deep"]
@@ -28,9 +26,7 @@ STORED = ["mimi", "adaptformer", "linear", "mlp-head"]
 @pytest.fixture
 def path(method, family, exported, tmp_path):
     backbone, graph = exported(family)
-    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
-    write_task(random_task(case_of(backbone, METHODS[method]), Store.FP32), tmp_path / "t.safetensors")
-    return merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx").path
+    return merged_task(case_of(backbone, METHODS[method]), graph, tmp_path, Store.FP32)
 
 
 @pytest.mark.parametrize("family", ["vit", "swin"])
@@ -57,7 +53,7 @@ def test_passes_find_in_layers_with_other_weights_what_they_find_in_the_backbone
     assert [name for name in found if name in DEFAULT_PASSES] == list(bare)
 
 
-def test_an_operator_may_give_several_values(tmp_path):
+def test_an_operator_may_give_several_values():
     """As the biases of queries, keys and values are cut in the graphs of EVA-02 and DINOv3."""
     shown = ir.Value(name="shown", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
     halves = ir.node("Split", [constant("both", np.arange(4.0, dtype=np.float32))], {"num_outputs": 2}, num_outputs=2)
@@ -70,7 +66,7 @@ def test_an_operator_may_give_several_values(tmp_path):
     assert [content(node.inputs[1]).tolist() for node in graph] == [[0, 1], [2, 3]]
 
 
-def test_a_weight_that_comes_from_outside_is_no_constant(tmp_path):
+def test_a_weight_that_comes_from_outside_is_no_constant():
     given = ir.Value(name="given", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
     twice = ir.node("Add", [given, given], name="twice")
     model = ir.Model(ir.Graph([given], twice.outputs, nodes=[twice], opset_imports={"": 20}), ir_version=10)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from export_samples import FAMILIES
-from method_contracts import CLASSES, Case, case_of, differ, images, random_task
+from method_contracts import CLASSES, Case, case_of, differ, images, merged_task, random_task
 
 from mimi_edge.choices import Backend
 from mimi_edge.errors import ArtifactError, ConfigError
@@ -112,12 +112,9 @@ def test_torch_and_onnx_agree_on_what_was_changed(
 @pytest.mark.parametrize(("method", "family"), [pair for pair in PAIRS if pair[1] in ("vit", "swin")])
 def test_a_graph_on_its_way_to_an_engine_answers_the_same(case: Case, family: str, exported, tmp_path: Path) -> None:
     _, graph = exported(family)
-    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
-    write_task(random_task(case, Store.FP16), tmp_path / "t.safetensors")
-    merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx")
-    shown = images(case.backbone)
-    expected = open_graph(tmp_path / "t.onnx").run(shown)
-    model = load_graph(tmp_path / "t.onnx")
+    path, shown = merged_task(case, graph, tmp_path, Store.FP16), images(case.backbone)
+    expected = open_graph(path).run(shown)
+    model = load_graph(path)
     tune(model, default_passes(Backend.TRT))
     save_graph(model, tmp_path / "tuned.onnx")
     assert differ(open_graph(tmp_path / "tuned.onnx").run(shown), expected) < TOLERANCE

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from method_contracts import case_of, images, random_task
+from method_contracts import case_of, images, merged_task
 
 from mimi_edge.choices import Backend, Precision, Strategy
 from mimi_edge.export.engine_graphs import engine_graph
@@ -15,11 +14,9 @@ from mimi_edge.export.engines.building.build import build_engine
 from mimi_edge.export.engines.building.requests import BatchRange, BuildRequest
 from mimi_edge.export.engines.tensorrt.bindings import load_bindings
 from mimi_edge.export.graphs import load_graph
-from mimi_edge.export.merge import merge
 from mimi_edge.export.precision.half import to_half
 from mimi_edge.export.precision.quantise import quantised_model
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store
 
 
@@ -37,10 +34,7 @@ from mimi_edge.tasks.stores import Store
 def test_an_engine_is_built(method: str, precision: Precision, exported, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
     backbone, graph = exported("swin")
-    shutil.copytree(graph.folder, tmp_path, dirs_exist_ok=True)
-    write_task(random_task(case_of(backbone, METHODS[method]), Store.FP16), tmp_path / "t.safetensors")
-    merge(tmp_path / "backbone.onnx", tmp_path / "t.safetensors", tmp_path / "t.onnx")
-    model = load_graph(tmp_path / "t.onnx")
+    model = load_graph(merged_task(case_of(backbone, METHODS[method]), graph, tmp_path, Store.FP16))
     tune(model, default_passes(Backend.TRT_RTX, Strategy.PER_TASK))
     if precision is Precision.INT8:
         with engine_graph(model, tmp_path) as ready:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from method_contracts import case_of, images, random_task
+from method_contracts import case_of, images, merged_task
 
 from mimi_edge.choices import Backend, Precision
 from mimi_edge.export.engine_graphs import engine_graph
 from mimi_edge.export.engine_passes import default_passes, tune
 from mimi_edge.export.graph_files import save_graph
 from mimi_edge.export.graphs import load_graph
-from mimi_edge.export.merge import merge
 from mimi_edge.export.onnx_runtime import open_graph
 from mimi_edge.export.precision.quantise import quantised_model
 from mimi_edge.methods.catalogue import METHODS
-from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.stores import Store
 
 OWN = {"mimi": 8, "adapters": 8, "phm": 8, "compacter": 8, "sparse-adapter": 8, "adaptformer": 4, "adapter-plus": 4}
@@ -27,13 +24,6 @@ OWN |= {"vpt-deep": 4, "mlp-head": 2, "sidetune": 4}
 """Products of images with a weight that methods bring along on two blocks of a ViT, beside the classifier."""
 ROUNDED = 0.6
 """Of the largest logit, what 8 bits may cost tiny random networks; the scale of a wrong channel costs more."""
-
-
-def merged(method: str, family: str, exported, folder: Path) -> Path:
-    backbone, graph = exported(family)
-    shutil.copytree(graph.folder, folder, dirs_exist_ok=True)
-    write_task(random_task(case_of(backbone, METHODS[method]), Store.FP16), folder / "t.safetensors")
-    return merge(folder / "backbone.onnx", folder / "t.safetensors", folder / "t.onnx").path
 
 
 def answers_pair_by_pair(path: Path, shown: np.ndarray) -> np.ndarray:
@@ -56,7 +46,7 @@ def test_the_layers_of_the_backbone_are_quantised_and_no_others(method, family, 
     shown = images(backbone)
     _, bare = quantised_model(graph.path, shown)
     assert bare.left == ()
-    path = merged(method, family, exported, tmp_path)
+    path = merged_task(case_of(backbone, METHODS[method]), graph, tmp_path, Store.FP16)
     model = load_graph(path)
     tune(model, default_passes(Backend.TRT))
     with engine_graph(model, tmp_path) as ready:
