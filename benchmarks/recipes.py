@@ -21,6 +21,7 @@ from growing_csv import GrowingCsv
 
 from mimi_edge.budgets import budget_from_units
 from mimi_edge.choices import Scope
+from mimi_edge.selection import Neuron
 from mimi_edge.training import loop, pruning
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.prepared_run import prepare
@@ -41,6 +42,7 @@ class Setting:
         options: entries of the configuration that differ from their defaults.
         later_rates: what the learning rate of every training but the first is multiplied by.
         keeps_moments: whether the optimizer's moments survive a pruning.
+        keeps_sites: whether every site keeps its best neuron, so that no adapter goes as a whole.
         once: the passes of all trainings in a single one, of directly trained adapters.
     """
 
@@ -48,6 +50,7 @@ class Setting:
     options: Mapping[str, Any] = field(default_factory=dict)
     later_rates: float = 1
     keeps_moments: bool = True
+    keeps_sites: bool = False
     once: bool = False
 
 
@@ -71,6 +74,7 @@ SETTINGS = {
     "adapters, passes of 'all alike', rate 1e-2": Setting(options=ADAPTERS | FASTER, once=True),
     "all alike, local": Setting(options={"scope": Scope.LOCAL}),
     "all alike, score l1": Setting(options={"score": "l1"}),
+    "all alike, no site loses all": Setting(keeps_sites=True),
     "one shot": Setting(options={"one_shot": True}),
     "two prunings, last four times": Setting((1, 4), {"rho": 0.82}),
     "adapters, passes of 'all alike'": Setting(options=ADAPTERS, once=True),
@@ -139,7 +143,7 @@ def _report(config: TrainingConfig, setting: Setting) -> TrainingReport:
 @contextmanager
 def _tried(setting: Setting) -> Iterator[None]:
     """Meanwhile training does what there is no option for."""
-    step, strip = loop.training_step, pruning.strip
+    step, strip, ranking = loop.training_step, pruning.strip, pruning.ranking
 
     def stepped(model: Any, optimizer: Any, inputs: Any, index: Any, config: Any, place: Any, passes: Any) -> Any:
         if place.round > 0:
@@ -152,7 +156,18 @@ def _tried(setting: Setting) -> Iterator[None]:
         if not setting.keeps_moments:
             optimizer.state.clear()
 
-    with patch.object(loop, "training_step", stepped), patch.object(pruning, "strip", stripped):
+    def ranked(scores: Any, scope: Scope, stages: Any) -> list[Neuron]:
+        neurons = ranking(scores, scope, stages)
+        if not setting.keeps_sites:
+            return neurons
+        best = {neuron.site: neuron for neuron in reversed(neurons)}
+        return sorted(neurons, key=lambda neuron: best[neuron.site] is not neuron)
+
+    with (
+        patch.object(loop, "training_step", stepped),
+        patch.object(pruning, "strip", stripped),
+        patch.object(pruning, "ranking", ranked),
+    ):
         yield
 
 
