@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from mimi_edge.choices import MIMI_PLUS
@@ -81,5 +82,7 @@ def method_named(name: str) -> Method:
         ConfigError: there is none.
     """
     if name not in METHODS:
-        raise ConfigError(f"--method must be one of {', '.join(METHODS)}, or {MIMI_PLUS}, got {excerpt(name)}")
+        near = get_close_matches(name, (*METHODS, MIMI_PLUS))
+        hint = f"Similar: {', '.join(near)}. " if near else ""
+        raise ConfigError(f"There is no method {excerpt(name)}. {hint}There are {', '.join(METHODS)}, and {MIMI_PLUS}.")
     return METHODS[name]

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from mimi_edge.errors import ArtifactError
-from mimi_edge.methods.catalogue import METHODS, method_named
+from mimi_edge.methods.catalogue import METHODS
 from mimi_edge.methods.description import Description, Places
 from mimi_edge.methods.method import Method
 from mimi_edge.methods.network import Network
 from mimi_edge.methods.weights import Shape
 from mimi_edge.tasks.stores import SCALE
 from mimi_edge.tasks.task import HEAD_BIAS, HEAD_WEIGHT, MIMI, MethodChoice, Task, TaskHeader
-from mimi_edge.texts import fault_list, safe_line
+from mimi_edge.texts import excerpt, fault_list, safe_line
+from mimi_edge.version import __version__
 
 ACTIVATION = "activation"
 
@@ -38,9 +39,17 @@ def settings_of(header: TaskHeader) -> tuple[Method, Any]:
     """The method of a task, and its settings.
 
     Raises:
-        ConfigError: this release does not know the method or its settings.
+        ArtifactError: nobody here knows the method.
+        ConfigError: its settings make no sense.
     """
-    method = method_named(header.method.name)
+    if header.method.name not in METHODS:
+        made_by = header.versions.get("mimi-edge", "an unknown version")
+        raise ArtifactError(
+            f"The task {header.name!r} is of the method {excerpt(header.method.name)}, which is not known here. Add a "
+            "method of your own first (mimi_edge.methods.catalogue.add_method); for one of a newer mimi-edge, update "
+            f"this one ({excerpt(made_by)} made the task, this is {__version__})."
+        )
+    method = METHODS[header.method.name]
     given = dict(header.method.settings)
     if ACTIVATION in {one.name for one in fields(method.settings)}:
         given.setdefault(ACTIVATION, header.activation)
@@ -51,8 +60,9 @@ def description_of(task: Task, network: Network) -> Description:
     """What a task does to a network.
 
     Raises:
-        ArtifactError: its tensors are not those of its method on this network; every fault is named.
-        ConfigError: this release does not know the method, or the network cannot be adapted by it.
+        ArtifactError: nobody here knows its method, or its tensors are not those of the method on this network; every
+            fault is named.
+        ConfigError: the network cannot be adapted by it.
     """
     method, settings = settings_of(task.header)
     full = method.describe(network, settings)

@@ -8,6 +8,7 @@ from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME
 from mimi_edge.errors import ConfigError
 from mimi_edge.images.sources.names import is_at_hand, is_named
 from mimi_edge.training.config import PRETRAINED
+from mimi_edge.training.hub_weights import are_kept
 
 SUITED = {
     "swin_tiny_patch4_window7_224": "timm/swin_tiny_patch4_window7_224.ms_in1k",
@@ -22,7 +23,6 @@ SUITED = {
     "swin_base_patch4_window7_224": "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k",
 }
 """Backbones for photographs, the first choice first, and where timm has their pretrained weights from."""
-WEIGHTS_FILE = "model.safetensors"
 HUB_PREFIXES = ("hf_hub:", "hf-hub:", "timm/")
 
 
@@ -56,14 +56,7 @@ def _without_prefixes(name: str) -> str:
 
 def _at_hand() -> str | None:
     """The first choice of those whose weights the hub's client has fetched before; no network is asked."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    for name, repository in SUITED.items():
-        if isinstance(try_to_load_from_cache(repository, WEIGHTS_FILE), str):
-            return name
-    return None
+    return next((name for name, repository in SUITED.items() if are_kept(repository)), None)
 
 
 def _choices(data: str) -> str:

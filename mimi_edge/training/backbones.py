@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from huggingface_hub import hf_hub_download
 from timm.data import resolve_model_data_config
 from torch import nn
 
 from mimi_edge.builtin import ARCHITECTURE, BACKBONE_NAME, backbone_weights_path
-from mimi_edge.errors import ConfigError, MimiEdgeError
+from mimi_edge.errors import ConfigError
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.methods.network import Network
@@ -28,6 +27,7 @@ from mimi_edge.training.backbone_choice import SUITED
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.cvt import DEPTHS, cvt
 from mimi_edge.training.families import Family, TimmModel, block_names, family_of, names_like, sub_layer_names
+from mimi_edge.training.hub_weights import are_kept, fetched_weights, not_to_be_had
 from mimi_edge.training.image_sizes import at_size
 from mimi_edge.training.networks import network_of
 from mimi_edge.training.resumed_pass import Call, ResumedPass, watched_calls
@@ -139,9 +139,12 @@ def _timm_model(name: str, weights: str, seed: int, image_size: ImageSize | None
         near = similar_names(name)
         hint = f"Similar: {', '.join(near)}." if near else f"There are, for example: {', '.join(list(SUITED)[:4])}."
         raise ConfigError(f"timm {timm.__version__} has no model called {name!r}. {hint} Check --backbone.")
+    source = timm.get_pretrained_cfg(name)
+    if weights == PRETRAINED and not (source is not None and source.hf_hub_id and are_kept(source.hf_hub_id)):
+        # What cannot be supported need not be waited for.
+        family_of(_timm_model(name, RANDOM, seed, image_size))
     torch.manual_seed(seed)
     made = partial(timm.create_model, name, num_classes=0)
-    source = timm.get_pretrained_cfg(name)
     if image_size is None or (source is not None and source.input_size[1:] == tuple(image_size)):
         if weights == PRETRAINED:
             return _pretrained(name, partial(made, pretrained=True))
@@ -158,21 +161,15 @@ def _pretrained(name: str, made: Callable[..., TimmModel], **arguments: Any) -> 
     source = timm.get_pretrained_cfg(name)
     if source is None or not source.hf_hub_id:
         raise ConfigError(f"timm has no pretrained weights for {name!r}. Give --weights FILE.safetensors.")
+    if not source.hf_hub_filename:
+        # First and by name, because timm would go on to a pickled file where this one is missing.
+        fetched_weights(name, source.hf_hub_id)
     try:
-        if not source.hf_hub_filename:
-            # First and by name, because timm would go on to a pickled file where this one is missing.
-            repository, _, revision = source.hf_hub_id.partition("@")
-            hf_hub_download(repository, "model.safetensors", revision=revision or None)
         return made(**arguments)
     except TypeError:  # it takes no such argument
         raise
     except Exception as error:  # timm, its hub client and its transport each raise kinds of their own
-        raise MimiEdgeError(
-            f"Could not get the pretrained weights of {name!r}: {_first_line(error)}\n"
-            f"Wanted: model.safetensors of {source.hf_hub_id} from the Hugging Face hub. "
-            "With a network, try again (it is needed once); without one, copy that file here and give "
-            "--weights FILE.safetensors."
-        ) from error
+        raise not_to_be_had(name, source.hf_hub_id, error) from error
 
 
 def _preprocessing(module: nn.Module) -> Preprocessing:
@@ -214,7 +211,3 @@ def _content_sha256(module: nn.Module, sites: tuple[Site, ...]) -> str:
         digest.update(f"{name}{list(value.shape)}".encode())
         digest.update(np.ascontiguousarray(value.float().numpy()).data)
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimi_edge.errors import MimiEdgeError
 from mimi_edge.images.image_size import ImageSize
 from mimi_edge.training.config import PRETRAINED, RANDOM
 from mimi_edge.training.families import TimmModel
+from mimi_edge.training.hub_weights import fetched_weights
 from mimi_edge.training.weight_files import fill
 
 DEPTHS: Mapping[str, tuple[int, int, int]] = MappingProxyType({"cvt_13": (1, 2, 10), "cvt_21": (1, 4, 16)})
@@ -43,9 +43,9 @@ def cvt(name: str, weights: str, seed: int, image_size: ImageSize | None) -> Tim
         MimiEdgeError: pretrained weights are neither here nor to be had from the network.
     """
     torch.manual_seed(seed)
-    module = _pretrained(name) if weights == PRETRAINED else make_cvt(depth=list(DEPTHS[name]))
-    if weights not in (PRETRAINED, RANDOM):
-        fill(module, Path(weights))
+    module = make_cvt(depth=list(DEPTHS[name]))
+    if weights != RANDOM:
+        fill(module, fetched_weights(name, HUB_NAMES[name]) if weights == PRETRAINED else Path(weights))
     return with_size(module, image_size or INPUT_SIZE)
 
 
@@ -60,18 +60,6 @@ def with_size(module: TimmModel, image_size: ImageSize) -> TimmModel:
     """The same for images [B, 3, H, W]: it has no weight that is tied to a size."""
     module.pretrained_cfg = {**PREPROCESSING, "input_size": (3, *image_size)}
     return module
-
-
-def _pretrained(name: str) -> TimmModel:
-    try:
-        return with_size(_kind().from_pretrained(HUB_NAMES[name], num_labels=0, use_safetensors=True), INPUT_SIZE)
-    except Exception as error:  # transformers, its hub client and its transport each raise kinds of their own
-        first, source = str(error).strip().split("\n")[0] or type(error).__name__, HUB_NAMES[name]
-        raise MimiEdgeError(
-            f"Could not get the pretrained weights of {name!r}: {first}\n"
-            f"Wanted: model.safetensors of {source} from the Hugging Face hub. With a network, try again (it is needed "
-            "once); without one, copy that file here and give --weights FILE.safetensors."
-        ) from error
 
 
 @cache

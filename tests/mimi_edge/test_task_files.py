@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from safetensors.numpy import load, save
 
 from mimi_edge.errors import ArtifactError
 from mimi_edge.tasks.content import CONTENT_KEY
+from mimi_edge.tasks.descriptions import settings_of
 from mimi_edge.tasks.files import (
     FIRST_SCHEMA,
     METADATA_KEY,
@@ -35,7 +37,7 @@ from mimi_edge.tasks.files import (
 )
 from mimi_edge.tasks.sizes import size_bytes
 from mimi_edge.tasks.stores import Store
-from mimi_edge.tasks.task import Task, bottleneck_shapes, decode_adapters, decode_head
+from mimi_edge.tasks.task import MethodChoice, Task, bottleneck_shapes, decode_adapters, decode_head
 
 Edit = Callable[[dict[str, Any]], object]
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -351,3 +353,10 @@ def test_class_names_come_back_letter_by_letter(tmp_path: Path, names: list[str]
     task = pruned_task(mimi_costs(header, [], 1), {})
     write_task(task, tmp_path / "task.safetensors")
     assert read_task(tmp_path / "task.safetensors").header.classes == tuple(names)
+
+
+def test_a_task_of_a_method_that_nobody_here_knows_says_what_to_do() -> None:
+    task = sample_task()
+    of_another = replace(task, header=replace(task.header, method=MethodChoice("norms", {})))
+    with pytest.raises(ArtifactError, match=r"of the method .norms., which is not known here.*add_method"):
+        settings_of(of_another.header)

@@ -12,11 +12,12 @@ from mimi_edge.budgets import Budget
 from mimi_edge.errors import ConfigError
 from mimi_edge.events import Event
 from mimi_edge.training.asked_config import asked_config
-from mimi_edge.training.backbone_choice import SUITED, WEIGHTS_FILE, chosen_backbone
+from mimi_edge.training.backbone_choice import SUITED, chosen_backbone
 from mimi_edge.training.backbones import load_backbone
 from mimi_edge.training.cvt import DEPTHS
 from mimi_edge.training.devices import chosen_device
 from mimi_edge.training.families import FAMILIES
+from mimi_edge.training.hub_weights import WEIGHTS_FILE
 from mimi_edge.training.measure_supported import measured
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.supported import similar_names, supported, supported_names

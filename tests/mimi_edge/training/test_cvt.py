@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -53,26 +52,24 @@ def test_a_file_is_a_full_checkpoint_of_the_hub(small: nn.Module, tmp_path: Path
         load_backbone("cvt_21", str(path))
 
 
-def test_pretrained_weights_are_asked_of_the_hub_as_safetensors(
-    small: nn.Module, monkeypatch: pytest.MonkeyPatch
+def test_pretrained_weights_are_those_of_the_hub(
+    small: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    asked: list[tuple[str, str]] = []
 
-    def answer(name: str, **options: Any) -> nn.Module:
-        asked.append((name, options))
-        return small
+    def fetched(backbone: str, repository: str) -> Path:
+        asked.append((backbone, repository))
+        return tmp_path / "model.safetensors"
 
-    monkeypatch.setattr(type(small), "from_pretrained", answer)
-    assert load_backbone("cvt_13", "pretrained").module is small
-    assert asked == [("microsoft/cvt-13", {"num_labels": 0, "use_safetensors": True})]
+    save_file(small.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(cvt, "fetched_weights", fetched)
+    module = load_backbone("cvt_13", "pretrained").module
+    assert asked == [("cvt_13", "microsoft/cvt-13")]
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in module.state_dict().items())
 
 
-def test_without_a_network_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, small: nn.Module) -> None:
-    def answer(name: str, **_: Any) -> nn.Module:
-        raise OSError(f"cannot reach {name}\nand more")
-
-    monkeypatch.setattr(type(small), "from_pretrained", answer)
-    with pytest.raises(MimiEdgeError, match=r"cvt_13.*cannot reach microsoft/cvt-13\nWanted: model.safetensors"):
+def test_without_a_network_there_is_one_clear_error(small: nn.Module) -> None:
+    with pytest.raises(MimiEdgeError, match=r"cvt_13.*\nWanted: model.safetensors of microsoft/cvt-13"):
         load_backbone("cvt_13", "pretrained")
 
 

@@ -136,14 +136,26 @@ def test_models_without_published_weights_are_refused() -> None:
         load_backbone("vit_base_patch32_plus_256", "pretrained")
 
 
+@pytest.mark.parametrize(
+    ("name", "image_size", "why"),
+    [("test_resnet", None, "ResNet is not a supported family"), (MODEL, 100, "Take --image-size 96 or 112")],
+)
+def test_what_is_not_supported_is_said_before_anything_is_fetched(name: str, image_size: int | None, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):  # there is no network here
+        load_backbone(name, "pretrained", image_size=image_size)
+
+
 class Hub(BaseHTTPRequestHandler):
-    """Answers what the hub's client asks for files of one repository."""
+    """Answers what the hub's client asks for files of one repository; where it has none at all, it is out of order."""
 
     files: Mapping[str, bytes]
     asked: list[str]
 
     def _answer(self, *, with_body: bool) -> None:
         self.asked.append(self.path)
+        if not self.files:
+            self.send_error(503)
+            return
         name = self.path.partition(f"/{REPOSITORY}/resolve/main/")[2]
         content = self.files.get(name)
         if content is None:
@@ -229,6 +241,14 @@ def test_without_a_network_the_wanted_file_is_named(tmp_path: Path) -> None:
     for part in ("model.safetensors", REPOSITORY, "--weights FILE.safetensors", "try again"):
         assert part in said["error"]
     assert said["code"] == 1
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_answer_is_asked_once(tmp_path: Path) -> None:
+    with hub({}) as (address, asked):
+        said = load_from_hub(address, tmp_path / "home")
+    assert said["error"].startswith(f"Could not get the pretrained weights of '{MODEL}'")
+    assert len([path for path in asked if REPOSITORY in path]) == 1
 
 
 @pytest.mark.slow
