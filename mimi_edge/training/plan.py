@@ -139,7 +139,7 @@ def _images_per_s(prepared: Prepared) -> float:
     config, backbone = prepared.config, prepared.backbone
     device = chosen_device(config.device)
     backbone.module.to(device)
-    size, batch = backbone.preprocessing.size, config.batch_size
+    size, batch = backbone.preprocessing.size, min(config.batch_size, len(prepared.to_decode.splits["train"]))
     classes = len(prepared.dataset.classes)
     model = EditedModel(backbone, prepared.description, classes, config.seed).to(device)
     made_up = DeviceImages(

@@ -122,7 +122,21 @@ def prepare(
     if config.grad_checkpointing:
         require_recomputable(costs.description, backbone.network)
     planned = _schedule(config, costs)
-    return Prepared(config, dataset, backbone, costs.description, costs, planned, _stages(config, backbone.network))
+    prepared = Prepared(config, dataset, backbone, costs.description, costs, planned, _stages(config, backbone.network))
+    _note_large_batch(prepared, listener)
+    return prepared
+
+
+def _note_large_batch(prepared: Prepared, listener: Listener) -> None:
+    """Few steps learn little, however many images each sees."""
+    images, batch = len(prepared.to_decode.splits["train"]), prepared.config.batch_size
+    if batch >= images:
+        listener(
+            Note(
+                f"A batch of {batch:,} holds all {images:,} training images, so an epoch is one step. If little is "
+                "learned, take a smaller --batch-size, or more --epochs."
+            )
+        )
 
 
 def _stages(config: TrainingConfig, network: Network) -> Stages | None:

@@ -57,3 +57,14 @@ def test_decoding_counts_where_there_is_no_room_for_images(pictures: Path) -> No
 def test_what_train_has_no_room_for_is_refused(pictures: Path) -> None:
     with pytest.raises(ConfigError, match="--images files"):
         plan_training(small_config(pictures, images="memory"))
+
+
+@pytest.mark.parametrize("too_much", [0, 10**9])
+def test_a_batch_of_all_images_is_said_and_timed_as_it_is(pictures: Path, too_much: int) -> None:
+    images = len(plan_training(small_config(pictures)).prepared.dataset.splits["train"])
+    heard: list[Event] = []
+    plan_training(small_config(pictures, batch_size=images + too_much), listener=heard.append)
+    (said,) = (event.text for event in heard if isinstance(event, Note) and "one step" in event.text)
+    assert said.startswith(f"A batch of {images + too_much:,} holds all {images:,} training images")
+    plan_training(small_config(pictures, batch_size=images - 1), listener=heard.append)
+    assert sum("one step" in event.text for event in heard if isinstance(event, Note)) == 1
