@@ -28,7 +28,7 @@ from typing import Annotated, Any, BinaryIO, TypeVar, Union, get_args, get_origi
 
 from mimi_edge.errors import ArtifactError, MimiEdgeError
 from mimi_edge.parts import upgrade_words
-from mimi_edge.texts import excerpt, fault_list, safe_line
+from mimi_edge.texts import cut, excerpt, fault_list, safe_line
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ FROM_DOCUMENT = "from_document"
 MOST_YAML_NODES = 20_000
 LONGEST_YAML_SCALAR = 10_000
 DEEPEST_YAML = 12
+LONGEST_COMPLAINT = 300
 
 
 @dataclass(frozen=True)
@@ -303,10 +304,21 @@ def yaml_value(content: bytes) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, FaultyError):
             raise
-        raise FaultyError(f"it is no YAML: {excerpt(' '.join(str(error).split()), 300)[1:-1]}") from error
+        raise FaultyError(f"it is no YAML: {_yaml_complaint(error)}") from error
     if faults:
         raise FaultyError(*faults)
     return value
+
+
+def _yaml_complaint(error: Exception) -> str:
+    """What is wrong and in which line, without the piece of the file that the parser shows."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{_complaint(problem)} (line {mark.line + 1})" if problem and mark else _complaint(error)
+
+
+def _complaint(said: object) -> str:
+    """What a parser says, in a line."""
+    return cut(safe_line(" ".join(str(said).split())), LONGEST_COMPLAINT)
 
 
 def _require_plain(text: str) -> None:
@@ -378,7 +390,7 @@ def toml_value(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise FaultyError(f"it is no text in UTF-8 ({error.reason})") from error
     except (ValueError, RecursionError) as error:
-        raise FaultyError(f"it is no TOML: {excerpt(' '.join(str(error).split()), 300)[1:-1]}") from error
+        raise FaultyError(f"it is no TOML: {_complaint(error)}") from error
     _require_bounded(document)
     return document
 

@@ -75,8 +75,12 @@ def add_method(method: Method) -> None:
     _METHODS[method.name] = method
 
 
-def method_named(name: str) -> Method:
+def method_named(name: str, option: str = "--method") -> Method:
     """The method of a name.
+
+    Args:
+        name: of the method.
+        option: that it was asked for by.
 
     Raises:
         ConfigError: there is none.
@@ -84,5 +88,7 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         near = get_close_matches(name, (*METHODS, MIMI_PLUS))
         hint = f"Similar: {', '.join(near)}. " if near else ""
-        raise ConfigError(f"There is no method {excerpt(name)}. {hint}There are {', '.join(METHODS)}, and {MIMI_PLUS}.")
+        raise ConfigError(
+            f"{option}: there is no method {excerpt(name)}. {hint}There are {', '.join(METHODS)}, and {MIMI_PLUS}."
+        )
     return METHODS[name]

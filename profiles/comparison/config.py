@@ -157,8 +157,10 @@ def _method_and_store(asked: str) -> tuple[Method, Store | None]:
         return method_named(MIMI), Store.INT1
     name, at, store = asked.partition(AT)
     if at and store not in [one.value for one in Store]:
-        raise ConfigError(f"{excerpt(asked)}: behind {AT} expected one of {', '.join(one.value for one in Store)}")
-    return method_named(name), Store(store) if at else None
+        raise ConfigError(
+            f"--methods: behind {AT} of {excerpt(asked)} expected one of {', '.join(one.value for one in Store)}"
+        )
+    return method_named(name, "--methods"), Store(store) if at else None
 
 
 def _faults(config: ComparisonConfig) -> Iterator[str]:

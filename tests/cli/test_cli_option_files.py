@@ -115,7 +115,7 @@ def test_a_fault_of_the_command_line_has_no_line(asked: Any) -> None:
     ("content", "name", "said"),
     [
         ("[1, 2]", "o.yaml", "expected options and their values, such as epochs: 12; got [1, 2]"),
-        ("a: [", "o.yaml", "it is no YAML"),
+        ("a: [", "o.yaml", "it is no YAML: expected the node content, but found '<stream end>' (line 1)"),
         ("a = ", "o.toml", "it is no TOML"),
         ("epochs: 1\nepochs: 2", "o.yaml", "'epochs' is given twice (line 2)"),
         ("batch-size: 1\nbatch_size: 2", "o.yaml", "batch-size is given twice, with a dash and with an underscore"),

@@ -228,7 +228,7 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
     [
         ({"methods": ()}, "--methods"),
         ({"methods": ("mimi", "mimi")}, "--methods"),
-        ({"methods": ("mimmi",)}, "There is no method 'mimmi'. Similar: mimi"),
+        ({"methods": ("mimmi",)}, "--methods: there is no method 'mimmi'. Similar: mimi"),
         ({"budgets_mb": (0.0,)}, "--budget-mb"),
         ({"budgets_mb": (float("nan"),)}, "--budget-mb"),
         ({"seeds": 0}, "--seeds"),
