@@ -76,14 +76,14 @@ def show_json(document: object) -> None:
 
 def show_table(table: Table) -> None:
     """Prints a table for people, and says what one has to know to read it; columns of figures stand to the right."""
-    drawn = _drawn(table.title)
+    drawn = _drawn()
     are_figures = (False, *table.figures[1:])
     for column, is_figure, width in zip(table.columns, are_figures, _least_widths(table), strict=True):
         side: Literal["left", "right"] = "right" if is_figure else "left"
         drawn.add_column(_plain(column), justify=side, min_width=width, overflow="fold")
     for row in table.rows:
         drawn.add_row(*map(_plain, row))
-    _print_table(drawn)
+    _print_table(table.title, drawn)
     if table.note:
         say(table.note)
 
@@ -100,12 +100,12 @@ def _least_widths(table: Table) -> list[int | None]:
 
 def show_facts(title: str, facts: Mapping[str, object]) -> None:
     """Prints names and values for people."""
-    drawn = _drawn(title, show_header=False)
+    drawn = _drawn(show_header=False)
     drawn.add_column(style="bold")
     drawn.add_column(overflow="fold")
     for name, value in facts.items():
         drawn.add_row(_plain(name), _plain(value))
-    _print_table(drawn)
+    _print_table(title, drawn)
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,11 @@ def show_advice(title: str, entries: Sequence[Advice]) -> None:
                 console.print(Text.assemble("      ", _plain(entry.line)), soft_wrap=True)
 
 
-def _drawn(title: str, *, show_header: bool = True) -> Drawn:
+def _drawn(*, show_header: bool = True) -> Drawn:
     from rich import box
     from rich.table import Table as Drawn
 
     return Drawn(
-        title=_plain(title),
-        title_justify="left",
-        title_style="bold",
         show_header=show_header,
         header_style="bold",
         box=box.SIMPLE_HEAD,
@@ -157,18 +154,23 @@ def _drawn(title: str, *, show_header: bool = True) -> Drawn:
     )
 
 
-def _print_table(table: Drawn) -> None:
-    """To a terminal as wide as that; elsewhere as wide as it is, for a path that is broken is none."""
+def _print_table(title: str, table: Drawn) -> None:
+    """To a terminal as wide as that; elsewhere as wide as it is, for a path that is broken is none.
+
+    The title is a line of its own: rich would break that of a narrow table where the table ends.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
-    with _to_stdout():
-        if console.is_terminal:
-            console.print(table)
-            return
+    if not console.is_terminal:
         wide = console.options.update(max_width=WIDEST)
         width = max(console.width, NARROWEST, console.measure(table, options=wide).maximum)
-        Console(highlight=False, width=width).print(table)
+        console = Console(highlight=False, width=width)
+    heading = _plain(title)
+    heading.stylize("bold")
+    with _to_stdout():
+        console.print(heading, soft_wrap=not console.is_terminal)
+        console.print(table)
 
 
 def _plain(value: object) -> Text:

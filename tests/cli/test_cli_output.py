@@ -142,6 +142,13 @@ def test_tables_mean_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert "12345" in said
 
 
+@pytest.mark.parametrize("title", ["Installed in a folder, a new package", "/long" * 60])
+def test_a_title_is_whole_where_its_table_is_narrow(title: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_facts(title, {"added": "x"})
+    output.show_table(Table.of(title, ("name", "bytes"), [("x", 1)]))
+    assert [line for line in capsys.readouterr().out.splitlines() if line == title] == 2 * [title]
+
+
 def test_headings_are_whole_where_columns_are_narrow() -> None:
     program = (
         "from mimi_edge.cli.output import show_table\nfrom mimi_edge.profiles.rendering.table import Table\n"
