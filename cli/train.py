@@ -48,7 +48,9 @@ def command(
     asked: AskedConfig,
     run: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run.", show_default="runs/NAME, else runs/NAME-2 ..."),
+        typer.Option(
+            "--run", "--output", "-o", help="Folder of the run.", show_default="runs/NAME, else runs/NAME-2 ..."
+        ),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the interrupted run in this folder; no other options are needed.")

@@ -23,7 +23,7 @@ def together(processes: int, folder: Path, *options: str) -> subprocess.Popen[st
     """Training by several; what it says on stderr goes to a file beside the run."""
     command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
     return subprocess.Popen(
-        [*command, "-m", "--", "mimi_edge", *options],
+        [*command, "-m", "mimi_edge", *options],
         stdout=subprocess.DEVNULL,
         stderr=folder.with_name("said").open("w"),
         text=True,
@@ -55,7 +55,7 @@ def process_of_rank(launcher: int, number: int) -> int | None:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes as Linux shows them")
 def test_stopped_then_robbed_of_a_process_then_gone_on_with_by_one(pictures: Path, tmp_path: Path) -> None:
     folder, said = tmp_path / "run", tmp_path / "said"
-    process = together(2, folder, *TRAIN, "--data", str(pictures), "--run", str(folder))
+    process = together(2, folder, *TRAIN, "--data", str(pictures), "--output", str(folder))
     wait_for(lambda: epochs_logged(folder) >= 1, process, said)
     process.send_signal(signal.SIGINT)
     assert process.wait(SECONDS) != 0
