@@ -23,7 +23,7 @@ from mimi_edge.profiles.comparison.published import SOURCE, published_on_vtab
 from mimi_edge.profiles.comparison.results import Line
 from mimi_edge.profiles.rendering.readable import percent
 from mimi_edge.profiles.rendering.table import Table
-from mimi_edge.texts import excerpt, fault_list
+from mimi_edge.texts import fault_list
 
 ALWAYS_PUBLISHED = ("linear", "full")
 """Methods whose published figures stand in a table whether or not they are compared."""
@@ -113,23 +113,33 @@ def compare_suite(
         ConfigError: none of the sets is there.
         StoppedError: it was asked to stop.
     """
-    found, missing = {}, []
-    for member in suite.members:
-        data = member.data if is_named(member.data) else str(Path(config.data_root) / member.data)
-        if not is_named(data) and not (config.data_root and Path(data).is_dir()):
-            missing.append(f"{member.name} (no folder {excerpt(data)} in --data-root)")
+    data = {member.name: _data_of(member, config) for member in suite.members}
+    missing = [f"{name} (no such folder in --data-root)" for name, one in data.items() if one is None]
+    if missing:
+        listener(Note("What is not there is left out:\n" + fault_list(missing)))
+    found = {}
+    for name, one in data.items():
+        if one is None:
             continue
-        listener(Note(f"{suite.title}: {member.name}."))
-        made = compared(replace(config, data=data, **suite.protocol), folder / member.name)
+        listener(Note(f"{suite.title}: {name}."))
+        made = compared(replace(config, data=one, **suite.protocol), folder / name)
         if all(line.mean is None for line in made.lines):
-            missing.append(f"{member.name} ({made.lines[0].why_not})")
+            missing.append(f"{name} ({made.lines[0].why_not})")
         else:
-            found[member.name] = made
+            found[name] = made
     if missing:
         listener(Note("Left out:\n" + fault_list(missing, longest=None)))
     if not found:
         raise ConfigError(f"No data set of {suite.title} is there. To fetch what torchvision knows: --download")
     return found
+
+
+def _data_of(member: Member, config: ComparisonConfig) -> str | None:
+    """As of `--data`; None for a folder that is not there."""
+    if is_named(member.data):
+        return member.data
+    folder = Path(config.data_root) / member.data
+    return str(folder) if config.data_root and folder.is_dir() else None
 
 
 def suite_table(suite: Suite, found: Mapping[str, Comparison]) -> Table:

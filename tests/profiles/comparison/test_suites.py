@@ -55,7 +55,8 @@ def test_vtab_has_its_protocol_and_folders_for_what_torchvision_has_not(tmp_path
     assert len(SUITES["vtab"].members) == 19
     said = heard[-1].text
     assert "caltech101 (it is not there)" in said
-    assert "dmlab (no folder" in said
+    assert "dmlab (no such folder in --data-root)" in said
+    assert "dmlab" in heard[0].text, "known before anything is trained"
     table = table_text(suite_table(SUITES["vtab"], found))
     numbers = next(line for line in table.splitlines() if line.startswith("| MiMi"))
     position = [one.data for one, _ in bench.asked].index(str(tmp_path / "sets" / "resisc45")) + 1
