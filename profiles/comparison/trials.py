@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.documents import document_bytes, raw_document, typed_document
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
-from mimi_edge.events import Advance, Listener, Note, silent
+from mimi_edge.events import Advance, Event, Listener, Note, silent
 from mimi_edge.files import write_whole
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.profiles.comparison.config import (
@@ -206,11 +206,30 @@ def train_or_go_on(listener: Listener = silent, should_stop: Callable[[], bool] 
     from mimi_edge.training.reports import finished_report
     from mimi_edge.training.runs import resume_training, run_training
 
+    said: set[str] = set()
+
     def train(config: TrainingConfig, folder: Path) -> TrainingReport:
         if (report := finished_report(folder, config.name)) is not None:
             return report
+        heard = _without_what_was_said(said, listener)
         if (folder / CONFIG_FILE).is_file():
-            return resume_training(folder, listener=listener, should_stop=should_stop)
-        return run_training(config, folder, listener=listener, should_stop=should_stop)
+            return resume_training(folder, listener=heard, should_stop=should_stop)
+        return run_training(config, folder, listener=heard, should_stop=should_stop)
 
     return train
+
+
+def _without_what_was_said(said: set[str], listener: Listener) -> Listener:
+    """Of what is told before a training's first step, which is about data and backbone, only what is new."""
+    has_begun = False
+
+    def hear(event: Event) -> None:
+        nonlocal has_begun
+        has_begun = has_begun or isinstance(event, Advance)
+        if isinstance(event, Note) and not has_begun:
+            if event.text in said:
+                return
+            said.add(event.text)
+        listener(event)
+
+    return hear

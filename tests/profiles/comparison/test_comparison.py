@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from tiny_package import make_task
 
-from mimi_edge.budgets import Cost
+from mimi_edge.budgets import Budget, Cost
 from mimi_edge.choices import Scope, Store
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, StoppedError
+from mimi_edge.events import Advance, Event, Listener, Note
 from mimi_edge.export.locks import locked
 from mimi_edge.profiles.comparison import chart
 from mimi_edge.profiles.comparison.chart import pareto_front
@@ -26,9 +27,10 @@ from mimi_edge.profiles.comparison.compare import (
 )
 from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
 from mimi_edge.profiles.comparison.results import Line
-from mimi_edge.profiles.comparison.trials import ANY_SIZE
+from mimi_edge.profiles.comparison.trials import ANY_SIZE, train_or_go_on
 from mimi_edge.tasks.files import write_task
 from mimi_edge.tasks.task import SplitAccuracy
+from mimi_edge.training import runs
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.recipes import PAPER, RECIPES
 from mimi_edge.training.reports import TrainingReport
@@ -172,6 +174,29 @@ def test_once_more_on_both_is_what_is_compared(tmp_path: Path) -> None:
     assert [laboratory.configs[name].train_on_val for name in laboratory.begun] == [False, False, True, True]
     assert {(one.train_images, one.val_images) for one in laboratory.configs.values()} == {(800, 200)}
     assert (line.tried, len(line.test)) == ({"0.1": 0.5, "0.01": 0.9}, 2)
+
+
+def test_what_is_said_of_the_data_is_said_once_and_what_is_said_of_a_training_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(config: TrainingConfig, folder: Path, listener: Listener, should_stop: object) -> None:
+        listener(Note("Ten images."))
+        listener(Note(f"Training {config.method}."))
+        listener(Advance("training", 0, 1))
+        listener(Note("Half of them are recognised."))
+
+    monkeypatch.setattr(runs, "run_training", run)
+    heard: list[Event] = []
+    train = train_or_go_on(heard.append)
+    for method in ("mimi", "lora"):
+        train(TrainingConfig(Budget(size_bytes=1), method=method), tmp_path / method)
+    assert [event.text for event in heard if isinstance(event, Note)] == [
+        "Ten images.",
+        "Training mimi.",
+        "Half of them are recognised.",
+        "Training lora.",
+        "Half of them are recognised.",
+    ]
 
 
 def test_a_folder_with_something_else_and_one_that_is_worked_in_are_refused(tmp_path: Path) -> None:
