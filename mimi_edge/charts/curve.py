@@ -86,7 +86,8 @@ def curve_figure(points: Sequence[CurvePoint], taken: int, title: str, budget: i
 
 def _split(axes: Axes, points: Sequence[CurvePoint], split: str, series: int) -> Entry:
     sizes, values = [one.size_bytes for one in points], [100 * one.accuracy[split] for one in points]
-    return line(axes, sizes, values, series, split, marker=MARKS[series], markersize=6)
+    # Marks at 0 % are whole.
+    return line(axes, sizes, values, series, split, marker=MARKS[series], markersize=6, clip_on=False)
 
 
 def _name_points(axes: Axes, points: Sequence[CurvePoint], taken: int) -> None:
