@@ -72,7 +72,9 @@ def _show(plan: Plan) -> None:
         for number, training in enumerate(plan.trainings, 1)
     ]
     columns = ("training", "epochs", "neurons, about", "task file, bytes at most", "GFLOPs at most")
-    show_table(Table.of(f"Plan for {config.name}: {len(rows)} trainings, {len(rows) - 1} prunings", columns, rows))
+    prunings = len(rows) - 1
+    rounds = f"{len(rows)} trainings, {prunings} pruning{'s' if prunings > 1 else ''}" if prunings else "one training"
+    show_table(Table.of(f"Plan for {config.name}: {rounds}", columns, rows))
     least, size = prepared.least_cost, prepared.backbone.preprocessing.size
     target = config.target_accuracy
     ends = {} if target is None else {"may end earlier": f"where accuracy falls below {target:.2%} on val"}
