@@ -283,15 +283,18 @@ class Candidate:
         method: as `compare` takes it.
         options: entries of the configuration that differ from what `compare` gives it.
         trying: what is done otherwise meanwhile.
+        passes_of_mb: the budget whose passes it takes, where that is another than its own.
     """
 
     method: str = MIMI_PLUS
     options: Mapping[str, Any] = field(default_factory=dict)
     trying: Callable[[], AbstractContextManager[None]] = nullcontext
+    passes_of_mb: float | None = None
 
 
 CANDIDATES = {
     "mimi+": Candidate(),
+    "mimi+ in the passes of 0.1 MB": Candidate(passes_of_mb=0.1),
     "two bits": Candidate("mimi@int2"),
     "one pruning": Candidate(options={"rho": 0.9}),
     "smaller prunings": Candidate(options={"rho": 0.3}),
@@ -363,8 +366,9 @@ def _training(key: tuple[str, ...], candidate: Candidate) -> tuple[TrainingConfi
         train_images=int(images) if images else None,
         epochs=1,
     )
-    (entry,), (mimi,) = entries_of(config), entries_of(replace(config, methods=("mimi",)))
-    total = planned_trainings(config, mimi)
+    passes_of = replace(config, methods=("mimi",), budgets_mb=(candidate.passes_of_mb or float(budget),))
+    (entry,), (mimi,) = entries_of(config), entries_of(passes_of)
+    total = planned_trainings(passes_of, mimi)
     training = training_config(config, entry, epochs=total, rate=float(rate), seed=int(seed))
     if entry.method.prunes:
         training = replace(training, passes_of=None, pruning_epochs=1, **candidate.options)
