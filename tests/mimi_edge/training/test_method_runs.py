@@ -78,7 +78,7 @@ def test_the_budget_chooses_the_largest_size_that_fits(method: str, size: str, b
         ("bitfit", {"tables": "perhaps"}, "--tables must be one of no, yes"),
         ("sparse-adapter", {"mask": "best"}, "--mask must be one of snip, magnitude, random"),
         ("linear", {"rank": 1}, "It has no settings"),
-        ("lorra", {}, "full, or mimi+, got 'lorra'"),
+        ("lorra", {}, "--method: there is no method 'lorra'. Similar: lora"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
