@@ -320,7 +320,9 @@ CANDIDATES = {
     "LoRA, one bit": Candidate("lora@int1"),
     "MiMi, sixteen bits": Candidate("mimi"),
     "MiMi, sixteen bits, start ratio 4": Candidate("mimi", {"start_ratio": 4.0}),
+    "MiMi, sixteen bits, in the passes of 0.01 MB": Candidate("mimi", passes_of_mb=0.01),
     "adapters, sixteen bits": Candidate("adapters"),
+    "adapters, sixteen bits, in the passes of 0.01 MB": Candidate("adapters", passes_of_mb=0.01),
     "LoRA, sixteen bits": Candidate("lora"),
 }
 
