@@ -148,7 +148,9 @@ def draw(lines: Sequence[Mapping[str, str]], path: Path, rate: float) -> None:
         rate: for the title.
     """
     with house_style():
-        figure = new_figure(10.5, 6.2, f"Accuracy against bytes: equal passes over the images, rate {rate:g}")
+        figure = new_figure(
+            10.5, 6.2, f"Accuracy against bytes: at each budget equal passes, more at smaller ones; rate {rate:g}"
+        )
         *panels, last = figure.subplots(*PANELS).flat
         entries: dict[str, Entry] = {}
         for axes, (name, title) in zip(panels, DATASETS.items(), strict=True):
