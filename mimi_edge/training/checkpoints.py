@@ -103,6 +103,7 @@ class _Written:
     loss_steps: int = 0
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
+    computed_in: list[str] = field(default_factory=list)
     stored: list[float] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     epoch_seconds: list[float] = field(default_factory=list)
@@ -145,6 +146,7 @@ def _document(progress: Progress) -> dict[str, object]:
         "loss_steps": progress.loss.steps,
         "seconds": progress.seconds,
         "threads": progress.threads,
+        "computed_in": progress.computed_in,
         "epochs": progress.epochs,
         "epoch_seconds": progress.epoch_seconds,
         "rounds": progress.rounds,
@@ -160,6 +162,7 @@ def _progress(written: _Written, loss_sum: Tensor) -> Progress:
         loss=EpochLoss(loss_sum, written.loss_steps),
         seconds=written.seconds,
         threads=written.threads,
+        computed_in=written.computed_in,
         epochs=written.epochs,
         epoch_seconds=written.epoch_seconds,
         rounds=written.rounds,

@@ -50,8 +50,14 @@ def _device(name: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The precision of the forward pass: bf16 where asked for, or where `auto` finds hardware for it."""
-    enabled = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, torch.bfloat16, enabled=computed_precision(device, precision) == "bf16")
+
+
+def computed_precision(device: torch.device, precision: str) -> str:
+    """What `auto` stands for on a device: `bf16` or `fp32`; the two stand for themselves."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_fast_bf16(device) else "fp32"
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -64,6 +64,7 @@ class Progress:
         loss: of the epoch that `place` is in, so far.
         seconds: that all of this took, in all sittings.
         threads: CPU threads that were used; a number for each time that it was another one.
+        computed_in: precision and device that were used, `bf16 on cpu`; an entry for each time that it was another one.
         epochs: of each training, where time did not allow for those that were planned; else empty.
         epoch_seconds: `seconds` at the end of each epoch of `history`.
         rounds: one entry for each task that was kept after a training.
@@ -76,6 +77,7 @@ class Progress:
     loss: EpochLoss = field(default_factory=EpochLoss)
     seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
+    computed_in: list[str] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     epoch_seconds: list[float] = field(default_factory=list)
     rounds: list[dict[str, object]] = field(default_factory=list)

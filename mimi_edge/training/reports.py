@@ -37,6 +37,8 @@ class TrainingReport:
         frozen_blocks: transformer blocks that run before the first adapter.
         seconds: that it took, in all sittings together.
         threads: CPU threads that trained; several where it was gone on with in another number.
+        computed_in: precision of the forward pass and kind of device, `bf16 on cpu`; several where it was gone on
+            with in others, none in reports of earlier releases.
         target: what came of the target accuracy, where there was one.
         unwritten: what could not be written beside the task file, in words.
         rounds: the tasks that were kept after each training, in the run folder; empty in reports of earlier releases.
@@ -53,6 +55,7 @@ class TrainingReport:
     frozen_blocks: int
     seconds: float
     threads: tuple[int, ...] = ()
+    computed_in: tuple[str, ...] = ()
     target: Outcome | None = None
     unwritten: tuple[str, ...] = ()
     per_class: Mapping[str, ClassRecalls] = field(default_factory=dict)
@@ -87,6 +90,7 @@ def report_document(report: TrainingReport) -> dict[str, Any]:
         "frozen_blocks": report.frozen_blocks,
         "seconds": round(report.seconds, 1),
         "threads": list(report.threads),
+        "computed_in": list(report.computed_in),
         "stopped": report.stopped,
         "target": None if report.target is None else _target_document(report.target),
         "rounds": [asdict(point) for point in report.rounds],
@@ -146,6 +150,7 @@ class _Entries:
     frozen_blocks: int
     seconds: float
     threads: tuple[int, ...] = ()
+    computed_in: tuple[str, ...] = ()
     target: _Target | None = None
     per_class: dict[str, dict[str, Any]] = field(default_factory=dict)
     rounds: tuple[RoundPoint, ...] = ()
@@ -168,6 +173,7 @@ def _report(task_file: Path, document: Any) -> TrainingReport:
         frozen_blocks=found.frozen_blocks,
         seconds=found.seconds,
         threads=found.threads,
+        computed_in=found.computed_in,
         target=None if target is None else Outcome(target.target_accuracy, target.accuracy_as_stored),
         per_class={split: recalls_from_document(value) for split, value in found.per_class.items()},
         rounds=found.rounds,

@@ -83,6 +83,7 @@ from mimi_edge.training.round_files import RoundPoint, write_round
 from mimi_edge.training.rounded import straight_through
 from mimi_edge.training.run_pictures import SPLIT, draw_neurons, draw_rounds, write_confusion
 from mimi_edge.training.score_statistics import LossOfBatch
+from mimi_edge.training.sittings import note_sitting
 from mimi_edge.training.sparsity import choose_places
 from mimi_edge.training.targets import holds
 from mimi_edge.training.time_limit import before_next
@@ -229,7 +230,7 @@ def _go_on(
 ) -> TrainingReport:
     _write_leakage(run)
     model, optimizer, progress = _state(run)
-    _note_threads(run, progress)
+    note_sitting(progress, run.device, run.prepared.config.precision, run.listener)
     keeper = Keeper(run.folder, should_stop, checkpoint_seconds, started - progress.seconds, clock)
     try:
         measured = _all_rounds(run, model, optimizer, progress, keeper)
@@ -242,21 +243,6 @@ def _go_on(
         return _finish(run, model, _measured_task(run, model), progress, prunings, keeper)
     finally:
         model.release()
-
-
-def _note_threads(run: Run, progress: Progress) -> None:
-    """Sums are added up in another order by another number of threads, and weights differ in their last bits then."""
-    threads = torch.get_num_threads()
-    if progress.threads and progress.threads[-1] != threads and run.device.type == "cpu":
-        run.listener(
-            Note(
-                f"This run was begun with {progress.threads[0]} CPU threads and goes on with {threads}: its task may "
-                f"differ in its last bits from that of an uninterrupted run. To avoid that: --threads "
-                f"{progress.threads[0]}"
-            )
-        )
-    if not progress.threads or progress.threads[-1] != threads:
-        progress.threads.append(threads)
 
 
 def _images_on_device(
@@ -503,6 +489,7 @@ def _finish(
         frozen_blocks=model.frozen_blocks,
         seconds=keeper.seconds,
         threads=tuple(progress.threads),
+        computed_in=tuple(progress.computed_in),
         target=outcome(run.prepared.config, progress),
         rounds=tuple(typed(progress.rounds, tuple[RoundPoint, ...])),
         epochs=epochs_in_time(progress),

@@ -25,6 +25,7 @@ from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
 from mimi_edge.methods import mimi
 from mimi_edge.methods.description import Description
 from mimi_edge.tasks.files import read_task
+from mimi_edge.training import devices
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import Place
 from mimi_edge.training.checkpoints import _KEY, _SHA256, NAME, _content_sha256, load_checkpoint, save_checkpoint
@@ -126,9 +127,25 @@ def test_another_number_of_threads_is_noted(pictures: Path, tmp_path: Path) -> N
     assert [text for text in said if f"--threads {known}" in text]
 
 
+def test_another_precision_is_noted(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
+    folder, said = stopped(small_config(pictures, precision="auto"), tmp_path / "run", 3), []
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: False)
+    report = resume_training(folder, listener=lambda event: said.append(getattr(event, "text", "")))
+    assert report.computed_in == ("bf16 on cpu", "fp32 on cpu")
+    assert written(report)["computed_in"] == ["bf16 on cpu", "fp32 on cpu"]
+    assert [text for text in said if "begun in bf16 on cpu and goes on in fp32 on cpu" in text]
+
+
+def test_what_was_computed_in_is_that_of_the_training(pictures: Path, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        report = run_training(small_config(pictures, precision=precision), tmp_path / precision)
+        assert report.computed_in == (f"{precision} on cpu",)
+
+
 def test_a_checkpoint_of_the_first_release_goes_on(finished: TrainingReport, pictures: Path, tmp_path: Path) -> None:
     folder = stopped(small_config(pictures), tmp_path / "run", 3)
-    alter_progress(folder / NAME, loss_steps=None, seconds=None, threads=None)
+    alter_progress(folder / NAME, loss_steps=None, seconds=None, threads=None, computed_in=None)
     assert resume_training(folder).task_file.read_bytes() == finished.task_file.read_bytes()
 
 
