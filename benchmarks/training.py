@@ -2,7 +2,10 @@
 
 Ours is the product's own step on images that were decoded once. Its peers, in turns with it, each over as many batches:
 
-- plain: worker processes that read JPEG files with Pillow, hooks with adapters of full size, AdamW; TF32 on a GPU.
+- plain: worker processes that read JPEG files with Pillow, hooks with adapters of full size, AdamW; in the precision of
+  ours.
+- plain fp32: the same without autocast, as whoever has not thought of it writes it; TF32 on a GPU. Only where ours is
+  in bf16, which it chooses by itself where the hardware has it.
 - fed: the same loop, given random tensors that are already there. It has nothing to decode: not to be beaten.
 - peft: LoRA of as many trained parameters by the library peft, fed likewise; only where peft is installed.
 - full: the whole backbone is trained, fed likewise.
@@ -46,15 +49,15 @@ from mimi_edge.profiles.latency import measure
 from mimi_edge.training.backbones import LoadedBackbone, load_backbone
 from mimi_edge.training.batches import Place, on_device
 from mimi_edge.training.config import TrainingConfig
-from mimi_edge.training.devices import autocast, chosen_device
+from mimi_edge.training.devices import autocast, chosen_device, computed_precision
 from mimi_edge.training.edited_model import EditedModel
 from mimi_edge.training.loop import RoundInputs, make_optimizer, training_step
 
 WORKERS = 2
 PHOTOGRAPH = (320, 240)
-GOALS = {"plain": 1 / 1.3, "fed": 1 / 0.8, "peft": 1.0, "full": 1.0, "checkpointed": 1.0}
+GOALS = {"plain": 1 / 1.3, "plain fp32": 1 / 1.3, "fed": 1 / 0.8, "peft": 1.0, "full": 1.0, "checkpointed": 1.0}
 """Most that our time may be of a peer's, on a CPU."""
-GPU_GOALS = GOALS | {"plain": 0.5}
+GPU_GOALS = GOALS | {"plain": 0.5, "plain fp32": 0.5}
 MEMORY_GOAL = 1.5
 MEMORY_OF = ("ours", "checkpointed", "plain", "full")
 STEPS_FOR_MEMORY = 3
@@ -180,7 +183,9 @@ class Turns:
         """By name; the three that train the same adapters were seen to give the same loss."""
         weights = self._plain().weights(self._widths)
         pixels, labels = self._random()
-        turns = {"ours": self._ours(weights), "plain": self._by_workers()}
+        turns = {"ours": self._ours(weights), "plain": self._by_workers(self.autocast)}
+        if computed_precision(self.device, self.config.precision) == "bf16":
+            turns["plain fp32"] = self._by_workers(autocast(self.device, "fp32"))
         turns["checkpointed"] = self._ours(weights, checkpointing=True)
         for name, model in {"fed": self._plain(), **self._others()}.items():
             turns[name] = partial(self._fed, model, self._optimizer(model), pixels, labels)
@@ -289,7 +294,7 @@ class Turns:
         if abs(losses[0] - losses[1]) > LOSS_TOLERANCE:
             raise MimiEdgeError(f"Ours and the plain loop do not compute the same: their losses are {losses}.")
 
-    def _by_workers(self) -> Callable[[], object]:
+    def _by_workers(self, precision: torch.autocast) -> Callable[[], object]:
         model = self._plain()
         optimizer = self._optimizer(model)
         photographs = Photographs(sorted((self.folder / "train").glob("*/*.jpg")), self.preprocessing)
@@ -305,7 +310,7 @@ class Turns:
         def turn() -> None:
             for images, targets in loader:
                 there = images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-                self._step(model, optimizer, *there)
+                self._step(model, optimizer, *there, precision)
             self._wait()
 
         return turn
@@ -314,11 +319,18 @@ class Turns:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, pixels: list[Tensor], labels: list[Tensor]
     ) -> None:
         for images, targets in zip(pixels, labels, strict=True):
-            self._step(model, optimizer, images, targets)
+            self._step(model, optimizer, images, targets, self.autocast)
         self._wait()
 
-    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor) -> None:
-        with self.autocast:
+    def _step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        images: Tensor,
+        targets: Tensor,
+        precision: torch.autocast,
+    ) -> None:
+        with precision:
             logits = model(images)
         loss = functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
