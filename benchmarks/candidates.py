@@ -36,7 +36,7 @@ from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
 from mimi_edge.profiles.comparison.trials import planned_trainings, training_config
 from mimi_edge.selection import Selection
 from mimi_edge.sites import uniform_neurons
-from mimi_edge.training import loop, pruning, runs
+from mimi_edge.training import loop, pruning, rounds, runs
 from mimi_edge.training.config import TrainingConfig
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import run_training
@@ -182,7 +182,7 @@ def _one_schedule() -> Iterator[None]:
         batches, warm = steps // of_training, replace(config, warm_up_epochs=1)
         return learning_rate(warm, before * batches + step, epochs * batches, 10)
 
-    with patch.object(runs, "train_round", heard), patch.object(loop, "learning_rate", rate):
+    with patch.object(rounds, "train_round", heard), patch.object(loop, "learning_rate", rate):
         yield
 
 
@@ -207,7 +207,7 @@ def _taught() -> Iterator[None]:
 
     G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network (arXiv 1503.02531).
     """
-    prune_once, batch_loss, cross_entropy = runs._prune_once, loop.batch_loss, functional.cross_entropy
+    prune_once, batch_loss, cross_entropy = rounds._prune_once, loop.batch_loss, functional.cross_entropy
     taught: Tensor | None = None
 
     def heard(run: Any, model: Any, *rest: Any) -> None:
@@ -230,7 +230,7 @@ def _taught() -> Iterator[None]:
         with patch.object(functional, "cross_entropy", partial(both, taught[index])):
             return batch_loss(model, inputs, index, *rest)
 
-    with patch.object(runs, "_prune_once", heard), patch.object(loop, "batch_loss", loss):
+    with patch.object(rounds, "_prune_once", heard), patch.object(loop, "batch_loss", loss):
         yield
 
 

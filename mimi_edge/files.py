@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mimi_edge.documents import opened_regular
 from mimi_edge.errors import ConfigError
+from mimi_edge.texts import json_text
 
 MEGABYTE = 1000**2
 CHUNK_BYTES = 1 << 20
@@ -34,6 +35,11 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with whole_file(path) as beside:
         beside.write_bytes(content)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Writes a document of JSON for people and programs, whole or not at all."""
+    write_whole(path, (json_text(document) + "\n").encode())
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimi_edge.errors import MimiEdgeError
 from mimi_edge.events import Listener, Note, silent
-from mimi_edge.files import write_whole
+from mimi_edge.files import write_json, write_whole
 from mimi_edge.profiles.comparison.chart import draw_pareto
 from mimi_edge.profiles.comparison.config import ComparisonConfig
 from mimi_edge.profiles.comparison.results import Line, comparison_result, comparison_table, lines_of
@@ -23,7 +23,6 @@ from mimi_edge.profiles.comparison.trials import (
 )
 from mimi_edge.profiles.rendering.comma_separated import written
 from mimi_edge.profiles.rendering.markdown import table_text
-from mimi_edge.texts import json_text
 
 if TYPE_CHECKING:
     from mimi_edge.profiles.reports import Report
@@ -106,7 +105,7 @@ def measured_with_profile(folder: Path, config: ComparisonConfig, listener: List
 def _write(comparison: Comparison, listener: Listener) -> None:
     folder, lines = comparison.folder, comparison.lines
     table = comparison_table(comparison.config, lines)
-    write_whole(folder / JSON_FILE, (json_text(comparison.document) + "\n").encode())
+    write_json(folder / JSON_FILE, comparison.document)
     write_whole(folder / MARKDOWN_FILE, table_text(table).encode())
     write_whole(folder / CSV_FILE, _csv(comparison.document).encode())
     try:

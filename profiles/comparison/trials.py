@@ -12,7 +12,7 @@ from mimi_edge.budgets import Budget, budget_from_units
 from mimi_edge.documents import document_bytes, raw_document, typed_document
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError
 from mimi_edge.events import Advance, Event, Listener, Note, silent
-from mimi_edge.files import write_whole
+from mimi_edge.files import write_json
 from mimi_edge.methods.catalogue import method_named
 from mimi_edge.profiles.comparison.config import (
     KIND,
@@ -22,7 +22,7 @@ from mimi_edge.profiles.comparison.config import (
     differences,
     entries_of,
 )
-from mimi_edge.texts import fault_list, json_text
+from mimi_edge.texts import fault_list
 from mimi_edge.training.config import CONFIG_FILE, MIMI, TrainingConfig
 from mimi_edge.training.recipes import with_recipe
 
@@ -82,7 +82,7 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
     if not path.exists():
         if any(folder.glob("[!.]*")):
             raise ConfigError(f"{folder} holds something else. Give a new folder as --output.")
-        _write(config, path)
+        write_json(path, comparison_document(config))
         return
     document = raw_document(document_bytes(path, KIND), path, KIND)
     if differing := differences(config, typed_document(document, path, KIND, ComparisonConfig)):
@@ -90,11 +90,7 @@ def _claim(config: ComparisonConfig, folder: Path) -> None:
             f"{folder} holds another comparison:\n{fault_list(differing)}\n"
             "Give the same options to go on, or another --output."
         )
-    _write(config, path)
-
-
-def _write(config: ComparisonConfig, path: Path) -> None:
-    write_whole(path, (json_text(comparison_document(config)) + "\n").encode())
+    write_json(path, comparison_document(config))
 
 
 def train_all(

@@ -15,7 +15,7 @@ from training_samples import CLASSES, adapted_model, randomised, small_config
 from mimi_edge.images.dataset import Split, decode_split
 from mimi_edge.images.preprocessing import Preprocessing
 from mimi_edge.images.sources.builtin import ArrayImages
-from mimi_edge.training import runs
+from mimi_edge.training import rounds, runs
 from mimi_edge.training.backbones import LoadedBackbone
 from mimi_edge.training.batches import (
     DeviceImages,
@@ -156,13 +156,13 @@ def test_runs_compute_the_prefix_of_a_split_once_unless_its_images_change(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: str, splits: list[int]
 ) -> None:
     made: list[PrefixTokens | None] = []
-    known = runs.prefix_tokens
+    known = rounds.prefix_tokens
 
     def noting(*arguments: object) -> PrefixTokens | None:
         made.append(known(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(runs, "prefix_tokens", noting)
+    monkeypatch.setattr(rounds, "prefix_tokens", noting)
     config = small_config(pictures, epochs=1, augment=augment)
     runs.run_training(config, tmp_path / "run", start={"blocks.2.mlp": 4})
     assert [len(tokens.tokens) for tokens in made if tokens is not None] == [2 * images for images in splits]
@@ -176,7 +176,7 @@ def test_a_run_with_the_prefix_learns_what_one_without_it_learns(
 
     start = {"blocks.2.attn": 4, "blocks.2.mlp": 4}
     short = runs.run_training(small_config(pictures), tmp_path / "short", start=start)
-    monkeypatch.setattr(runs, "cache_limit_bytes", lambda _: 0)
+    monkeypatch.setattr(rounds, "cache_limit_bytes", lambda _: 0)
     plain = runs.run_training(small_config(pictures), tmp_path / "plain", start=start)
     one, other = (decode_head(read_task(report.task_file)).weight for report in (short, plain))
     assert abs(one - other).max() < 1e-3

@@ -15,7 +15,7 @@ from training_samples import small_config
 from mimi_edge.budgets import Budget
 from mimi_edge.choices import Store
 from mimi_edge.tasks.files import read_task
-from mimi_edge.training import runs
+from mimi_edge.training import measured_task
 from mimi_edge.training.batches import DeviceImages
 from mimi_edge.training.claims import claimed_again
 from mimi_edge.training.config import ANSWERS_FILE
@@ -58,13 +58,13 @@ def test_keeping_them_changes_no_weight_where_weights_are_rounded_as_they_train(
 
 
 def test_the_last_of_them_is_measured_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known, seen = runs.answers, list[int]()
+    known, seen = measured_task.answers, list[int]()
 
     def counted(model: EditedModel, images: DeviceImages, batch: int) -> Tensor:
         seen.append(len(images))
         return known(model, images, batch)
 
-    monkeypatch.setattr(runs, "answers", counted)
+    monkeypatch.setattr(measured_task, "answers", counted)
     report = run_training(small_config(pictures, store=Store.INT8), tmp_path / "run")
     assert len(seen) == len(report.rounds) * len(("val", "test"))
     # What exports are held against is what the stored weights answer, which those that were trained do not.

@@ -80,7 +80,7 @@ def test_passes_use_rounded_weights_only_from_the_training_that_was_asked_for(
             calls[when] += 1
             return straight_through(name, weight, store)
 
-        monkeypatch.setattr("mimi_edge.training.runs.straight_through", noted)
+        monkeypatch.setattr("mimi_edge.training.rounds.straight_through", noted)
         config = small_config(pictures, store=Store.INT1, round_from=when, budget=Budget(size_bytes=2_300))
         assert len(run_training(config, tmp_path / when).neurons) > 1
     assert 0 < calls["last"] < calls["first"] / 1.5

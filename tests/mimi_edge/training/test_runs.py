@@ -18,14 +18,14 @@ from mimi_edge.budgets import Budget
 from mimi_edge.choices import EARLIER_SCORE_NAMES, SCORE_NAMES
 from mimi_edge.errors import BudgetInfeasibleError, ConfigError, MimiEdgeError, StoppedError
 from mimi_edge.events import Event, Note
-from mimi_edge.files import write_whole
+from mimi_edge.files import write_json
 from mimi_edge.images.dataset import decode_dataset, load_dataset
 from mimi_edge.images.preprocessing import normalise
 from mimi_edge.selection import Scope
 from mimi_edge.tasks.files import read_task, task_bytes
 from mimi_edge.tasks.stores import Store
 from mimi_edge.tasks.task import Task, decode_tensors
-from mimi_edge.training import loop, run_pictures, runs
+from mimi_edge.training import loop, measured_task, run_end, run_pictures, runs
 from mimi_edge.training.batches import DeviceImages
 from mimi_edge.training.config import TrainingConfig, read_config, read_split
 from mimi_edge.training.prepared_run import prepare
@@ -132,12 +132,10 @@ def test_the_weights_measured_are_the_stored_ones(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Accuracies of easy images may agree by chance; the weights that were measured may not."""
-    from mimi_edge.training import runs
-
     measured = []
-    known = runs.answers
+    known = measured_task.answers
     monkeypatch.setattr(
-        runs, "answers", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
+        measured_task, "answers", lambda model, *images: (measured.append(model.weights()), known(model, *images))[1]
     )
     config = small_config(pictures, store=Store.INT8, epochs=1, budget=Budget(size_bytes=3_500), keep_rounds=False)
     task = read_task(run_training(config, tmp_path / "run").task_file)
@@ -361,11 +359,11 @@ def test_what_cannot_be_written_at_the_end_takes_no_result_along(
     def full(path: Path, *_: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    def full_for_one(path: Path, content: bytes) -> None:
-        (full if path.name == name else write_whole)(path, content)
+    def full_for_one(path: Path, document: object) -> None:
+        (full if path.name == name else write_json)(path, document)
 
     with monkeypatch.context() as disk:
-        disk.setattr(runs, "write_whole", full_for_one)
+        disk.setattr(run_end, "write_json", full_for_one)
         if name == "neurons.png":
             disk.setattr(run_pictures, "draw_neurons_per_site", lambda _neurons, _sites, path, _title: full(path))
         report = resume_training(folder)

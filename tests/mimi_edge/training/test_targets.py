@@ -15,9 +15,10 @@ from mimi_edge.budgets import Budget
 from mimi_edge.choices import Scope
 from mimi_edge.errors import ArtifactError, ConfigError, StoppedError
 from mimi_edge.tasks.files import read_task
-from mimi_edge.training import runs
+from mimi_edge.training import rounds
 from mimi_edge.training.asked_config import asked_config
 from mimi_edge.training.config import CHECKPOINT_FILE, KEPT_FILE, TrainingConfig
+from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.reports import finished_report
 from mimi_edge.training.runs import TrainingReport, resume_training, run_training
 from mimi_edge.training.targets import Outcome, holds
@@ -65,11 +66,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], Non
     def script(values: Sequence[float]) -> None:
         seen.clear()
 
-        def measured(model: runs.EditedModel, *_: object) -> float:
+        def measured(model: rounds.EditedModel, *_: object) -> float:
             neurons = sum(model.sizes.values())
             return values[seen.setdefault(neurons, len(seen))]
 
-        monkeypatch.setattr(runs, "evaluate", measured)
+        monkeypatch.setattr(rounds, "evaluate", measured)
 
     return script
 
@@ -80,7 +81,7 @@ def config_of(pictures: Path, **changes: object) -> TrainingConfig:
 
 def plain_run(pictures: Path, folder: Path, prunings: int) -> TrainingReport:
     """The run without a target that ends with the task of so many prunings."""
-    limits = runs.prepare(config_of(pictures)).schedule.limits
+    limits = prepare(config_of(pictures)).schedule.limits
     return run_training(small_config(pictures, epochs=1, budget=limits[prunings - 1]), folder)
 
 
