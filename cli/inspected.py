@@ -122,7 +122,7 @@ def report(path: Path) -> Inspected:
     """
     from mimi_edge.profiles.rendering.tables import latency_table
     from mimi_edge.profiles.report_comparison import read_report
-    from mimi_edge.profiles.reports import report_document
+    from mimi_edge.profiles.report_documents import report_document
 
     found = read_report(path)
     facts = {

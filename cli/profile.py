@@ -95,7 +95,7 @@ def command(
     from mimi_edge.profiles.plan import Plan
     from mimi_edge.profiles.profiler import profile_sources
     from mimi_edge.profiles.rendering.formats import check_reports, write_reports
-    from mimi_edge.profiles.reports import report_document
+    from mimi_edge.profiles.report_documents import report_document
     from mimi_edge.profiles.runtimes.artefact import Wanted
 
     batches, beside = whole_numbers(batch, "--batch", "1,8"), _device(device)

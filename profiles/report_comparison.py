@@ -20,7 +20,8 @@ from mimi_edge.profiles.environment import Environment
 from mimi_edge.profiles.latency import NANOSECONDS_PER_MS
 from mimi_edge.profiles.memory import together_bytes
 from mimi_edge.profiles.ratios import RESAMPLES, Values, ratios
-from mimi_edge.profiles.reports import REPORT_KIND, MeasuredArtefact, Measurement, Report, report_from_document
+from mimi_edge.profiles.report_documents import REPORT_KIND, report_from_document
+from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report
 from mimi_edge.texts import LONGEST_FAULT, cut, fault_list
 
 PERCENTILES = {"latency_p50": 50, "latency_p90": 90, "latency_p99": 99}

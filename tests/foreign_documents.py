@@ -29,6 +29,7 @@ from mimi_edge.profiles.latency import Ratio, Samples
 from mimi_edge.profiles.ledger import ledger_from_document
 from mimi_edge.profiles.rendering.tables import report_tables
 from mimi_edge.profiles.report_comparison import compare, read_report
+from mimi_edge.profiles.report_documents import report_document
 from mimi_edge.profiles.reports import (
     EnergyUse,
     MeasuredAccuracy,
@@ -38,7 +39,6 @@ from mimi_edge.profiles.reports import (
     Preparation,
     RatioTo,
     Report,
-    report_document,
 )
 from mimi_edge.profiles.storage import PackageStorage, TaskStorage
 from mimi_edge.tasks.content import CONTENT_KEY

@@ -162,7 +162,7 @@ def _row(line: Line) -> tuple[str, ...]:
 
 def comparison_result(config: ComparisonConfig, lines: Sequence[Line], measured: Report | None) -> dict[str, Any]:
     """For programs: every figure of every seed, and where latency was measured."""
-    from mimi_edge.profiles.reports import environment_document
+    from mimi_edge.profiles.report_documents import environment_document
 
     return {
         "schema": SCHEMA,

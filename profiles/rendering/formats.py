@@ -11,7 +11,8 @@ from mimi_edge.files import check_place, write_whole
 from mimi_edge.profiles.rendering.comma_separated import csv_text, samples_csv_text
 from mimi_edge.profiles.rendering.html_page import html_page
 from mimi_edge.profiles.rendering.markdown import markdown
-from mimi_edge.profiles.reports import Report, report_document
+from mimi_edge.profiles.report_documents import report_document
+from mimi_edge.profiles.reports import Report
 
 
 def json_text(report: Report) -> str:

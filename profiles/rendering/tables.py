@@ -18,7 +18,8 @@ from mimi_edge.profiles.ledger import (
 )
 from mimi_edge.profiles.rendering.readable import figure, interval, megabytes, milliseconds, percent
 from mimi_edge.profiles.rendering.table import Table
-from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report, environment_document
+from mimi_edge.profiles.report_documents import environment_document
+from mimi_edge.profiles.reports import MeasuredArtefact, Measurement, Report
 
 BACKBONE = "backbone"
 BARE = "bare backbone"

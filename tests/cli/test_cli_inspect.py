@@ -17,7 +17,7 @@ from mimi_edge.cli import output
 from mimi_edge.cli.output import show_table
 from mimi_edge.export.open_packages import Package
 from mimi_edge.profiles.rendering.table import Table
-from mimi_edge.profiles.reports import report_document
+from mimi_edge.profiles.report_documents import report_document
 from mimi_edge.sites import network_order
 from mimi_edge.training.config import CONFIG_FILE, TrainingConfig, config_document
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mimi_edge.cli.app import app
 from mimi_edge.profiles.ledger import ledger_from_document, panels
-from mimi_edge.profiles.reports import report_document
+from mimi_edge.profiles.report_documents import report_document
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from mimi_edge.profiles.latency import WarmUp
 from mimi_edge.profiles.plan import Plan
 from mimi_edge.profiles.processes import COMMAND, Crew, start
 from mimi_edge.profiles.profiler import profile, profile_sources
-from mimi_edge.profiles.reports import report_document, report_from_document
+from mimi_edge.profiles.report_documents import report_document, report_from_document
 from mimi_edge.profiles.runtimes.artefact import Wanted
 from mimi_edge.profiles.runtimes.find import find_artefacts
 

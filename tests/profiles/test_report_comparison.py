@@ -34,7 +34,8 @@ from mimi_edge.profiles.report_comparison import (
     condition_differences,
     read_report,
 )
-from mimi_edge.profiles.reports import MeasuredAccuracy, MemoryUse, report_document
+from mimi_edge.profiles.report_documents import report_document
+from mimi_edge.profiles.reports import MeasuredAccuracy, MemoryUse
 
 QUICK = {"resamples": 200}
 JETSON = {"kind": "jetson", "name": "Orin Nano", "power_mode": "MAXN", "facts": {"l4t": "36.4.3", "clocks_fixed": True}}

@@ -24,15 +24,8 @@ from report_samples import (
 from mimi_edge.errors import ArtifactError, ConfigError
 from mimi_edge.profiles.latency import Share
 from mimi_edge.profiles.report_comparison import condition_differences
-from mimi_edge.profiles.reports import (
-    EnergyUse,
-    MeasuredAccuracy,
-    MeasuredArtefact,
-    MemoryUse,
-    Preparation,
-    report_document,
-    report_from_document,
-)
+from mimi_edge.profiles.report_documents import report_document, report_from_document
+from mimi_edge.profiles.reports import EnergyUse, MeasuredAccuracy, MeasuredArtefact, MemoryUse, Preparation
 
 
 def through_json(report):
