@@ -296,7 +296,7 @@ def _scored_by_gates(power: int, split: str = "train") -> Iterator[None]:
         for number in range(BATCHES):
             slopes = torch.autograd.grad(loss_of_batch(number), ups)
             for total, up, slope in zip(totals, ups, slopes, strict=True):
-                total += (up.detach() * slope).sum(1) ** power / BATCHES
+                total.add_((up.detach() * slope).sum(1) ** power / BATCHES)
         return {axis.name: total.abs().numpy() for axis, total in zip(axes, totals, strict=True)}
 
     with patch.object(rounds, "exact_loss", loss_of), patch.object(pruning, "neuron_scores", scores):
