@@ -359,6 +359,18 @@ CANDIDATES = {
     "adapters, sixteen bits, in the passes of 0.01 MB": Candidate("adapters", passes_of_mb=0.01),
     "LoRA, sixteen bits": Candidate("lora"),
 }
+CANDIDATES |= {
+    f"{name}, in the passes of 0.03 MB": replace(CANDIDATES[name], passes_of_mb=0.03)
+    for name in (
+        "mimi+",
+        "adapters, one bit",
+        "LoRA, one bit",
+        "MiMi, sixteen bits",
+        "adapters, sixteen bits",
+        "LoRA, sixteen bits",
+    )
+}
+"""What is beside each other at 0.01, 0.1 and 0.5 MB in eight passes."""
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 Without --picture and --page it prints a table in Markdown: mean and standard deviation over seeds, for each method and
 data set. Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them. A page says
-which tables it has, in a comment above each: `<!-- equal_bytes.py --budget-mb 0.1 -->`.
+which tables it has, in a comment above each: `<!-- equal_bytes.py --budget-mb 0.1 --passes 6 -->`. The column
+`precision` is what trainings computed in, where that was written down.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ DATASETS = {
     "sprites-count": "sprites-count",
 }
 PANELS = (2, 3)
-TICKS = (5, 10, 30, 100)
+TICKS = (5, 10, 30, 100, 300)
 SEEDS = 3
 """A table says how many there are where it is another number."""
 _TABLE = re.compile(r"(<!-- equal_bytes\.py (.*) -->\n)(?:\|.*\n)*")
@@ -69,7 +70,7 @@ def main() -> None:
     if options.page:
         options.page.write_text(renewed(options.page.read_text("utf-8")), "utf-8")
     elif options.picture:
-        draw(_chosen(options), options.picture, options.rate)
+        draw(_chosen(options), options)
     else:
         print(table(options))
 
@@ -90,6 +91,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--file", type=Path, default=FILE)
     parser.add_argument("--backbone", default="built-in")
     parser.add_argument("--budget-mb", type=float, default=0.03)
+    parser.add_argument("--passes", type=int, nargs="+", help="over the images; else whatever was measured")
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
@@ -101,7 +103,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _chosen(options: argparse.Namespace) -> list[Mapping[str, str]]:
     asked = (options.backbone, f"{options.rate:g}", options.warm_up)
     with options.file.open(newline="") as opened:
-        return [one for one in csv.DictReader(opened) if (one["backbone"], one["rate"], one["warm_up"]) == asked]
+        lines = [one for one in csv.DictReader(opened) if (one["backbone"], one["rate"], one["warm_up"]) == asked]
+    return [one for one in lines if options.passes is None or int(one["passes"]) in options.passes]
 
 
 def found(lines: Sequence[Mapping[str, str]], **wanted: str) -> Found:
@@ -139,17 +142,17 @@ def _cell(values: Sequence[float]) -> str:
     return f"{fmean(values):.4f}{scatter}{seeds}".replace("0.", ".")
 
 
-def draw(lines: Sequence[Mapping[str, str]], path: Path, rate: float) -> None:
+def draw(lines: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None:
     """A panel for each data set, a line for each method: mean test accuracy, and a bar of one standard deviation.
 
     Args:
-        lines: of one backbone, at one rate.
-        path: of the PNG or SVG file.
-        rate: for the title.
+        lines: of one backbone, at one rate, in equal passes.
+        options: as asked for; `picture` is the path of the PNG or SVG file.
     """
+    (passes,) = options.passes
     with house_style():
         figure = new_figure(
-            10.5, 6.2, f"Accuracy against bytes: at each budget equal passes, more at smaller ones; rate {rate:g}"
+            10.5, 6.2, f"Accuracy against bytes, {passes} passes over the images, rate {options.rate:g}"
         )
         *panels, last = figure.subplots(*PANELS).flat
         entries: dict[str, Entry] = {}
@@ -161,7 +164,7 @@ def draw(lines: Sequence[Mapping[str, str]], path: Path, rate: float) -> None:
                 entries[method] = _method_on(axes, [one for one in own if one["method"] == method], method, number)
         last.set_axis_off()
         last.legend(*zip(*entries.values(), strict=True), loc="center")
-        save(figure, path)
+        save(figure, options.picture)
 
 
 def _method_on(axes: Axes, lines: Sequence[Mapping[str, str]], method: str, number: int) -> Entry:
