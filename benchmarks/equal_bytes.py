@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
@@ -82,15 +83,18 @@ def renewed(page: str) -> str:
 
 def table(options: argparse.Namespace) -> str:
     """The table that was asked for."""
-    budget = f"{options.budget_mb:g}"
-    return "\n".join(_rows([one for one in _chosen(options) if one["budget_mb"] == budget], options.split))
+    lines = _chosen(options)
+    by_budget = {
+        f"{budget:g}": [one for one in lines if one["budget_mb"] == f"{budget:g}"] for budget in options.budget_mb
+    }
+    return "\n".join(_rows(by_budget, options.split))
 
 
 def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--file", type=Path, default=FILE)
     parser.add_argument("--backbone", default="built-in")
-    parser.add_argument("--budget-mb", type=float, default=0.03)
+    parser.add_argument("--budget-mb", type=float, nargs="+", default=[0.03], help="one below the other")
     parser.add_argument("--passes", type=int, nargs="+", help="over the images; else whatever was measured")
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
@@ -117,16 +121,18 @@ def found(lines: Sequence[Mapping[str, str]], **wanted: str) -> Found:
     )
 
 
-def _rows(lines: Sequence[Mapping[str, str]], split: str) -> Iterator[str]:
-    """Markdown: a line for each method that was run."""
-    datasets = [name for name in DATASETS if any(one["data"] == name for one in lines)]
-    yield "| | bytes | " + " | ".join(DATASETS[name] for name in datasets) + " |"
-    yield "|---|---:|" + "---:|" * len(datasets)
-    for method, title in TITLES.items():
+def _rows(by_budget: Mapping[str, Sequence[Mapping[str, str]]], split: str) -> Iterator[str]:
+    """Markdown: a line for each method that was run; which budget it had, where there are several."""
+    all_lines = [one for lines in by_budget.values() for one in lines]
+    datasets = [name for name in DATASETS if any(one["data"] == name for one in all_lines)]
+    with_budget = len(by_budget) > 1
+    yield "| MB " * with_budget + "| | bytes | " + " | ".join(DATASETS[name] for name in datasets) + " |"
+    yield "|---:" * with_budget + "|---|---:|" + "---:|" * len(datasets)
+    for (budget, lines), (method, title) in product(by_budget.items(), TITLES.items()):
         sizes = found(lines, method=method).size_bytes
         if sizes:
             cells = [_cell(getattr(found(lines, method=method, data=name), split)) for name in datasets]
-            yield f"| {title} | {_range(sizes)} | {' | '.join(cells)} |"
+            yield f"| {budget} " * with_budget + f"| {title} | {_range(sizes)} | {' | '.join(cells)} |"
 
 
 def _range(sizes: Sequence[int]) -> str:
