@@ -354,23 +354,20 @@ CANDIDATES = {
     "LoRA, one bit": Candidate("lora@int1"),
     "MiMi, sixteen bits": Candidate("mimi"),
     "MiMi, sixteen bits, start ratio 4": Candidate("mimi", {"start_ratio": 4.0}),
-    "MiMi, sixteen bits, in the passes of 0.01 MB": Candidate("mimi", passes_of_mb=0.01),
     "adapters, sixteen bits": Candidate("adapters"),
-    "adapters, sixteen bits, in the passes of 0.01 MB": Candidate("adapters", passes_of_mb=0.01),
     "LoRA, sixteen bits": Candidate("lora"),
 }
-CANDIDATES |= {
-    f"{name}, in the passes of 0.03 MB": replace(CANDIDATES[name], passes_of_mb=0.03)
-    for name in (
-        "mimi+",
-        "adapters, one bit",
-        "LoRA, one bit",
-        "MiMi, sixteen bits",
-        "adapters, sixteen bits",
-        "LoRA, sixteen bits",
-    )
+SIXTEEN_BITS = ("MiMi, sixteen bits", "adapters, sixteen bits")
+IN_THE_PASSES_OF = {
+    0.01: SIXTEEN_BITS,
+    0.03: (*SIXTEEN_BITS, "LoRA, sixteen bits", "mimi+", "adapters, one bit", "LoRA, one bit"),
 }
-"""What is beside each other at 0.01, 0.1 and 0.5 MB in eight passes."""
+"""Who is asked for at other budgets in the passes of this one, so that points of one line may be compared."""
+CANDIDATES |= {
+    f"{name}, in the passes of {budget_mb:g} MB": replace(CANDIDATES[name], passes_of_mb=budget_mb)
+    for budget_mb, names in IN_THE_PASSES_OF.items()
+    for name in names
+}
 
 
 def main() -> None:

@@ -83,10 +83,9 @@ def renewed(page: str) -> str:
 
 def table(options: argparse.Namespace) -> str:
     """The table that was asked for."""
-    lines = _chosen(options)
-    by_budget = {
-        f"{budget:g}": [one for one in lines if one["budget_mb"] == f"{budget:g}"] for budget in options.budget_mb
-    }
+    by_budget: dict[str, list[Mapping[str, str]]] = {f"{budget:g}": [] for budget in options.budget_mb}
+    for one in _chosen(options):
+        by_budget.get(one["budget_mb"], []).append(one)
     return "\n".join(_rows(by_budget, options.split))
 
 
@@ -99,9 +98,12 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--picture", type=Path, help="draw all budgets into this file instead")
+    parser.add_argument("--picture", type=Path, help="draw all budgets into this file instead, in so many --passes")
     parser.add_argument("--page", type=Path, help="renew all tables of a Markdown page instead")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.picture and len(options.passes or ()) != 1:
+        parser.error("--picture joins budgets by a line: give --passes, one number, so that they may be compared")
+    return options
 
 
 def _chosen(options: argparse.Namespace) -> list[Mapping[str, str]]:
