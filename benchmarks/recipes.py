@@ -93,7 +93,8 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = GrowingCsv(options.out, KEYS, VALUES)
     for budget_mb, seed, name, data in product(options.budgets_mb, options.seeds, options.settings, options.data):
-        config = TrainingConfig(budget_from_units(budget_mb, None), data, epochs=options.epochs, seed=seed)
+        budget = budget_from_units(budget_mb, None)
+        config = TrainingConfig(budget, data, epochs=options.epochs, seed=seed, keep_rounds=False)
         key = (data, f"{budget_mb:g}", str(seed), str(options.epochs), name)
         if not lines.has(key):
             lines.add(key, _values(config, SETTINGS[name]))

@@ -110,6 +110,15 @@ def command(
             rich_help_panel="Task",
         ),
     ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Over the images, for every method at every budget: MiMi's last training has what its others leave.",
+            show_default="as many as MiMi takes at each budget",
+            rich_help_panel="Task",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(help="Images in a step.", show_default=str(RECIPES[QUICK]["batch_size"]), rich_help_panel="Task"),
@@ -157,6 +166,7 @@ def command(
             image_size=image_size,
             store=store,
             epochs=chosen["epochs"],
+            passes=passes,
             batch_size=chosen["batch_size"],
             recipe=recipe,
             rounds=rounds,

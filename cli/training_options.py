@@ -252,6 +252,12 @@ OPTIONS = (
         "As many passes over the images as with this store: what prunes less often trains longest at the end.",
         shown="as many as it takes",
     ),
+    _option(
+        METHOD,
+        "passes",
+        "Over the images, in all trainings together: the last has what the others leave.",
+        shown="as many as --epochs come to",
+    ),
     _option(METHOD, "one_shot", "Prune once, with as many epochs in total."),
     _option(METHOD, "activation", "Of the adapters: gelu or relu.", names=lambda: ACTIVATION_NAMES),
     _option(METHOD, "seed", "Of everything drawn."),

@@ -34,15 +34,28 @@ class Schedule:
         """K + 1."""
         return len(self.limits) + 1
 
-    def epochs(self, of_last: int, before_prunings: int | None = None) -> tuple[int, ...]:
+    def epochs(self, of_last: int, before_prunings: int | None = None, passes: int | None = None) -> tuple[int, ...]:
         """Of each training.
 
         Args:
             of_last: of the last training, where it is as long as the others.
             before_prunings: of each of the others; None is as many.
+            passes: of all together, of which the last training has what the others leave; None for as many as come.
+
+        Raises:
+            ConfigError: they leave it nothing.
         """
         earlier = of_last if before_prunings is None else before_prunings
-        return (*(earlier for _ in self.limits), of_last + earlier * (self.last_passes - 1))
+        before = (earlier,) * len(self.limits)
+        if passes is None:
+            return (*before, of_last + earlier * (self.last_passes - 1))
+        if passes <= sum(before):
+            raise ConfigError(
+                f"--passes {passes} leave nothing for the last of {self.trainings} trainings: those before prunings "
+                f"take {sum(before)}. Give at least {sum(before) + 1}, or fewer --epochs (--pruning-epochs) than "
+                f"{earlier}."
+            )
+        return (*before, passes - sum(before))
 
     @property
     def in_one_shot(self) -> Schedule:

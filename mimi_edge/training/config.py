@@ -152,6 +152,8 @@ class TrainingConfig:
         passes_of: the store with which a run would take as many passes over the images as this one is to take: what is
             pruned less often, because its weights are kept in fewer bits, has the rest in its last training. None for
             as many as it takes.
+        passes: over the images, in all trainings together: the last one has what the others leave. None for as many as
+            `epochs` come to.
         balance: draw as many training images of each class in an epoch, however many it has.
     """
 
@@ -206,6 +208,7 @@ class TrainingConfig:
     val_images: int | None = None
     train_on_val: bool = False
     passes_of: Store | None = None
+    passes: int | None = None
     grad_checkpointing: bool = False
     val_interval: int | None = None
 
@@ -235,7 +238,7 @@ _RECIPES = ("pruning_epochs", "warm_up_epochs", "decay_vectors", "clip_norm", "d
 _LATER = (
     *("stage_shares", "one_shot", "target_accuracy", "image_size", "head_store", "round_from", "max_minutes"),
     *("patience", "data_columns", "images", "balance", *_RECIPES),
-    *("data_root", "download", "train_images", "val_images", "train_on_val", "passes_of"),
+    *("data_root", "download", "train_images", "val_images", "train_on_val", "passes_of", "passes"),
     "grad_checkpointing",
 )
 _DEFAULTS = {one.name: one.default for one in fields(TrainingConfig)}
@@ -340,6 +343,7 @@ def _faults(config: TrainingConfig) -> list[str]:
         "--batch-size": config.batch_size,
         "--lr": config.learning_rate,
         "--start-ratio": config.start_ratio,
+        **({} if config.passes is None else {"--passes": config.passes}),
     }
     faults = [
         f"{option} must be finite and larger than zero, got {value}"
@@ -482,6 +486,8 @@ def _faults_of_pruning(config: TrainingConfig) -> Iterator[str]:
         )
     if config.budget.is_open and config.target_accuracy is None:
         yield f"{NO_BUDGET} To stop by accuracy alone: --target-accuracy"
+    if config.passes_of is not None and config.passes is not None:
+        yield "--passes and --passes-of both say how long the last training is; give one of them"
     if config.one_shot and config.passes_of is not None:
         yield "--passes-of adds to the last of several trainings; leave it out with --one-shot"
     if config.budget.is_open and config.one_shot:

@@ -18,5 +18,6 @@ def as_mimi(settings: Mapping[str, Any]) -> dict[str, Any]:
     is_plus = settings.get("method") == MIMI_PLUS
     chosen = {**settings, "store": settings.get("store") or (Store.INT1 if is_plus else TrainingConfig.store)}
     if is_plus:
-        chosen |= {"method": MIMI, "passes_of": settings.get("passes_of") or Store.FP16}
+        as_many = None if settings.get("passes") else Store.FP16
+        chosen |= {"method": MIMI, "passes_of": settings.get("passes_of") or as_many}
     return chosen

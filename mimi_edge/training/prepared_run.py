@@ -13,6 +13,7 @@ import timm
 from mimi_edge.budgets import Budget, Cost, CostModel, largest_that_fits, require_feasible
 from mimi_edge.builtin import BACKBONE_NAME, DATA_PREFIX
 from mimi_edge.choices import Scope, Store, own_head_store
+from mimi_edge.errors import ConfigError
 from mimi_edge.events import Event, Listener, Note, silent
 from mimi_edge.images.dataset import Dataset, load_dataset
 from mimi_edge.images.limits import learning_from_val
@@ -74,7 +75,7 @@ class Prepared:
     @property
     def epochs(self) -> tuple[int, ...]:
         """Of each training."""
-        return self.schedule.epochs(self.config.epochs, self.config.pruning_epochs)
+        return self.schedule.epochs(self.config.epochs, self.config.pruning_epochs, self.config.passes)
 
     @property
     def start_cost(self) -> Cost:
@@ -123,8 +124,19 @@ def prepare(
         require_recomputable(costs.description, backbone.network)
     planned = _schedule(config, costs)
     prepared = Prepared(config, dataset, backbone, costs.description, costs, planned, _stages(config, backbone.network))
+    _require_passes(prepared)
     _note_large_batch(prepared, listener)
     return prepared
+
+
+def _require_passes(prepared: Prepared) -> None:
+    """What an asked number of passes leaves for the last training is known once it is known how often is pruned."""
+    shortest, warm_up = min(prepared.epochs), prepared.config.warm_up_epochs
+    if prepared.config.passes is not None and warm_up is not None and warm_up >= shortest:
+        raise ConfigError(
+            f"--warm-up-epochs must be fewer than the {shortest} of the shortest training, got {warm_up}. Give more "
+            "--passes, or a shorter warm-up."
+        )
 
 
 def _note_large_batch(prepared: Prepared, listener: Listener) -> None:

@@ -49,6 +49,8 @@ class ComparisonConfig:
         recipe: how all methods are trained, but for what stands here.
         store: how weights are kept in the task files.
         epochs: of each of MiMi's trainings; other methods get as many passes in one.
+        passes: over the images, for every line: of what is pruned, the last training has what the others leave. None
+            for as many as MiMi takes at the budget.
         batch_size: images in a step.
         rounds: samples of latency for each merged graph; 0 measures none.
         score: importance score of the methods that are pruned.
@@ -82,6 +84,7 @@ class ComparisonConfig:
     train_images: int | None = None
     val_images: int | None = None
     train_on_val: bool = False
+    passes: int | None = None
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
@@ -177,6 +180,7 @@ def _faults(config: ComparisonConfig) -> Iterator[str]:
         "--seeds": (config.seeds,),
         "--epochs": (config.epochs,),
         "--batch-size": (config.batch_size,),
+        **({} if config.passes is None else {"--passes": (config.passes,)}),
     }
     for option, values in numbers.items():
         if not values or not all(0 < value < MEGABYTE for value in values) or len(set(values)) < len(values):

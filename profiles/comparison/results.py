@@ -128,9 +128,9 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
         f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} {seeds}.",
         f"Learning rate: {best if tries > 1 else 'one, the same for every method'}.",
         *(["With it, each method was trained once more, on the images for validation, too."] * config.train_on_val),
-        "Passes over the images are equal: what MiMi takes in several trainings, the others take in one.",
+        _passes_in_words(config),
     ]
-    if any(one.own_store and one.method.prunes for one in entries_of(config)):
+    if config.passes is None and any(one.own_store and one.method.prunes for one in entries_of(config)):
         said.append("What prunes less often, as it keeps weights in fewer bits, has the rest in its last training.")
     if any(line.latency_ratio for line in lines):
         said.append(
@@ -139,6 +139,12 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
     if any(line.budget_bytes is None for line in lines):
         said.append("A method without a budget has no size to choose, and is shown at the size it has.")
     return " ".join(said)
+
+
+def _passes_in_words(config: ComparisonConfig) -> str:
+    if config.passes is None:
+        return "Passes over the images are equal: what MiMi takes in several trainings, the others take in one."
+    return f"Every line takes {config.passes} passes over the images; what is pruned has the rest in its last training."
 
 
 def _row(line: Line) -> tuple[str, ...]:

@@ -150,10 +150,12 @@ def _epochs(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> int
     """Of an entry's trainings, such that all take as many passes over the images as MiMi does, as the paper demands.
 
     What trains once has all in one. A method that has the size it has gets the passes of the smallest budget, which are
-    the most.
+    the most. Where a number was asked for, it is that.
     """
     if entry.method.prunes:
         return config.epochs
+    if config.passes is not None:
+        return config.passes
     budget = min(config.budgets_mb) if entry.budget_mb is None else entry.budget_mb
     return config.epochs * trainings(config, Entry(method_named(MIMI), budget))
 
@@ -162,7 +164,9 @@ def training_config(config: ComparisonConfig, entry: Entry, *, epochs: int, rate
     """One training of a comparison."""
     budget = Budget(size_bytes=ANY_SIZE) if entry.budget_mb is None else budget_from_units(entry.budget_mb, None)
     pruning: dict[str, Any] = {"score": config.score, "scope": config.scope} if entry.method.prunes else {}
-    if entry.method.prunes and entry.own_store is not None:
+    if entry.method.prunes and config.passes is not None:
+        pruning["passes"] = config.passes
+    elif entry.method.prunes and entry.own_store is not None:
         pruning["passes_of"] = config.store
     asked = {"epochs": epochs, "batch_size": config.batch_size, "learning_rate": rate}
     return TrainingConfig(

@@ -124,3 +124,13 @@ def test_trainings_before_a_pruning_may_have_epochs_of_their_own(
     epochs = rounds.epochs(last, earlier)
     assert epochs == (*[earlier] * len(rounds.limits), last)
     assert sum(rounds.in_one_shot.epochs(last, earlier)) == sum(epochs)
+
+
+def test_passes_that_were_asked_for_are_those_of_all_trainings_together() -> None:
+    three = Schedule((Budget(size_bytes=2), Budget(size_bytes=1)), last_passes=4)
+    assert three.epochs(2, passes=9) == (2, 2, 5)
+    assert three.epochs(2, 1, passes=3) == (1, 1, 1)
+    assert Schedule(()).epochs(2, passes=9) == (9,)
+    for passes, before in ((4, None), (2, 1)):
+        with pytest.raises(ConfigError, match=f"at least {passes + 1}"):
+            three.epochs(2, before, passes=passes)

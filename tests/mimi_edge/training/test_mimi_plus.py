@@ -13,7 +13,7 @@ from mimi_edge.errors import ConfigError
 from mimi_edge.schedule import Schedule
 from mimi_edge.tasks.files import read_task
 from mimi_edge.training.asked_config import asked_config
-from mimi_edge.training.config import TrainingConfig
+from mimi_edge.training.config import LOG_FILE, TrainingConfig
 from mimi_edge.training.prepared_run import prepare
 from mimi_edge.training.runs import run_training
 
@@ -49,6 +49,30 @@ def test_such_a_run_takes_its_passes(pictures: Path, tmp_path: Path) -> None:
     assert report.cost.size_bytes <= 5_000
     assert read_task(report.task_file).header.store is Store.INT1
     assert len(report.validation) == len(prepare(config).epochs)
+
+
+def test_passes_that_were_asked_for_take_the_place_of_those_of_sixteen_bits(pictures: Path) -> None:
+    config = asked_config(budget_mb=0.1, method="mimi+", epochs=1, passes=9)
+    assert (config.passes, config.passes_of) == (9, None)
+    with pytest.raises(ConfigError, match="--passes and --passes-of"):
+        small_config(pictures, passes=9, passes_of=Store.FP16)
+
+
+def test_a_run_takes_the_passes_that_were_asked_for(pictures: Path, tmp_path: Path) -> None:
+    config = small_config(pictures, epochs=1, passes=5)
+    planned = prepare(config).epochs
+    assert (sum(planned), set(planned[:-1])) == (5, {1})
+    run_training(config, tmp_path / "run")
+    assert len((tmp_path / "run" / LOG_FILE).read_text("utf-8").splitlines()) == 1 + 5
+    assert prepare(small_config(pictures, method="lora", epochs=1, passes=5)).epochs == (5,)
+
+
+def test_passes_that_do_not_reach_are_refused_before_training(pictures: Path) -> None:
+    before = sum(prepare(small_config(pictures, epochs=3)).epochs[:-1])
+    with pytest.raises(ConfigError, match=f"at least {before + 1}"):
+        prepare(small_config(pictures, epochs=3, passes=before))
+    with pytest.raises(ConfigError, match="--warm-up-epochs must be fewer than the 1 "):
+        prepare(small_config(pictures, epochs=3, passes=before + 1, warm_up_epochs=2))
 
 
 def test_it_is_for_what_is_pruned_round_by_round(pictures: Path) -> None:

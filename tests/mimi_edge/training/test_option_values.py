@@ -92,9 +92,10 @@ def read_again(config: TrainingConfig, folder: Path) -> TrainingConfig:
         OTHER_THAN_DEFAULT,
         TrainingConfig(budget=Budget(1)),
         TrainingConfig(budget=Budget(1), train_on_val=True, passes_of=Store.FP16, val_interval=3),
+        TrainingConfig(budget=Budget(1), passes=200),
         TrainingConfig(budget=Budget(500_000), method="lora", settings={"rank": 4, "alpha": 16.0}),
     ],
-    ids=["everything", "nothing", "no validation", "a method's settings"],
+    ids=["everything", "nothing", "no validation", "passes", "a method's settings"],
 )
 def test_the_options_of_a_run_give_its_configuration(config: TrainingConfig, tmp_path: Path) -> None:
     assert read_again(config, tmp_path) == config
@@ -102,7 +103,7 @@ def test_the_options_of_a_run_give_its_configuration(config: TrainingConfig, tmp
 
 def test_everything_that_can_be_asked_for_is_tried_above() -> None:
     same = {one.name for one in fields(TrainingConfig) if getattr(OTHER_THAN_DEFAULT, one.name) == one.default}
-    assert same <= {"method", "settings", "train_on_val", "passes_of", "val_interval"}
+    assert same <= {"method", "settings", "train_on_val", "passes_of", "passes", "val_interval"}
 
 
 @given(size=st.integers(1, 10**14), flops=st.integers(1, 10**15))

@@ -93,6 +93,19 @@ def test_every_method_gets_as_many_tries_and_passes(tmp_path: Path) -> None:
     assert {config.seed for name, config in laboratory.configs.items() if "lr0.1" in name} == {0}
 
 
+def test_every_line_may_be_given_the_same_passes_at_every_budget(tmp_path: Path) -> None:
+    laboratory = Laboratory()
+    asked = replace(SMALL, methods=("mimi", "mimi+", "lora", "linear"), epochs=1, passes=9)
+    found = laboratory.compare(tmp_path / "out", asked)
+    given = {(one.method, one.epochs, one.passes, one.passes_of) for one in laboratory.configs.values()}
+    assert given == {("mimi", 1, 9, None), ("lora", 9, None, None), ("linear", 9, None, None)}
+    assert "9 passes" in (found.folder / MARKDOWN_FILE).read_text("utf-8")
+    with pytest.raises(ConfigError, match="passes: 9 there, None here"):
+        laboratory.compare(tmp_path / "out", replace(asked, passes=None))
+    with pytest.raises(ConfigError, match="--passes"):
+        replace(asked, passes=0)
+
+
 def test_score_and_scope_are_for_the_methods_that_are_pruned(tmp_path: Path) -> None:
     laboratory = Laboratory()
     laboratory.compare(tmp_path / "out", replace(SMALL, score="snip", scope=Scope.LOCAL))
