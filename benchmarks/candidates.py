@@ -33,7 +33,7 @@ from mimi_edge.methods.mimi import MimiSettings
 from mimi_edge.methods.network import Layer, Network
 from mimi_edge.methods.weights import Frozen, Stored, add, dot
 from mimi_edge.profiles.comparison.config import ComparisonConfig, entries_of
-from mimi_edge.profiles.comparison.trials import planned_trainings, training_config
+from mimi_edge.profiles.comparison.trials import epochs_of, planned_trainings, training_config
 from mimi_edge.selection import Selection
 from mimi_edge.sites import uniform_neurons
 from mimi_edge.training import loop, pruning, rounds, runs
@@ -311,18 +311,15 @@ class Candidate:
         method: as `compare` takes it.
         options: entries of the configuration that differ from what `compare` gives it.
         trying: what is done otherwise meanwhile.
-        passes_of_mb: the budget whose passes it takes, where that is another than its own.
     """
 
     method: str = MIMI_PLUS
     options: Mapping[str, Any] = field(default_factory=dict)
     trying: Callable[[], AbstractContextManager[None]] = nullcontext
-    passes_of_mb: float | None = None
 
 
 CANDIDATES = {
     "mimi+": Candidate(),
-    "mimi+ in the passes of 0.1 MB": Candidate(passes_of_mb=0.1),
     "two bits": Candidate("mimi@int2"),
     "one pruning": Candidate(options={"rho": 0.9}),
     "smaller prunings": Candidate(options={"rho": 0.3}),
@@ -356,17 +353,6 @@ CANDIDATES = {
     "MiMi, sixteen bits, start ratio 4": Candidate("mimi", {"start_ratio": 4.0}),
     "adapters, sixteen bits": Candidate("adapters"),
     "LoRA, sixteen bits": Candidate("lora"),
-}
-SIXTEEN_BITS = ("MiMi, sixteen bits", "adapters, sixteen bits")
-IN_THE_PASSES_OF = {
-    0.01: SIXTEEN_BITS,
-    0.03: (*SIXTEEN_BITS, "LoRA, sixteen bits", "mimi+", "adapters, one bit", "LoRA, one bit"),
-}
-"""Who is asked for at other budgets in the passes of this one, so that points of one line may be compared."""
-CANDIDATES |= {
-    f"{name}, in the passes of {budget_mb:g} MB": replace(CANDIDATES[name], passes_of_mb=budget_mb)
-    for budget_mb, names in IN_THE_PASSES_OF.items()
-    for name in names
 }
 
 
@@ -411,14 +397,13 @@ def _training(key: tuple[str, ...], candidate: Candidate) -> tuple[TrainingConfi
         train_images=int(images) if images else None,
         epochs=1,
     )
-    passes_of = replace(config, methods=("mimi",), budgets_mb=(candidate.passes_of_mb or float(budget),))
-    (entry,), (mimi,) = entries_of(config), entries_of(passes_of)
-    total = planned_trainings(passes_of, mimi)
-    training = training_config(config, entry, epochs=total, rate=float(rate), seed=int(seed))
+    (mimi,) = entries_of(replace(config, methods=("mimi",)))
+    config = replace(config, passes=planned_trainings(config, mimi))
+    (entry,) = entries_of(config)
+    epochs = epochs_of(config, entry, planned_trainings)
+    training = training_config(config, entry, epochs=epochs, rate=float(rate), seed=int(seed))
     if entry.method.prunes:
-        training = replace(training, passes_of=None, pruning_epochs=1, **candidate.options)
-        prunings = prepare(training).schedule.trainings - 1
-        training = replace(training, epochs=total - prunings)
+        training = replace(training, **candidate.options)
     return training, prepare(training).epochs
 
 

@@ -52,8 +52,8 @@ class Schedule:
         if passes <= sum(before):
             raise ConfigError(
                 f"--passes {passes} leave nothing for the last of {self.trainings} trainings: those before prunings "
-                f"take {sum(before)}. Give at least {sum(before) + 1}, or fewer --epochs (--pruning-epochs) than "
-                f"{earlier}."
+                f"take {sum(before)}. Give at least {sum(before) + 1}, or "
+                + (f"fewer --epochs (--pruning-epochs) than {earlier}." if earlier > 1 else "a larger budget.")
             )
         return (*before, passes - sum(before))
 

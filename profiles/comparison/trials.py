@@ -126,7 +126,7 @@ def train_all(
 def _train_entry(
     config: ComparisonConfig, entry: Entry, folder: Path, train: Train, trainings: Trainings, listener: Listener
 ) -> Trained:
-    epochs = _epochs(config, entry, trainings)
+    epochs = epochs_of(config, entry, trainings)
 
     def run(rate: float, seed: int, *, on_val: bool = False) -> TrainingReport:
         both = ", on validation images, too" if on_val else ""
@@ -146,7 +146,7 @@ def _train_entry(
     return Trained(entry, chosen, tried, reports)
 
 
-def _epochs(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> int:
+def epochs_of(config: ComparisonConfig, entry: Entry, trainings: Trainings) -> int:
     """Of an entry's trainings, such that all take as many passes over the images as MiMi does, as the paper demands.
 
     What trains once has all in one. A method that has the size it has gets the passes of the smallest budget, which are

@@ -131,6 +131,6 @@ def test_passes_that_were_asked_for_are_those_of_all_trainings_together() -> Non
     assert three.epochs(2, passes=9) == (2, 2, 5)
     assert three.epochs(2, 1, passes=3) == (1, 1, 1)
     assert Schedule(()).epochs(2, passes=9) == (9,)
-    for passes, before in ((4, None), (2, 1)):
-        with pytest.raises(ConfigError, match=f"at least {passes + 1}"):
+    for passes, before, other in ((4, None, "fewer --epochs"), (2, 1, "a larger budget")):
+        with pytest.raises(ConfigError, match=f"at least {passes + 1}, or {other}"):
             three.epochs(2, before, passes=passes)
