@@ -1,6 +1,6 @@
-"""Accuracy at equal bytes and passes, as docs/equal-bytes.csv has it: tables for a page, or the picture of all budgets.
+"""Accuracy at equal bytes and passes, as docs/equal-bytes.csv has it: tables for pages, or the picture of all budgets.
 
-Without --picture and --page it prints a table in Markdown: mean and standard deviation over seeds, for each method and
+Without --picture and --pages it prints a table in Markdown: mean and standard deviation over seeds, for each method and
 data set. Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them. A page says
 which tables it has, in a comment above each: `<!-- equal_bytes.py --budget-mb 0.1 --passes 6 -->`. The column
 `precision` is what trainings computed in, where that was written down.
@@ -68,8 +68,9 @@ class Found:
 def main() -> None:
     """Prints or draws."""
     options = _options()
-    if options.page:
-        options.page.write_text(renewed(options.page.read_text("utf-8")), "utf-8")
+    if options.pages:
+        for page in options.pages:
+            page.write_text(renewed(page.read_text("utf-8")), "utf-8")
     elif options.picture:
         draw(_chosen(options), options)
     else:
@@ -99,7 +100,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm-up", default="ten steps", help="ten steps, or a twentieth, as it was before")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--picture", type=Path, help="draw all budgets into this file instead, in so many --passes")
-    parser.add_argument("--page", type=Path, help="renew all tables of a Markdown page instead")
+    parser.add_argument("--pages", type=Path, nargs="+", help="renew all tables of Markdown pages instead")
     options = parser.parse_args(arguments)
     if options.picture and len(options.passes or ()) != 1:
         parser.error("--picture joins budgets by a line: give --passes, one number, so that they may be compared")

@@ -1,6 +1,6 @@
 """Adds what `mimi-edge compare` has trained to docs/equal-bytes.csv: a line for each finished run that it lacks.
 
-`python benchmarks/equal_bytes_runs.py COMPARISON ...`; then `equal_bytes.py --page` makes tables of them.
+`python benchmarks/equal_bytes_runs.py COMPARISON ...`; then `equal_bytes.py --pages` makes tables of them.
 """
 
 from __future__ import annotations

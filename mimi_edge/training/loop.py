@@ -30,7 +30,7 @@ from mimi_edge.training.val_interval import epochs_between_looks
 WARM_UP_SHARE = 0.05
 FEWEST_WARM_UP_STEPS = 10
 """Of a training that has twice as many, else half of it. With a single one, AdamW threw neurons of one bit so far, at
-rates of 1e-2 and more that they learned nothing any more (docs/results.md)."""
+rates of 1e-2 and more that they learned nothing any more (docs/recipes.md)."""
 REPORT_SECONDS = 0.5
 LARGEST_EVALUATION_BATCH = 256
 IMAGES_FOR_ONE_TRAINED = 2
