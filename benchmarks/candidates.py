@@ -180,7 +180,7 @@ def _one_schedule() -> Iterator[None]:
         train_round(model, optimizer, inputs, config, progress, hooks)
 
     def rate(config: TrainingConfig, step: int, steps: int, of_training: int) -> float:
-        batches, warm = steps // of_training, replace(config, warm_up_epochs=1)
+        batches, warm = steps // of_training, replace(config, epochs=10, pruning_epochs=None, warm_up_epochs=1)
         return learning_rate(warm, before * batches + step, epochs * batches, 10)
 
     with patch.object(rounds, "train_round", heard), patch.object(loop, "learning_rate", rate):
@@ -303,6 +303,32 @@ def _scored_by_gates(power: int, split: str = "train") -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _scored_while_training() -> Iterator[None]:
+    """Taylor by the gradients of the steps themselves, in a training's last epoch: no pass more."""
+    training_step = loop.training_step
+    felt: dict[str, Tensor] = {}
+    seen: tuple[int, int] | None = None
+
+    def stepped(model: Any, optimizer: Any, inputs: Any, index: Any, config: Any, place: Any, passes: Any) -> Tensor:
+        nonlocal seen
+        loss = training_step(model, optimizer, inputs, index, config, place, passes)
+        if seen != (place.round, place.epoch):
+            seen = (place.round, place.epoch)
+            felt.clear()
+        for axis in model.description.axes:
+            up = model.tensor(pruning._matrices(axis, model.description)[1])
+            slopes = (up.detach() * up.grad).sum(1)
+            felt[axis.name] = felt.get(axis.name, torch.zeros_like(slopes)) + slopes
+        return loss
+
+    def scores(*_: Any) -> dict[str, Any]:
+        return {name: total.abs().cpu().numpy() for name, total in felt.items()}
+
+    with patch.object(loop, "training_step", stepped), patch.object(pruning, "neuron_scores", scores):
+        yield
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Something to try.
@@ -329,6 +355,7 @@ CANDIDATES = {
     "score random": Candidate(options={"score": "random"}),
     "score Taylor": Candidate(trying=partial(_scored_by_gates, 1)),
     "score Taylor, on validation": Candidate(trying=partial(_scored_by_gates, 1, "val")),
+    "score Taylor, while training": Candidate(trying=_scored_while_training),
     "score Fisher": Candidate(trying=partial(_scored_by_gates, 2)),
     "every site loses alike": Candidate(options={"scope": Scope.LOCAL}),
     "rounded in the last training alone": Candidate(options={"round_from": "last"}),
@@ -351,6 +378,8 @@ CANDIDATES = {
     "LoRA, one bit": Candidate("lora@int1"),
     "MiMi, sixteen bits": Candidate("mimi"),
     "MiMi, sixteen bits, start ratio 4": Candidate("mimi", {"start_ratio": 4.0}),
+    "MiMi, sixteen bits, one schedule over all trainings": Candidate("mimi", trying=_one_schedule),
+    "MiMi, sixteen bits, every site loses alike": Candidate("mimi", {"scope": Scope.LOCAL}),
     "adapters, sixteen bits": Candidate("adapters"),
     "LoRA, sixteen bits": Candidate("lora"),
 }
