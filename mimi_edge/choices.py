@@ -80,6 +80,7 @@ SCORE_NAMES = (
     "l1-activations",
     "l1-gradients",
     "snip",
+    "taylor",
     "grasp",
     "random",
 )

@@ -136,6 +136,16 @@ def snip(adapter: ScoredAdapter) -> Scores:
     return (adapter.weights * _gathered(adapter.gradient)).magnitude
 
 
+def taylor(adapter: ScoredAdapter) -> Scores:
+    """|sum up * g|: how much the loss would change without the neuron, to first order (arXiv 1611.06440).
+
+    It is what a gate at the neuron's output would feel. SNIP's absolute values, weight by weight, do not cancel; here
+    weights do whose changes would make up for each other.
+    """
+    scores: Scores = np.abs((adapter.weights.up * _gathered(adapter.gradient).up).sum(axis=1))
+    return scores
+
+
 def grasp(adapter: ScoredAdapter) -> Scores:
     """Sum of w * (H g): how much gradient flow would be lost with the neuron (GraSP, arXiv 2002.07376).
 
@@ -171,6 +181,7 @@ SCORES: Mapping[str, Score] = {
     "l1-activations": Score(l1_activations, Need.ACTIVATION),
     "l1-gradients": Score(l1_gradients, Need.GRADIENT),
     "snip": Score(snip, Need.GRADIENT),
+    "taylor": Score(taylor, Need.GRADIENT),
     "grasp": Score(grasp, Need.CURVATURE),
     "random": Score(random),
 }

@@ -53,6 +53,7 @@ def scored(name: str, of: ScoredAdapter) -> Scores:
         ("l1-activations", [0.25, 1.5]),
         ("l1-gradients", [2 + 0 + 1 + 0 + 3 + 1, 1 + 1 + 7 + 9 + 0.5 + 9]),
         ("snip", [2 + 0 + 5 + 0 + 3 + 1, 2 + 4 + 0 + 0 + 1 + 0]),
+        ("taylor", [abs(0 - 3 - 1), abs(0 + 1 + 0)]),
         ("grasp", [1 - 3 - 10 + 4 + 0 - 1, 0 + 8 + 0 + 0 - 6 + 0]),
     ],
 )

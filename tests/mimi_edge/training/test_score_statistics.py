@@ -145,6 +145,25 @@ def test_snip_and_grasp_of_neurons_in_plain_torch(sample: Sample) -> None:
         close(grasp[site], (down * curvature[f"{site}.down"]).sum(0) + (up * curvature[f"{site}.up"]).sum(1), 1e-4)
 
 
+def test_taylor_is_how_the_loss_changes_as_a_neuron_answers_louder(sample: Sample) -> None:
+    score = neuron_scores(sample.model, small_config(Path("nowhere"), score="taylor"), sample.loss)
+    sample.model.double()
+    images = [random_images(3, seed=number).double() for number in range(BATCHES)]
+    step = 1e-4
+
+    @torch.no_grad()
+    def loss_with(row: Tensor, louder: float) -> float:
+        row *= 1 + louder
+        loss = sum(float(functional.cross_entropy(sample.model(batch), LABELS)) for batch in images) / BATCHES
+        row /= 1 + louder
+        return loss
+
+    for site in sample.model.sizes:
+        rows = sample.tensors[f"{site}.up"].detach()
+        slopes = [(loss_with(row, step) - loss_with(row, -step)) / (2 * step) for row in rows]
+        close(score[site], torch.tensor(slopes).abs(), 1e-4)
+
+
 def test_the_neuron_that_grasp_keeps_is_the_one_without_which_gradients_shrink(sample: Sample) -> None:
     """The sign: d |g|^2 of shrinking a neuron's weights by a hair is -2 eps w (H g)."""
     score = neuron_scores(sample.model, small_config(Path("nowhere"), score="grasp"), sample.loss)
