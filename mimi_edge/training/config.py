@@ -436,7 +436,8 @@ def _faults_of_looks(config: TrainingConfig) -> Iterator[str]:
 
 def _faults_of_recipe(config: TrainingConfig) -> Iterator[str]:
     """What is wrong with the course of each training, and with how images are varied."""
-    shortest = min(config.epochs, config.pruning_epochs or config.epochs)
+    # How long the last training is, where --passes decides it, is known once the prunings are planned.
+    shortest = config.passes or min(config.epochs, config.pruning_epochs or config.epochs)
     if config.pruning_epochs is not None and config.pruning_epochs < 1:
         yield f"--pruning-epochs must be at least 1, got {config.pruning_epochs}"
     elif config.warm_up_epochs is not None and not 0 <= config.warm_up_epochs < shortest:

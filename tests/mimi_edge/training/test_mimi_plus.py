@@ -75,6 +75,13 @@ def test_passes_that_do_not_reach_are_refused_before_training(pictures: Path) ->
         prepare(small_config(pictures, epochs=3, passes=before + 1, warm_up_epochs=2))
 
 
+def test_a_warm_up_may_be_as_long_as_the_passes_that_were_asked_for_allow(pictures: Path) -> None:
+    config = small_config(pictures, method="lora", epochs=3, passes=9, warm_up_epochs=8)
+    assert prepare(config).epochs == (9,)
+    with pytest.raises(ConfigError, match="--warm-up-epochs must be at least 0, and fewer than the 9 "):
+        small_config(pictures, method="lora", epochs=3, passes=9, warm_up_epochs=9)
+
+
 def test_it_is_for_what_is_pruned_round_by_round(pictures: Path) -> None:
     for wrong in ({"method": "lora"}, {"one_shot": True}):
         with pytest.raises(ConfigError, match="--passes-of"):
