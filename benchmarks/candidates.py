@@ -277,17 +277,24 @@ def _grown_anew() -> Iterator[None]:
 
 
 @contextmanager
-def _scored_by_gates(power: int, split: str = "train") -> Iterator[None]:
-    """A neuron's score is what a gate at its output would feel of the loss, batch by batch.
-
-    Taylor is the size of the mean (P. Molchanov et al., arXiv 1611.06440), Fisher the mean of squares (L. Theis et al.,
-    arXiv 1801.05787). The gate's gradient is the sum of the weights out of the neuron times their gradients. It takes
-    sixteen batches more for each pruning, which the passes do not count.
-    """
+def _scored_on_validation() -> Iterator[None]:
+    """What a score looks at is gathered on images for validation."""
     exact_loss = rounds.exact_loss
 
     def loss_of(run: Any, model: Any, place: Any) -> Callable[[int], Tensor]:
-        return exact_loss(replace(run, images={**run.images, "train": run.images[split]}), model, place)
+        return exact_loss(replace(run, images={**run.images, "train": run.images["val"]}), model, place)
+
+    with patch.object(rounds, "exact_loss", loss_of):
+        yield
+
+
+@contextmanager
+def _fisher() -> Iterator[None]:
+    """A neuron's score is the mean square of what a gate at its output would feel of the loss, batch by batch.
+
+    L. Theis et al. (arXiv 1801.05787). As `--score taylor`, which is the size of the mean, it takes sixteen batches
+    more for each pruning, which the passes do not count.
+    """
 
     def scores(model: Any, _: TrainingConfig, loss_of_batch: Callable[[int], Tensor]) -> dict[str, Any]:
         axes = model.description.axes
@@ -296,10 +303,10 @@ def _scored_by_gates(power: int, split: str = "train") -> Iterator[None]:
         for number in range(BATCHES):
             slopes = torch.autograd.grad(loss_of_batch(number), ups)
             for total, up, slope in zip(totals, ups, slopes, strict=True):
-                total.add_((up.detach() * slope).sum(1) ** power / BATCHES)
-        return {axis.name: total.abs().numpy() for axis, total in zip(axes, totals, strict=True)}
+                total.add_((up.detach() * slope).sum(1) ** 2 / BATCHES)
+        return {axis.name: total.numpy() for axis, total in zip(axes, totals, strict=True)}
 
-    with patch.object(rounds, "exact_loss", loss_of), patch.object(pruning, "neuron_scores", scores):
+    with patch.object(pruning, "neuron_scores", scores):
         yield
 
 
@@ -354,9 +361,9 @@ CANDIDATES = {
     "score l1": Candidate(options={"score": "l1"}),
     "score random": Candidate(options={"score": "random"}),
     "score Taylor": Candidate(options={"score": "taylor"}),
-    "score Taylor, on validation": Candidate(trying=partial(_scored_by_gates, 1, "val")),
+    "score Taylor, on validation": Candidate(options={"score": "taylor"}, trying=_scored_on_validation),
     "score Taylor, while training": Candidate(trying=_scored_while_training),
-    "score Fisher": Candidate(trying=partial(_scored_by_gates, 2)),
+    "score Fisher": Candidate(trying=_fisher),
     "every site loses alike": Candidate(options={"scope": Scope.LOCAL}),
     "rounded in the last training alone": Candidate(options={"round_from": "last"}),
     "beside the sub-layers": Candidate("mimi-beside@int1"),

@@ -1,7 +1,7 @@
 """Accuracy at equal bytes and passes, as docs/equal-bytes.csv has it: tables for pages, or the picture of all budgets.
 
 Without --picture and --pages it prints a table in Markdown: mean and standard deviation over seeds, for each method and
-data set. Lines of runs are added to the file by whoever measured; `mimi-edge compare` is what runs them. A page says
+data set. `equal_bytes_runs.py` adds lines to the file, of what `mimi-edge compare` has trained. A page says
 which tables it has, in a comment above each: `<!-- equal_bytes.py --budget-mb 0.1 --passes 6 -->`. The column
 `precision` is what trainings computed in, where that was written down.
 """

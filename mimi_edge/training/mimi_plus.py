@@ -18,6 +18,6 @@ def as_mimi(settings: Mapping[str, Any]) -> dict[str, Any]:
     is_plus = settings.get("method") == MIMI_PLUS
     chosen = {**settings, "store": settings.get("store") or (Store.INT1 if is_plus else TrainingConfig.store)}
     if is_plus:
-        as_many = None if settings.get("passes") else Store.FP16
+        as_many = Store.FP16 if settings.get("passes") is None else None
         chosen |= {"method": MIMI, "passes_of": settings.get("passes_of") or as_many}
     return chosen

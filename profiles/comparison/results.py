@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,10 +128,8 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
         f"Accuracy of the stored weights: mean and standard deviation of {config.seeds} {seeds}.",
         f"Learning rate: {best if tries > 1 else 'one, the same for every method'}.",
         *(["With it, each method was trained once more, on the images for validation, too."] * config.train_on_val),
-        _passes_in_words(config),
+        *_passes_in_words(config),
     ]
-    if config.passes is None and any(one.own_store and one.method.prunes for one in entries_of(config)):
-        said.append("What prunes less often, as it keeps weights in fewer bits, has the rest in its last training.")
     if any(line.latency_ratio for line in lines):
         said.append(
             "Latency of the merged graph at batch 1 and memory of its process: ONNX Runtime on the CPU, in turns."
@@ -141,10 +139,14 @@ def _note(config: ComparisonConfig, lines: Sequence[Line]) -> str:
     return " ".join(said)
 
 
-def _passes_in_words(config: ComparisonConfig) -> str:
-    if config.passes is None:
-        return "Passes over the images are equal: what MiMi takes in several trainings, the others take in one."
-    return f"Every line takes {config.passes} passes over the images; what is pruned has the rest in its last training."
+def _passes_in_words(config: ComparisonConfig) -> Iterator[str]:
+    if config.passes is not None:
+        every = f"Every line takes {config.passes} passes over the images"
+        yield f"{every}; what is pruned has the rest in its last training."
+        return
+    yield "Passes over the images are equal: what MiMi takes in several trainings, the others take in one."
+    if any(one.own_store and one.method.prunes for one in entries_of(config)):
+        yield "What prunes less often, as it keeps weights in fewer bits, has the rest in its last training."
 
 
 def _row(line: Line) -> tuple[str, ...]:
